@@ -1,0 +1,510 @@
+"""The rows of the ledger as frozen dataclasses: what goes into it and what comes out, and nothing else does.
+
+Instants are timezone-aware UTC datetimes, sizes are octets, passwords and private keys are sealed before they
+get here and never appear in a ``repr``. The classes called ``New...`` are what a caller gives; the ledger adds
+identity, state and times. States of transfers and their moves are in ``states``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TypedDict
+
+from oftp2.certs.usages import Usage
+from oftp2d.ledger.states import Direction, Kind, TransferState
+
+Detail = str | int | bool | None
+"""One value in the detail of an audit entry."""
+
+
+# --- stations and partners -----------------------------------------------------------------------------
+
+
+class Transport(StrEnum):
+    """How a partner is reached."""
+
+    TLS = "tls"
+    TCP = "tcp"
+
+
+class AcxMode(StrEnum):
+    """Which certificates a partner may bring by itself (acx.md 4.2, 5.2)."""
+
+    OFF = "off"
+    ANNOUNCED = "announced"
+    KNOWN = "known"
+    TRUSTED = "trusted"
+
+
+class Authentication(StrEnum):
+    """Session authentication (SSIDAUTH) with a partner; prepared latches to on by itself (acx.md 5.2)."""
+
+    OFF = "off"
+    PREPARED = "prepared"
+    ON = "on"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    """One of our own Odette IDs. Exactly one of them is the main station."""
+
+    code: str
+    name: str
+    main: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPartner:
+    """A partner to add. Passwords are sealed by the vault; an empty one means none was given."""
+
+    code: str
+    name: str
+    station: str
+    sub_stations: tuple[str, ...] = ()
+    host: str | None = None
+    port: int = 6619
+    transport: Transport = Transport.TLS
+    server_name: str | None = None
+    client_certificate: bool = False
+    password_ours: bytes = field(default=b"", repr=False)
+    password_theirs: bytes = field(default=b"", repr=False)
+    acx: AcxMode = AcxMode.OFF
+    authentication: Authentication = Authentication.OFF
+    buffer_size: int = 99_999
+    credit: int = 999
+    compression: bool = True
+    active: bool = True
+    call_every: int | None = None
+    """Seconds between calls made only to fetch; None calls when there is something to send."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partner(NewPartner):
+    """A trading partner: who it is, how it is reached, what was agreed, and how the calls to it went."""
+
+    id: int
+    created_at: datetime
+    last_call_at: datetime | None
+    last_error: str | None
+    next_call_at: datetime | None
+    call_failures: int
+    """Failed calls since the last one that succeeded."""
+
+
+class PartnerChange(TypedDict, total=False):
+    """The fields of a partner that ``Partners.change`` accepts."""
+
+    code: str
+    name: str
+    station: str
+    sub_stations: tuple[str, ...]
+    host: str | None
+    port: int
+    transport: Transport
+    server_name: str | None
+    client_certificate: bool
+    password_ours: bytes
+    password_theirs: bytes
+    acx: AcxMode
+    authentication: Authentication
+    buffer_size: int
+    credit: int
+    compression: bool
+    active: bool
+    call_every: int | None
+    next_call_at: datetime | None
+
+
+# --- transfers -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileKey:
+    """What makes a Virtual File the same one: five fields of its SFID.
+
+    ``originator`` and ``destination`` are those of the *file*; in an end response they change places: EERPDEST is
+    the originator, EERPORIG the destination.
+    """
+
+    originator: str
+    destination: str
+    dataset: str
+    date: str
+    """CCYYMMDD."""
+    time: str
+    """HHMMSScccc."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOutgoing:
+    """A file to send, already staged in the spool. The ledger allots its stamp."""
+
+    kind: Kind
+    partner_id: int
+    dataset: str
+    originator: str
+    destination: str
+    octets: int
+    spool_name: str
+    file_name: str = ""
+    description: str = ""
+    user: str = ""
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewIncoming:
+    """A file a partner offers with SFID."""
+
+    kind: Kind
+    partner_id: int
+    dataset: str
+    date: str
+    time: str
+    originator: str
+    destination: str
+    format: str = "U"
+    octets: int = 0
+    """The size the partner announced; the real one is known when the file is received."""
+    file_name: str = ""
+    description: str = ""
+    user: str = ""
+
+    @property
+    def key(self) -> FileKey:
+        """The duplicate key."""
+        return FileKey(
+            originator=self.originator,
+            destination=self.destination,
+            dataset=self.dataset,
+            date=self.date,
+            time=self.time,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """One Virtual File on its way in or out."""
+
+    id: str
+    direction: Direction
+    kind: Kind
+    partner_id: int
+    dataset: str
+    date: str
+    time: str
+    user: str
+    originator: str
+    destination: str
+    format: str
+    description: str
+    octets: int
+    spool_name: str
+    """Where the content is: a name of ours in the spool, never one from a peer."""
+    file_name: str
+    """The sanitised name for people."""
+    state: TransferState
+    attempts: int
+    next_attempt_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    sent_at: datetime | None
+    ended_at: datetime | None
+    reason: str | None
+    """The command and number that ended it, such as ``SFNA 13``."""
+    text: str | None
+    efid_sent: bool
+    """An EFID went out for this stamp and no EFNA came: the partner may have the file."""
+    claim_owner: str | None
+    claim_until: datetime | None
+    sha256: str | None
+    end_response: str | None = None
+    """Incoming only: ``owed`` or ``sent``."""
+
+    @property
+    def key(self) -> FileKey:
+        """The duplicate key."""
+        return FileKey(
+            originator=self.originator,
+            destination=self.destination,
+            dataset=self.dataset,
+            date=self.date,
+            time=self.time,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """The offered file is here already (SFNA 13): ``transfer`` is the one that brought it."""
+
+    transfer: Transfer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """The offered file is being received by another living session right now."""
+
+    transfer: Transfer
+
+
+# --- end responses -------------------------------------------------------------------------------------
+
+
+class ReceiptKind(StrEnum):
+    """The two end responses."""
+
+    EERP = "EERP"
+    NERP = "NERP"
+
+
+class ReceiptState(StrEnum):
+    """Owed until the partner's RTR made it sent; sending while a session holds it."""
+
+    OWED = "owed"
+    SENDING = "sending"
+    SENT = "sent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewReceipt:
+    """An end response to owe for an incoming transfer; the addressing comes from the transfer."""
+
+    kind: ReceiptKind
+    creator: str = ""
+    """Who made it (NERPCREA); empty means the station the file was for."""
+    reason: int | None = None
+    """NERPREAS; None in an EERP."""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """An end response of ours. ``originator`` and ``destination`` are its own: EERPORIG and EERPDEST."""
+
+    id: int
+    transfer_id: str
+    partner_id: int
+    kind: ReceiptKind
+    dataset: str
+    date: str
+    time: str
+    user: str
+    originator: str
+    destination: str
+    creator: str
+    reason: int | None
+    text: str
+    state: ReceiptState
+    created_at: datetime
+    sent_at: datetime | None
+    claim_owner: str | None
+    claim_until: datetime | None
+
+
+# --- certificates --------------------------------------------------------------------------------------
+
+
+class Holder(StrEnum):
+    """Whose certificate an entry is."""
+
+    OWN = "own"
+    PARTNER = "partner"
+    ANCHOR = "anchor"
+
+
+class Slot(StrEnum):
+    """The place an entry has among those of its holder, station and usages."""
+
+    CURRENT = "current"
+    PREVIOUS = "previous"
+    WITHDRAWN = "withdrawn"
+    STAGED = "staged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCertificate:
+    """A certificate to put into the store."""
+
+    fingerprint: str
+    """SHA-256 of the DER encoding, lower-case hex."""
+    der: bytes = field(repr=False)
+    holder: Holder
+    partner_id: int | None = None
+    station: str | None = None
+    """The Odette ID it belongs to: ours for own ones, the partner's station for partner ones."""
+    alias: str
+    usages: frozenset[Usage]
+    active: bool = True
+    valid_from: datetime
+    valid_until: datetime
+    slice_from: datetime | None = None
+    slice_until: datetime | None = None
+    """The timeslice an operator set inside the validity; None is open on that side."""
+    slot: Slot = Slot.CURRENT
+    private_key: bytes | None = field(default=None, repr=False)
+    """PKCS#8 PEM, encrypted under the vault's passphrase."""
+    source: str = ""
+    """Where it came from: ``generated``, ``imported``, ``acx`` ..."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCertificate(NewCertificate):
+    """One entry of the certificate store.
+
+    The same certificate may stand in several entries: for another station, or split over slots when a
+    successor took only some of its usages.
+    """
+
+    id: int
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retirement:
+    """Entry ``certificate_id`` leaves its slot for ``slot``, in ``usages`` only; None means in all it has."""
+
+    certificate_id: int
+    slot: Slot
+    usages: frozenset[Usage] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPendingKey:
+    """A key pair whose certificate is still to come from a certification authority."""
+
+    alias: str
+    station: str
+    private_key: bytes = field(repr=False)
+    csr_pem: bytes
+    spki_fingerprint: str
+    """SHA-256 of the SubjectPublicKeyInfo, lower-case hex."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingKey(NewPendingKey):
+    """A pending key as stored."""
+
+    id: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAnnouncement:
+    """Identification data of a certificate that a partner will bring (acx.md 4.3, 5.2)."""
+
+    partner_id: int
+    station: str | None = None
+    """The partner's station it is for; None means any of them."""
+    subject: str | None = None
+    """A distinguished name, RFC 4514; may be partial."""
+    common_name: str | None = None
+    issuer: str | None = None
+    """The fingerprint of the anchor expected as issuer."""
+    key_usages: frozenset[str] = frozenset()
+    """Key usage bits that must be there, by their X.509 names."""
+    usages: frozenset[Usage]
+    """What the certificate will be used for when it arrives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement(NewAnnouncement):
+    """An announcement as stored; ``fulfilled_by`` is the fingerprint of the certificate that arrived."""
+
+    id: int
+    created_at: datetime
+    fulfilled_by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """A partner has accepted our certificate: by its EERP, or by an operator's word."""
+
+    partner_id: int
+    fingerprint: str
+    how: str
+    confirmed_at: datetime
+
+
+# --- certificate exchange and audit --------------------------------------------------------------------
+
+
+class ExchangeMessage(StrEnum):
+    """The three messages of the certificate exchange."""
+
+    REQUEST = "REQUEST"
+    DELIVER = "DELIVER"
+    REPLACE = "REPLACE"
+
+
+class ExchangeState(StrEnum):
+    """Where one message stands; incoming ones are answered at once."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewExchange:
+    """A message of the certificate exchange to record."""
+
+    partner_id: int
+    direction: Direction
+    message: ExchangeMessage
+    transfer_id: str
+    fingerprint: str | None = None
+    state: ExchangeState = ExchangeState.QUEUED
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeRecord(NewExchange):
+    """A message of the certificate exchange as stored."""
+
+    id: int
+    created_at: datetime
+    answered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A message to queue: the staged file and what it says."""
+
+    file: NewOutgoing
+    message: ExchangeMessage
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """The outcome of one received exchange message, committed as a whole by ``Exchanges.conclude``.
+
+    Accepted: ``receipt`` is an EERP, ``certificate`` the new entry (None when it was there already). Refused:
+    ``receipt`` is a NERP, and nothing but it, the record and the audit entry is written.
+    """
+
+    transfer_id: str
+    message: ExchangeMessage
+    state: ExchangeState
+    receipt: NewReceipt
+    fingerprint: str | None = None
+    text: str = ""
+    certificate: NewCertificate | None = None
+    retire: tuple[Retirement, ...] = ()
+    announcement_id: int | None = None
+    replies: tuple[Reply, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One line of the audit trail."""
+
+    id: int
+    at: datetime
+    partner_code: str | None
+    event: str
+    detail: Mapping[str, Detail]
