@@ -1,0 +1,422 @@
+"""The configuration: ``oftp2d.toml`` in the station's home folder, read into frozen classes.
+
+A reading names all faults at once, each with its path ("listeners[1].port") and a line of advice. Partners,
+stations and certificates are not here: they live in the database and are changed with commands while the
+station runs. Nothing secret belongs into this file.
+"""
+
+# ruff: noqa: RUF009 - the helpers of settings make attrs fields, which is what a class body calls them for
+
+from __future__ import annotations
+
+import difflib
+import os
+import textwrap
+import tomllib
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import attrs
+from cattrs import Converter
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_structure_fn, override
+
+from .errors import OperatorError
+from .settings import UnfitError, choice, shown, text, whole
+
+FILE_NAME = "oftp2d.toml"
+LONGEST_SOCKET_PATH = 107
+"""Octets in the path of a UNIX socket on Linux, without the closing zero."""
+
+
+class Transport(StrEnum):
+    """What carries a session: TLS, or plain TCP for closed networks."""
+
+    TLS = "tls"
+    TCP = "tcp"
+
+
+class TlsVersion(StrEnum):
+    """A version of TLS."""
+
+    V1_2 = "1.2"
+    V1_3 = "1.3"
+
+
+class LogLevel(StrEnum):
+    """How much is logged; each level includes those after it."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """The form of a log line."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def _usual_port(listener: Listener) -> int:
+    return 6619 if listener.transport is Transport.TLS else 3305
+
+
+@attrs.frozen(kw_only=True)
+class Listener:
+    """An address the station answers calls on. Repeat the section for each address."""
+
+    transport: Transport = choice(
+        Transport, Transport.TLS, 'What carries the calls: "tls", or "tcp" without any protection.'
+    )
+    host: str = text(255, "0.0.0.0", "The own address to listen on; 0.0.0.0 is every one.")  # noqa: S104
+    port: int = whole(
+        0,
+        65535,
+        attrs.Factory(_usual_port, takes_self=True),
+        "The port; 6619 for tls and 3305 for tcp unless told otherwise, 0 takes a free one.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Tls:
+    """What is demanded of TLS connections, both ways."""
+
+    minimum: TlsVersion = choice(
+        TlsVersion, TlsVersion.V1_2, 'The oldest version accepted, "1.2" or "1.3". Many partners know no 1.3.'
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SessionTerms:
+    """What the station offers in a session unless a partner's own settings say otherwise."""
+
+    buffer_size: int = whole(
+        128,
+        99_999,
+        32_768,
+        "The exchange buffer offered (SSIDSDEB), in octets; the smaller side wins.",
+    )
+    credit: int = whole(
+        1, 999, 64, "The buffers sent before the other side must answer (SSIDCRED). With 1 some systems hang."
+    )
+    inactivity_seconds: int = whole(
+        5, 3600, 90, "A session in which nothing arrives for so long is ended (ESID 09), in seconds."
+    )
+    stop_seconds: int = whole(
+        0, 3600, 60, "The time running sessions get to finish their file when the station stops, in seconds."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What the station bears, whoever calls."""
+
+    max_file_octets: int = whole(
+        1024,
+        9_999_999_999_999 * 1024,
+        100 * 1024**3,
+        "The largest file, in octets (100 GiB).",
+    )
+    max_sessions: int = whole(1, 100_000, 200, "The most sessions at the same time.")
+    max_sessions_per_peer_address: int = whole(
+        1, 100_000, 10, "The most sessions at the same time from one address."
+    )
+    handshake_seconds: int = whole(
+        1, 600, 30, "The time a caller has for TLS and to say who it is, in seconds."
+    )
+    bad_passwords: int = whole(
+        1, 1000, 5, "After so many wrong codes or passwords an address is not answered any more, for a while."
+    )
+    bad_password_seconds: int = whole(
+        1, 86_400, 900, "The period in which they are counted, and for which it is not answered, in seconds."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """How the station goes on when a partner can't be reached or a transfer breaks off."""
+
+    first_seconds: int = whole(1, 86_400, 30, "The first wait; it doubles each time, in seconds.")
+    max_seconds: int = whole(1, 604_800, 3600, "The longest wait between two attempts, in seconds.")
+    attempts: int = whole(1, 10_000, 100, "After so many a file is failed and waits for a person.")
+
+    def __attrs_post_init__(self) -> None:
+        if self.first_seconds > self.max_seconds:
+            raise UnfitError(
+                f"first_seconds ({self.first_seconds}) is above max_seconds ({self.max_seconds})",
+                "make max_seconds the larger one",
+            )
+
+
+@attrs.frozen(kw_only=True)
+class Database:
+    """Where the ledger of transfers, receipts, partners and certificates is kept."""
+
+    url: str | None = text(
+        1000,
+        None,
+        "An SQLAlchemy address, without a password; unless given, the file ledger.sqlite.",
+        secret=True,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SpoolSettings:
+    """Where the files are kept on their way."""
+
+    path: str = text(4000, "spool", "A folder, seen from the home folder, on one file system.")
+    free_octets_reserved: int = whole(
+        0,
+        2**62,
+        1024**3,
+        "Files are refused that would leave less free, in octets (1 GiB).",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Logging:
+    """What is written to the standard error output."""
+
+    level: LogLevel = choice(LogLevel, LogLevel.INFO, 'How much: "debug", "info", "warn" or "error".')
+    format: LogFormat = choice(LogFormat, LogFormat.TEXT, 'The form of a line: "text" or "json".')
+
+
+@attrs.frozen(kw_only=True)
+class Acx:
+    """The automatic certificate exchange."""
+
+    clock_tolerance_seconds: int = whole(
+        0,
+        86_400,
+        300,
+        "How far clocks may differ when dates of a certificate are judged, in seconds.",
+    )
+    answers_per_hour: int = whole(
+        1, 1000, 4, "How often an hour a partner's request for our certificates is answered."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """The whole configuration. Paths are absolute once it is loaded."""
+
+    home: Path = attrs.field(default=Path())
+    listeners: tuple[Listener, ...] = attrs.field(factory=lambda: (Listener(),))
+    tls: Tls = attrs.field(factory=Tls)
+    session: SessionTerms = attrs.field(factory=SessionTerms)
+    limits: Limits = attrs.field(factory=Limits)
+    retry: Retry = attrs.field(factory=Retry)
+    database: Database = attrs.field(factory=Database)
+    spool: SpoolSettings = attrs.field(factory=SpoolSettings)
+    logging: Logging = attrs.field(factory=Logging)
+    acx: Acx = attrs.field(factory=Acx)
+
+    def __attrs_post_init__(self) -> None:
+        taken: dict[tuple[str, int], int] = {}
+        for index, listener in enumerate(self.listeners):
+            first = taken.setdefault((listener.host, listener.port), index)
+            if listener.port and first != index:
+                raise UnfitError(
+                    f"listeners[{index}] has the address of listeners[{first}]",
+                    "give each its own host or port",
+                )
+
+    @property
+    def socket_path(self) -> Path:
+        """The UNIX socket of the administration interface."""
+        return socket_path(self.home)
+
+    @property
+    def master_key_path(self) -> Path:
+        """The file of the master key, unless the environment supplies the key."""
+        return self.home / "master.key"
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy address of the ledger."""
+        return self.database.url or f"sqlite:///{self.home / 'ledger.sqlite'}"
+
+    @property
+    def spool_path(self) -> Path:
+        """The folder of the spool."""
+        return self.home / self.spool.path
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One thing wrong in the file: where, what, and what to do about it."""
+
+    path: str
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}; {self.advice}"
+
+
+class ConfigurationError(OperatorError):
+    """The configuration can't be used. ``faults`` holds every fault found, at least one."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        super().__init__(f"{FILE_NAME} has {count}", f"correct it and run 'oftp2d check'{listed}")
+        self.faults = faults
+
+
+def home_folder() -> Path:
+    """$OFTP2D_HOME, else the folder oftp2d below $XDG_STATE_HOME or ~/.local/state; absolute."""
+    given = os.environ.get("OFTP2D_HOME")
+    if given:
+        return Path(given).expanduser().absolute()
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return (Path(state).expanduser() / "oftp2d").absolute()
+
+
+def socket_path(home: Path) -> Path:
+    """The UNIX socket of the administration interface of the station at home.
+
+    Raises:
+        OperatorError: the path is longer than the operating system allows for a socket.
+    """
+    path = home / "admin.sock"
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise OperatorError(
+            f"the path of the home folder is too long for a socket in it ({path})",
+            f"set OFTP2D_HOME to a folder of at most {LONGEST_SOCKET_PATH - len('/admin.sock')} characters",
+        )
+    return path
+
+
+def load(home: Path) -> Config:
+    """Read the configuration of the station at home.
+
+    Raises:
+        OperatorError: there is no such file, or it can't be read.
+        ConfigurationError: it has faults; all of them are in it.
+    """
+    path = home / FILE_NAME
+    try:
+        content = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise OperatorError(
+            f"there is no station in {home}", "make one with 'oftp2d init', or set OFTP2D_HOME to its folder"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise OperatorError(
+            f"{path} can't be read ({error})", "check its owner, mode and encoding (UTF-8)"
+        ) from None
+    return parse(content, home)
+
+
+def parse(content: str, home: Path) -> Config:
+    """The configuration out of the text of the file; raises ConfigurationError with all faults."""
+    try:
+        document = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        fault = Fault(
+            path="(file)", what=f"it is not TOML: {error}", advice="correct that line, see https://toml.io"
+        )
+        raise ConfigurationError((fault,)) from None
+    try:
+        config = _converter.structure(document, Config)
+    except Exception as error:  # noqa: BLE001 - cattrs gathers every kind of error; all become faults
+        raise ConfigurationError(tuple(_faults(error, ""))) from None
+    return attrs.evolve(config, home=home.absolute())
+
+
+def example(listeners: tuple[Listener, ...] = (Listener(),)) -> str:
+    """The file that ``oftp2d init`` writes: the listeners given, all else as comments with its default."""
+    parts = [
+        f"# {FILE_NAME}: the configuration of an OFTP2 station. 'oftp2d check' names every mistake.\n",
+        "# A setting behind '#' shows what holds without it.\n",
+    ]
+    parts += [_section("[[listeners]]", listener, active=True) for listener in listeners]
+    usual = Config()
+    for field in attrs.fields(Config):
+        value = getattr(usual, field.name)
+        if attrs.has(type(value)):
+            parts.append(_section(f"[{field.name}]", value, active=False))
+    return "\n".join(parts)
+
+
+def _section(heading: str, section: attrs.AttrsInstance, *, active: bool) -> str:
+    lines = [f"# {(type(section).__doc__ or '').strip()}", heading]
+    for field in attrs.fields(type(section)):
+        value = getattr(section, field.name)
+        lines += textwrap.wrap(field.metadata["doc"], 110, initial_indent="# ", subsequent_indent="# ")
+        quoted = '"..."' if value is None else str(value) if isinstance(value, int) else f'"{value}"'
+        lines.append(f"{'' if active else '#'}{field.name} = {quoted}")
+    return "\n".join(lines) + "\n"
+
+
+def _faults(error: BaseException, path: str) -> Iterator[Fault]:
+    """Every fault in what cattrs gathered, with its path."""
+    if isinstance(error, ClassValidationError):
+        named, unnamed = error.group_exceptions()
+        for inner, note in named:
+            yield from _faults(inner, f"{path}.{note.name}" if path else note.name)
+        for inner_error in unnamed:
+            yield from _faults(inner_error, path)
+    elif isinstance(error, IterableValidationError):
+        numbered, _ = error.group_exceptions()
+        for inner, index_note in numbered:
+            yield from _faults(inner, f"{path}[{index_note.index}]")
+    elif isinstance(error, ForbiddenExtraKeysError):
+        yield from _unknown(error, path)
+    elif isinstance(error, UnfitError):
+        yield Fault(path=path or "(file)", what=error.what, advice=error.advice)
+    else:
+        yield Fault(path=path or "(file)", what=f"it can't be read ({error})", advice="leave it out")
+
+
+def _unknown(error: ForbiddenExtraKeysError, path: str) -> Iterator[Fault]:
+    known = [field.name for field in attrs.fields(error.cl) if field.name != "home"]
+    for name in sorted(error.extra_fields):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        advice = f"did you mean {near[0]!r}?" if near else f"known here are: {', '.join(known)}"
+        yield Fault(path=f"{path}.{name}" if path else name, what="there is no such setting", advice=advice)
+
+
+def _table(cls: type[attrs.AttrsInstance]) -> Callable[[object, type], object]:
+    """The reading of one section: each value through its own check, unknown names refused."""
+    overrides: dict[str, Any] = {
+        field.name: override(struct_hook=_checked(field.metadata["check"]))
+        for field in attrs.fields(cls)
+        if "check" in field.metadata
+    }
+    if cls is Config:
+        overrides["home"] = override(omit=True)
+    read = make_dict_structure_fn(cls, _converter, _cattrs_forbid_extra_keys=True, **overrides)
+
+    def structure(value: object, kind: type) -> object:
+        if not isinstance(value, dict):
+            raise UnfitError(
+                f"{shown(value)} is not a section", "write its name in brackets, on a line of its own"
+            )
+        return read(value, kind)
+
+    return structure
+
+
+def _checked(check: Callable[[object], object]) -> Callable[[object, object], object]:
+    return lambda value, _kind: check(value)
+
+
+def _listeners(value: object, _kind: type) -> tuple[Listener, ...]:
+    if not isinstance(value, list):
+        raise UnfitError(
+            f"{shown(value)} is not a list", "write [[listeners]], with two brackets, for each address"
+        )
+    if not value:
+        raise UnfitError("the list is empty", "leave it out, or write a section [[listeners]]")
+    return tuple(_converter.structure(value, list[Listener]))
+
+
+_converter = Converter(detailed_validation=True)
+_converter.register_structure_hook_factory(attrs.has, _table)
+_converter.register_structure_hook_func(lambda kind: kind == tuple[Listener, ...], _listeners)
