@@ -1,8 +1,8 @@
 """The rows of the ledger as frozen dataclasses: what goes into it and what comes out, and nothing else does.
 
 Instants are timezone-aware UTC datetimes, sizes are octets, passwords and private keys are sealed before they
-get here and never appear in a ``repr``. The classes called ``New...`` are what a caller gives; the ledger adds
-identity, state and times. States of transfers and their moves are in ``states``.
+get here and never appear in a ``repr``. The classes called ``New...`` are what a caller gives; the ledger
+adds identity, state and times. States of transfers and their moves are in ``states``.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ class PartnerChange(TypedDict, total=False):
 class FileKey:
     """What makes a Virtual File the same one: five fields of its SFID.
 
-    ``originator`` and ``destination`` are those of the *file*; in an end response they change places: EERPDEST is
-    the originator, EERPORIG the destination.
+    ``originator`` and ``destination`` are those of the *file*; in an end response they change places:
+    EERPDEST is the originator, EERPORIG the destination.
     """
 
     originator: str
@@ -428,7 +428,24 @@ class Confirmation:
     confirmed_at: datetime
 
 
-# --- certificate exchange and audit --------------------------------------------------------------------
+# --- audit trail and certificate exchange --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAuditEntry:
+    """A line to write into the audit trail."""
+
+    at: datetime
+    partner_code: str | None
+    event: str
+    detail: Mapping[str, Detail] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry(NewAuditEntry):
+    """One line of the audit trail."""
+
+    id: int
 
 
 class ExchangeMessage(StrEnum):
@@ -484,7 +501,7 @@ class Conclusion:
     """The outcome of one received exchange message, committed as a whole by ``Exchanges.conclude``.
 
     Accepted: ``receipt`` is an EERP, ``certificate`` the new entry (None when it was there already). Refused:
-    ``receipt`` is a NERP, and nothing but it, the record and the audit entry is written.
+    ``receipt`` is a NERP, and nothing but it, the record and the audit entries is written.
     """
 
     transfer_id: str
@@ -497,14 +514,4 @@ class Conclusion:
     retire: tuple[Retirement, ...] = ()
     announcement_id: int | None = None
     replies: tuple[Reply, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEntry:
-    """One line of the audit trail."""
-
-    id: int
-    at: datetime
-    partner_code: str | None
-    event: str
-    detail: Mapping[str, Detail]
+    audit: tuple[NewAuditEntry, ...] = ()

@@ -1,8 +1,8 @@
 """The states a transfer passes through, and the one table of legal moves between them.
 
 ``MOVES`` serves both directions: a move is legal when the table has it and both its ends belong to the
-direction of the transfer (``STATES_OF``). Nothing in the ledger changes a state in any other way, and what is put right
-after a crash goes by the same table.
+direction of the transfer (``STATES_OF``). Nothing in the ledger changes a state in any other way, and what is
+put right after a crash goes by the same table.
 
 Outgoing: queued, sending (claimed by a session), sent (EFPA seen), acknowledged (EERP) or refused (NERP).
 Incoming: receiving, received (on disk and committed, so EFPA may go), then delivered (EERP owed) or refused
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Final
+
+from oftp2d.errors import OperatorError
 
 
 class Direction(StrEnum):
@@ -120,11 +122,13 @@ UNFINISHED: Final[frozenset[TransferState]] = frozenset(
 """States in which something is still to happen without anyone asking for it."""
 
 
-class IllegalMoveError(Exception):
+class IllegalMoveError(OperatorError):
     """A transfer was asked to move where ``MOVES`` has no way. Nothing was changed."""
 
     def __init__(self, transfer_id: str, here: TransferState, there: TransferState) -> None:
-        super().__init__(f"transfer {transfer_id} is {here} and cannot become {there}")
+        super().__init__(
+            f"transfer {transfer_id} is {here} and cannot become {there}", "look at its state first"
+        )
         self.transfer_id = transfer_id
         self.here = here
         self.there = there

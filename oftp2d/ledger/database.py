@@ -1,0 +1,118 @@
+"""The database under the ledger: one engine, its pragmas, its transactions, and the way to the present tables.
+
+SQLite runs in WAL mode with ``synchronous=FULL``: a committed transaction survives the loss of power. Writers
+begin with ``BEGIN IMMEDIATE``, so that two processes on one file queue up instead of failing half-way, and
+readers never wait for them. On any other database row locks make writers that meet on a row wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import NullPool
+
+from oftp2d.errors import OperatorError
+
+_BUSY_TIMEOUT: Final = 30_000
+"""How long a SQLite writer waits for another process, in milliseconds."""
+
+
+class Database:
+    """An engine whose transactions are either ``writing()`` or ``reading()``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._readers = engine.execution_options(oftp2d_reading=True)
+
+    @classmethod
+    def open(cls, url: str) -> Database:
+        """Connect, and bring the schema to its head revision.
+
+        Raises OperatorError where the database cannot be opened, or was made by a newer release.
+        """
+        try:
+            migrate(url)
+            engine = _engine(url)
+        except (CommandError, ResolutionError) as error:
+            what = "the ledger's database was made by a newer release of oftp2d"
+            raise OperatorError(what, "install that release, or restore the backup made before it") from error
+        except (DatabaseError, sa.exc.ArgumentError) as error:
+            what = f"the ledger's database cannot be opened ({_first_line(error)})"
+            raise OperatorError(
+                what, "check the database url and the rights on its file and folder"
+            ) from error
+        return cls(engine)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that changes something; committed and on disk when the block ends."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One transaction that only looks: a consistent picture that no writer disturbs."""
+        with self._readers.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection; nothing may be running."""
+        self._engine.dispose()
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Bring the schema to ``revision`` in one transaction; nothing happens when it is there already."""
+    engine = _engine(url, migrating=True)
+    try:
+        with engine.begin() as connection:
+            config = Config()
+            config.set_main_option("script_location", "oftp2d:migrations")
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+    finally:
+        engine.dispose()
+
+
+def _engine(url: str, *, migrating: bool = False) -> Engine:
+    """An engine with our pragmas. Migrations rebuild tables, which foreign keys would take for deletions."""
+    engine = sa.create_engine(url, poolclass=NullPool) if migrating else sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _set_pragmas_to_migrate if migrating else _set_pragmas)
+        sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    """Prepare a fresh SQLite connection; transactions are begun by us, not by the driver."""
+    _set_pragmas_to_migrate(connection, _record)
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _set_pragmas_to_migrate(connection: Any, _record: object) -> None:
+    """Prepare a SQLite connection whose foreign keys are off."""
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT}")
+    # The switch to WAL needs the file for itself; asking first keeps later openers out of each other's way.
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin(connection: Connection) -> None:
+    """Take the write lock at the start of a writing transaction, where waiting for it is still harmless."""
+    reading = connection.get_execution_options().get("oftp2d_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DatabaseError) and error.orig is not None else error
+    return str(cause).partition("\n")[0]

@@ -1,0 +1,18 @@
+"""What the ledger refuses, besides an illegal move (``states``)."""
+
+from __future__ import annotations
+
+from oftp2d.errors import OperatorError
+
+
+class UnknownError(OperatorError):
+    """Nothing in the ledger has this identity."""
+
+    def __init__(self, kind: str, identity: object) -> None:
+        super().__init__(
+            f"there is no {kind} {identity}", f"list what there is, and name the {kind} as listed"
+        )
+
+
+class ClaimLostError(Exception):
+    """A transfer or receipt is no longer claimed by this owner: its lease ran out and another took it over."""

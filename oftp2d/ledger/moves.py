@@ -1,0 +1,222 @@
+"""Steps on the tables of transfers and receipts that the ledger's methods are put together from.
+
+Each function works in a transaction its caller has begun; none begins or ends one. A ``Move`` is the only thing
+that ever writes a state of a transfer after its row is there, and it cannot be made against ``MOVES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from oftp2d.ledger.errors import ClaimLostError, UnknownError
+from oftp2d.ledger.identifiers import Identifiers
+from oftp2d.ledger.records import (
+    FileKey,
+    NewIncoming,
+    NewOutgoing,
+    NewReceipt,
+    ReceiptState,
+    Transfer,
+)
+from oftp2d.ledger.schema import receipts, transfers
+from oftp2d.ledger.stamps import allot
+from oftp2d.ledger.states import Direction, IllegalMoveError, TransferState, is_legal
+
+_identifiers = Identifiers()
+
+_END_RESPONSE = sa.case(
+    (receipts.c.state == ReceiptState.SENT, "sent"), (receipts.c.state.is_not(None), "owed"), else_=None
+).label("end_response")
+
+SELECT_TRANSFERS = sa.select(transfers, _END_RESPONSE).select_from(
+    transfers.outerjoin(receipts, receipts.c.transfer_id == transfers.c.id)
+)
+"""Transfers with the state of the end response owed for them."""
+
+_BY_ID = SELECT_TRANSFERS.where(transfers.c.id == sa.bindparam("key"))
+_BY_KEY = SELECT_TRANSFERS.where(
+    transfers.c.direction == sa.bindparam("way"),
+    *(transfers.c[name] == sa.bindparam(f"key_{name}") for name in FileKey.__slots__),
+).with_for_update(of=transfers)
+
+_UNCLAIMED: Final[dict[str, Any]] = {"claim_owner": None, "claim_until": None}
+
+
+def to_transfer(row: Row[Any], end_response: str | None = None) -> Transfer:
+    """The record of a row; ``end_response`` where the row itself does not have it."""
+    values = row._asdict()
+    values.setdefault("end_response", end_response)
+    return Transfer(**values)
+
+
+def fetch(connection: Connection, transfer_id: str) -> Transfer:
+    """One transfer. Raises UnknownError."""
+    row = connection.execute(_BY_ID, {"key": transfer_id}).one_or_none()
+    if row is None:
+        raise UnknownError("transfer", transfer_id)
+    return to_transfer(row)
+
+
+def fetch_by_key(connection: Connection, direction: Direction, key: FileKey) -> Transfer | None:
+    """The transfer with this duplicate key, locked where the database locks rows."""
+    values = {f"key_{name}": getattr(key, name) for name in FileKey.__slots__}
+    row = connection.execute(_BY_KEY, {"way": direction, **values}).one_or_none()
+    return None if row is None else to_transfer(row)
+
+
+class Move:
+    """One verb of a transfer: from any of some states to one, through legal moves only.
+
+    ``overtaken`` names states in which the verb comes too late and is simply without effect.
+    """
+
+    def __init__(
+        self,
+        direction: Direction,
+        origins: Sequence[TransferState],
+        *way: TransferState,
+        overtaken: Sequence[TransferState] = (),
+    ) -> None:
+        for origin in origins:
+            for here, there in zip((origin, *way), way, strict=False):
+                if not is_legal(direction, here, there):
+                    raise IllegalMoveError("(none)", here, there)
+        self._goal = way[-1]
+        self._overtaken = frozenset(overtaken)
+        self._statement = (
+            sa.update(transfers)
+            .where(
+                transfers.c.id == sa.bindparam("key"),
+                transfers.c.direction == direction,
+                sa.or_(*(transfers.c.state == origin for origin in origins)),
+            )
+            .returning(*transfers.c)
+        )
+        self._owned = self._statement.where(transfers.c.claim_owner == sa.bindparam("by"))
+
+    def apply(
+        self,
+        connection: Connection,
+        transfer_id: str,
+        now: datetime,
+        *,
+        owner: str | None = None,
+        **values: Any,
+    ) -> Transfer:
+        """Make the move, end the claim, and set the values given.
+
+        With ``owner``, only while that owner has the claim. Raises UnknownError, IllegalMoveError, ClaimLostError.
+        """
+        parameters = {"key": transfer_id, "state": self._goal, "updated_at": now, **_UNCLAIMED, **values}
+        if owner is None:
+            row = connection.execute(self._statement, parameters).one_or_none()
+        else:
+            row = connection.execute(self._owned, {"by": owner, **parameters}).one_or_none()
+        return self._explain(connection, transfer_id, owner) if row is None else to_transfer(row)
+
+    def _explain(self, connection: Connection, transfer_id: str, owner: str | None) -> Transfer:
+        """Nothing was moved: the transfer where that is no fault, else the error that says why."""
+        transfer = fetch(connection, transfer_id)
+        if transfer.state in self._overtaken:
+            return transfer
+        if owner is not None and transfer.claim_owner not in {None, owner}:
+            raise ClaimLostError(f"transfer {transfer_id} was taken over by another session")
+        raise IllegalMoveError(transfer_id, transfer.state, self._goal)
+
+
+def insert_outgoing(connection: Connection, new: NewOutgoing, now: datetime) -> Transfer:
+    """A queued transfer with a stamp of its own."""
+    date, time = allot(
+        connection,
+        originator=new.originator,
+        destination=new.destination,
+        dataset=new.dataset,
+        now=now,
+    )
+    return _insert(
+        connection,
+        Transfer(
+            **asdict(new),
+            **_beginning(now),
+            direction=Direction.OUT,
+            date=date,
+            time=time,
+            format="U",
+            state=TransferState.QUEUED,
+            attempts=0,
+            claim_owner=None,
+            claim_until=None,
+        ),
+    )
+
+
+def insert_incoming(
+    connection: Connection, new: NewIncoming, now: datetime, owner: str, until: datetime
+) -> Transfer:
+    """A transfer that is being received; its part in the spool is called as it is."""
+    beginning = _beginning(now)
+    return _insert(
+        connection,
+        Transfer(
+            **asdict(new),
+            **beginning,
+            direction=Direction.IN,
+            spool_name=beginning["id"],
+            state=TransferState.RECEIVING,
+            attempts=1,
+            claim_owner=owner,
+            claim_until=until,
+            sha256=None,
+        ),
+    )
+
+
+def insert_receipt(connection: Connection, transfer: Transfer, new: NewReceipt, now: datetime) -> None:
+    """Owe an end response for an incoming transfer: it goes back the way the file came."""
+    connection.execute(
+        sa.insert(receipts),
+        {
+            "transfer_id": transfer.id,
+            "partner_id": transfer.partner_id,
+            "kind": new.kind,
+            "dataset": transfer.dataset,
+            "date": transfer.date,
+            "time": transfer.time,
+            "user": transfer.user,
+            "originator": transfer.destination,
+            "destination": transfer.originator,
+            "creator": new.creator or transfer.destination,
+            "reason": new.reason,
+            "text": new.text,
+            "state": ReceiptState.OWED,
+            "created_at": now,
+        },
+    )
+
+
+def _beginning(now: datetime) -> dict[str, Any]:
+    """What every transfer begins with."""
+    return {
+        "id": _identifiers.next(now),
+        "created_at": now,
+        "updated_at": now,
+        "next_attempt_at": None,
+        "sent_at": None,
+        "ended_at": None,
+        "reason": None,
+        "text": None,
+        "efid_sent": False,
+    }
+
+
+def _insert(connection: Connection, transfer: Transfer) -> Transfer:
+    values = asdict(transfer)
+    del values["end_response"]
+    connection.execute(sa.insert(transfers), values)
+    return transfer

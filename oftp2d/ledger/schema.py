@@ -1,0 +1,235 @@
+"""The tables of the ledger, for SQLAlchemy Core. The migrations build them; a test compares the two.
+
+Every constraint has a name of its own, so that a later migration can speak of it on any database. The indexes
+are those a session needs to stay fast with a long history: the next file to send, the end responses owed, and
+the duplicate key.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from oftp2d.ledger.columns import Detail, Instant, Names, Usages, enumeration
+from oftp2d.ledger.records import (
+    AcxMode,
+    Authentication,
+    ExchangeMessage,
+    ExchangeState,
+    Holder,
+    ReceiptKind,
+    ReceiptState,
+    Slot,
+    Transport,
+)
+from oftp2d.ledger.states import Direction, Kind, TransferState
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+stations = sa.Table(
+    "stations",
+    metadata,
+    sa.Column("code", sa.String(25), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("main", sa.Boolean, nullable=False),
+)
+sa.Index(
+    "uq_stations_main",
+    stations.c.main,
+    unique=True,
+    sqlite_where=stations.c.main,
+    postgresql_where=stations.c.main,
+)
+
+partners = sa.Table(
+    "partners",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("code", sa.String(25), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("station", sa.ForeignKey("stations.code"), nullable=False),
+    sa.Column("host", sa.Text),
+    sa.Column("port", sa.Integer, nullable=False),
+    sa.Column("transport", enumeration(Transport, "transport"), nullable=False),
+    sa.Column("server_name", sa.Text),
+    sa.Column("client_certificate", sa.Boolean, nullable=False),
+    sa.Column("password_ours", sa.LargeBinary, nullable=False),
+    sa.Column("password_theirs", sa.LargeBinary, nullable=False),
+    sa.Column("acx", enumeration(AcxMode, "acx"), nullable=False),
+    sa.Column("authentication", enumeration(Authentication, "authentication"), nullable=False),
+    sa.Column("buffer_size", sa.Integer, nullable=False),
+    sa.Column("credit", sa.Integer, nullable=False),
+    sa.Column("compression", sa.Boolean, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("call_every", sa.Integer),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("last_call_at", Instant),
+    sa.Column("last_error", sa.Text),
+    sa.Column("next_call_at", Instant),
+    sa.Column("call_failures", sa.Integer, nullable=False),
+    sa.Column("removed_at", Instant),
+)
+# A removed partner stays as the owner of its history; its code is free again.
+_present = partners.c.removed_at.is_(None)
+sa.Index("uq_partners_code", partners.c.code, unique=True, sqlite_where=_present, postgresql_where=_present)
+
+partner_stations = sa.Table(
+    "partner_stations",
+    metadata,
+    sa.Column("code", sa.String(25), primary_key=True),
+    sa.Column("partner_id", sa.ForeignKey("partners.id"), nullable=False, index=True),
+)
+
+transfers = sa.Table(
+    "transfers",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("direction", enumeration(Direction, "direction"), nullable=False),
+    sa.Column("kind", enumeration(Kind, "kind"), nullable=False),
+    sa.Column("partner_id", sa.ForeignKey("partners.id"), nullable=False),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("date", sa.String(8), nullable=False),
+    sa.Column("time", sa.String(10), nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("originator", sa.String(25), nullable=False),
+    sa.Column("destination", sa.String(25), nullable=False),
+    sa.Column("format", sa.String(1), nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("octets", sa.BigInteger, nullable=False),
+    sa.Column("spool_name", sa.Text, nullable=False),
+    sa.Column("file_name", sa.Text, nullable=False),
+    sa.Column("state", enumeration(TransferState, "state"), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_attempt_at", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("sent_at", Instant),
+    sa.Column("ended_at", Instant),
+    sa.Column("reason", sa.Text),
+    sa.Column("text", sa.Text),
+    sa.Column("efid_sent", sa.Boolean, nullable=False),
+    sa.Column("claim_owner", sa.Text),
+    sa.Column("claim_until", Instant),
+    sa.Column("sha256", sa.String(64)),
+    sa.UniqueConstraint(
+        "direction", "originator", "destination", "dataset", "date", "time", name="uq_transfers_duplicate_key"
+    ),
+    sa.Index("ix_transfers_next", "partner_id", "state", "kind", "id"),
+    sa.Index("ix_transfers_state", "state", "id"),
+)
+
+receipts = sa.Table(
+    "receipts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("transfer_id", sa.ForeignKey("transfers.id"), nullable=False, unique=True),
+    sa.Column("partner_id", sa.ForeignKey("partners.id"), nullable=False),
+    sa.Column("kind", enumeration(ReceiptKind, "kind"), nullable=False),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("date", sa.String(8), nullable=False),
+    sa.Column("time", sa.String(10), nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("originator", sa.String(25), nullable=False),
+    sa.Column("destination", sa.String(25), nullable=False),
+    sa.Column("creator", sa.String(25), nullable=False),
+    sa.Column("reason", sa.Integer),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("state", enumeration(ReceiptState, "state"), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("sent_at", Instant),
+    sa.Column("claim_owner", sa.Text),
+    sa.Column("claim_until", Instant),
+    sa.Index("ix_receipts_owed", "state", "partner_id", "id"),
+)
+
+certificates = sa.Table(
+    "certificates",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+    sa.Column("holder", enumeration(Holder, "holder"), nullable=False),
+    sa.Column("partner_id", sa.ForeignKey("partners.id")),
+    sa.Column("station", sa.String(25)),
+    sa.Column("alias", sa.Text, nullable=False),
+    sa.Column("usages", Usages, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("valid_from", Instant, nullable=False),
+    sa.Column("valid_until", Instant, nullable=False),
+    sa.Column("slice_from", Instant),
+    sa.Column("slice_until", Instant),
+    sa.Column("slot", enumeration(Slot, "slot"), nullable=False),
+    sa.Column("private_key", sa.LargeBinary),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("added_at", Instant, nullable=False),
+    sa.Index("ix_certificates_fingerprint", "fingerprint"),
+    sa.Index("ix_certificates_holder", "holder", "partner_id", "station"),
+)
+
+pending_keys = sa.Table(
+    "pending_keys",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("alias", sa.Text, nullable=False),
+    sa.Column("station", sa.ForeignKey("stations.code"), nullable=False),
+    sa.Column("private_key", sa.LargeBinary, nullable=False),
+    sa.Column("csr_pem", sa.LargeBinary, nullable=False),
+    sa.Column("spki_fingerprint", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+announcements = sa.Table(
+    "announcements",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("partner_id", sa.ForeignKey("partners.id"), nullable=False, index=True),
+    sa.Column("station", sa.String(25)),
+    sa.Column("subject", sa.Text),
+    sa.Column("common_name", sa.Text),
+    sa.Column("issuer", sa.String(64)),
+    sa.Column("key_usages", Names, nullable=False),
+    sa.Column("usages", Usages, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("fulfilled_by", sa.String(64)),
+)
+
+confirmations = sa.Table(
+    "confirmations",
+    metadata,
+    sa.Column("partner_id", sa.ForeignKey("partners.id"), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), primary_key=True),
+    sa.Column("how", sa.Text, nullable=False),
+    sa.Column("confirmed_at", Instant, nullable=False),
+)
+
+exchanges = sa.Table(
+    "exchanges",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("partner_id", sa.ForeignKey("partners.id"), nullable=False, index=True),
+    sa.Column("direction", enumeration(Direction, "direction"), nullable=False),
+    sa.Column("message", enumeration(ExchangeMessage, "message"), nullable=False),
+    sa.Column("transfer_id", sa.ForeignKey("transfers.id"), nullable=False, unique=True),
+    sa.Column("fingerprint", sa.String(64)),
+    sa.Column("state", enumeration(ExchangeState, "state"), nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("answered_at", Instant),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("partner_code", sa.String(25), index=True),
+    sa.Column("event", sa.Text, nullable=False, index=True),
+    sa.Column("detail", Detail, nullable=False),
+)
