@@ -1,0 +1,103 @@
+"""The certificate in a received ACX file (acx.md 2.2, 2.3 and choice 1 of section 12).
+
+The rule is one end-entity certificate in DER. PEM and a CMS SignedData that holds certificates only are
+read as well; what they carry besides the one end entity is material for building its chain. Everything else
+is a :class:`ContentError`, whose text goes to the partner.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from asn1crypto import cms
+
+from oftp2.certs.facts import CertificateFacts, UnreadableCertificateError
+
+MAX_CONTENT = 65_536
+"""Octets; a certificate has one to four thousand."""
+
+_ARMOUR = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_CERTIFICATE_LABELS = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"})
+_CMS_LABELS = frozenset({b"PKCS7", b"CMS"})
+
+
+class ContentError(ValueError):
+    """The content is not one certificate; the message is meant for the partner."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What was in the file: the certificate, and others that may belong to its chain."""
+
+    certificate: CertificateFacts
+    chain: tuple[CertificateFacts, ...] = ()
+
+
+def read_certificate(octets: bytes) -> Content:
+    """Read the one certificate out of a received file of at most 64 KiB; raises :class:`ContentError`."""
+    if not octets:
+        raise ContentError("the file is empty")
+    if len(octets) > MAX_CONTENT:
+        raise ContentError(f"the file has {len(octets)} octets, a certificate has at most {MAX_CONTENT}")
+    if octets.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise ContentError("XML certificate messages are not supported")
+    if b"-----BEGIN " in octets:
+        return _one(_armoured(octets))
+    try:
+        return Content(certificate=CertificateFacts.of(octets))
+    except UnreadableCertificateError as error:
+        bundled = _bundled(octets)
+        if bundled is None:
+            raise ContentError(str(error)) from error
+        return _one(bundled)
+
+
+def _one(found: Iterable[bytes]) -> Content:
+    """The one end entity among several; a single certificate is taken whatever it is, and judged later."""
+    try:
+        certificates = list({facts.fingerprint: facts for facts in map(CertificateFacts.of, found)}.values())
+    except UnreadableCertificateError as error:
+        raise ContentError(str(error)) from error
+    entities = [facts for facts in certificates if not facts.is_ca] if len(certificates) > 1 else certificates
+    if len(entities) != 1:
+        raise ContentError(f"the file holds {len(entities)} end-entity certificates, expected is one")
+    return Content(
+        certificate=entities[0], chain=tuple(facts for facts in certificates if facts is not entities[0])
+    )
+
+
+def _armoured(octets: bytes) -> Iterable[bytes]:
+    for label, body in _ARMOUR.findall(octets):
+        if b"PRIVATE KEY" in label:
+            raise ContentError("the file holds a private key, which must never leave its owner")
+        if label not in _CERTIFICATE_LABELS | _CMS_LABELS:
+            continue
+        try:
+            decoded = b64decode(b"".join(body.split()), validate=True)
+        except ValueError as error:
+            raise ContentError(f"the PEM armour is damaged ({error})") from error
+        if label in _CMS_LABELS:
+            yield from _bundled(decoded) or ()
+        else:
+            yield decoded
+
+
+def _bundled(octets: bytes) -> list[bytes] | None:
+    """The certificates of a certs-only SignedData; ``None`` when it is no SignedData at all."""
+    try:
+        info = cms.ContentInfo.load(octets, strict=True)
+        if info["content_type"].native != "signed_data":
+            return None
+        signed = info["content"]
+        certificates = [
+            choice.chosen.dump() for choice in signed["certificates"] if choice.name == "certificate"
+        ]
+        bare = not signed["signer_infos"] and signed["encap_content_info"]["content"].native is None
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
+        return None
+    if not bare:
+        raise ContentError("the file is a signed CMS message, expected is one certificate")
+    return certificates
