@@ -1,1 +1,48 @@
-"""The command line of the station: python -m oftp2d."""
+"""The command line of the station: ``oftp2d``, or python -m oftp2d.
+
+The only place that installs the global reactor (asyncio on uvloop) and the global log observer, and only for
+``oftp2d run``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from rich.console import Console
+
+from oftp2d.cli.app import execute
+from oftp2d.cli.terminal import Terminal
+from oftp2d.config import Config
+
+
+def main() -> None:
+    """Carry out the command line of the process and leave with its exit code."""
+    terminal = Terminal(out=Console(highlight=False), err=Console(stderr=True, highlight=False), serve=_serve)
+    sys.exit(execute(sys.argv[1:], terminal))
+
+
+def _serve(config: Config) -> int:
+    """Run the station until it is stopped; the exit code."""
+    # Everything here takes time to load, and some of it may only be imported once the reactor is installed.
+    import uvloop  # noqa: PLC0415
+    from twisted.internet import asyncioreactor  # noqa: PLC0415
+    from twisted.logger import globalLogBeginner  # noqa: PLC0415
+
+    from oftp2d.logs import LineObserver  # noqa: PLC0415
+
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    asyncioreactor.install(loop)  # type: ignore[no-untyped-call]  # Twisted gives it no types
+    observer = LineObserver(sys.stderr, config.logging.level, config.logging.format)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    from oftp2d import daemon  # noqa: PLC0415
+
+    return daemon.run(reactor, config)
+
+
+if __name__ == "__main__":
+    main()

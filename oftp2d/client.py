@@ -6,10 +6,12 @@ the station itself refuses comes with the station's own words.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -44,9 +46,11 @@ class RefusedError(OperatorError):
 class AdminClient:
     """A connection to the station whose administration socket has this path."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reached = False
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)),
+            transport=httpx.HTTPTransport(uds=str(path)),
             base_url="http://oftp2d",
             timeout=httpx.Timeout(USUAL_SECONDS, connect=10.0),
             trust_env=False,
@@ -85,6 +89,7 @@ class AdminClient:
     ) -> Document:
         """Send a file of so many octets as the body; a file that changes its size meanwhile is an error."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(octets)}
+        self._reach()
         try:
             answer = self._http.post(
                 path,
@@ -99,6 +104,7 @@ class AdminClient:
 
     def download(self, path: str, progress: Progress) -> Iterator[bytes]:
         """The octets of an answer, piece by piece; raises before the first one if the station refuses."""
+        self._reach()
         try:
             with self._http.stream("GET", path) as answer:
                 if answer.is_error:
@@ -110,6 +116,17 @@ class AdminClient:
         except httpx.HTTPError as error:
             raise _unreachable(error) from None
 
+    def _reach(self) -> None:
+        """Find out whether anybody listens; httpx leaves its socket open when a connection is refused."""
+        if self._reached:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(self._path))
+            except OSError as error:
+                raise _unreached(error) from None
+        self._reached = True
+
     def _ask(
         self,
         method: str,
@@ -118,11 +135,17 @@ class AdminClient:
         body: Mapping[str, Any] | None = None,
         seconds: float = USUAL_SECONDS,
     ) -> Document:
+        self._reach()
         try:
             answer = self._http.request(method, path, params=_given(parameters), json=body, timeout=seconds)
         except httpx.HTTPError as error:
             raise _unreachable(error) from None
         return _document(answer)
+
+
+def path_of(*segments: str) -> str:
+    """The path of a resource: its segments quoted, for a code may hold a slash or a blank."""
+    return "/v1/" + "/".join(quote(segment, safe="") for segment in segments)
 
 
 def _given(parameters: Mapping[str, str | int | None]) -> dict[str, str | int]:
@@ -144,9 +167,15 @@ def _pieces(source: BinaryIO, octets: int, progress: Progress) -> Iterator[bytes
         raise OperatorError("the file became longer while it was sent", "send it again once it is complete")
 
 
+def _unreached(error: OSError) -> DaemonUnreachableError:
+    if isinstance(error, PermissionError):
+        return DaemonUnreachableError(
+            "this user may not speak to the daemon", "use the account that runs it, for example with sudo -u"
+        )
+    return DaemonUnreachableError("the daemon is not running", "start it with 'oftp2d run'")
+
+
 def _unreachable(error: httpx.HTTPError) -> OperatorError:
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return DaemonUnreachableError("the daemon is not running", "start it with 'oftp2d run'")
     if isinstance(error, httpx.TimeoutException):
         return OperatorError(
             "the daemon did not answer in time", "see 'oftp2d status' and the log of the daemon"

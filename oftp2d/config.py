@@ -27,6 +27,7 @@ from .errors import OperatorError
 from .settings import UnfitError, choice, shown, text, whole
 
 FILE_NAME = "oftp2d.toml"
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a station is there to be called
 LONGEST_SOCKET_PATH = 107
 """Octets in the path of a UNIX socket on Linux, without the closing zero."""
 
@@ -72,7 +73,7 @@ class Listener:
     transport: Transport = choice(
         Transport, Transport.TLS, 'What carries the calls: "tls", or "tcp" without any protection.'
     )
-    host: str = text(255, "0.0.0.0", "The own address to listen on; 0.0.0.0 is every one.")  # noqa: S104
+    host: str = text(255, EVERY_ADDRESS, "The own address to listen on; 0.0.0.0 is every one.")
     port: int = whole(
         0,
         65535,

@@ -1,0 +1,107 @@
+"""The command line as a whole: all commands in one group, and every error turned into an exit code."""
+
+# ruff: noqa: D301 - \b is how click is told not to wrap a paragraph
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+from click.shell_completion import get_completion_class
+
+from oftp2d.errors import OperatorError
+
+from . import certificates, exchanges, house, inbox, partners, stations, status, transfers
+from .options import Section
+from .terminal import Exit, Terminal
+
+EPILOG = """\b
+Words used throughout
+  station    your own company, or a plant of it, as partners see it
+  partner    a company you exchange files with
+  code       the Odette identification code of either, such as O0013000001ACME
+  SSID code  the code with which a system identifies itself in a session: who calls
+  SFID code  the code a file is addressed from or to: whose file it is. Often the
+             same as the SSID code; differs where one system serves several plants
+  dataset    the name of a file as both companies agreed on it, at most 26
+             characters, such as ORDERS.D96A. It is not the name on your disk
+  EERP       the partner's receipt: the file arrived and was taken over
+  NERP       the partner's refusal, with its reason
+  ACX        the automatic exchange of certificates over OFTP2
+
+\b
+Exit codes
+  0  done                              4  oftp2d.toml has faults
+  1  it failed                         5  the partner refused, or it failed for good
+  2  the command line is wrong         6  the wait was over before the end was known
+  3  the daemon is not running         130  stopped from the keyboard
+
+\b
+Environment
+  OFTP2D_HOME             the home folder of the station
+  OFTP2D_PASSWORD_OURS    the password we send, for 'partner add' and 'partner change'
+  OFTP2D_PASSWORD_THEIRS  the password we expect
+  OFTP2D_KEY_PASSPHRASE   the passphrase of a private key, for 'cert import'
+"""
+
+
+@click.group(
+    cls=Section,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="oftp2d")
+def cli() -> None:
+    """An OFTP2 station: exchanges files and certificates with trading partners (RFC 5024).
+
+    \b
+    The way to a first file:
+      oftp2d init --code O0013000001ACME --name "Acme Ltd" --host oftp.acme.example
+      oftp2d check
+      oftp2d run
+      oftp2d partner add O0013000002PARTNER --host oftp.partner.example
+      oftp2d partner test O0013000002PARTNER
+      oftp2d send O0013000002PARTNER orders.edi --as ORDERS.D96A --wait
+
+    'init', 'run' and 'check' work on the home folder itself. All others ask the running daemon.
+    """
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes your shell complete commands, options and partners' codes.
+
+    \b
+    bash:  oftp2d completion bash > ~/.local/share/bash-completion/completions/oftp2d
+    zsh:   oftp2d completion zsh > a file _oftp2d in a folder of your $fpath
+    fish:  oftp2d completion fish > ~/.config/fish/completions/oftp2d.fish
+    """
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise OperatorError(f"there is no completion for {shell}", "take bash, zsh or fish")
+    click.echo(kind(cli, {}, "oftp2d", "_OFTP2D_COMPLETE").source())
+
+
+for module in (house, status, stations, partners, certificates, exchanges, transfers, inbox):
+    module.add_to(cli)
+cli.add_command(cli.commands.pop("completion"))
+
+
+def execute(arguments: Sequence[str], terminal: Terminal) -> int:
+    """Carry out one command line; whatever goes wrong is shown. Returns the exit code."""
+    try:
+        result = cli.main(list(arguments), prog_name="oftp2d", standalone_mode=False, obj=terminal)
+    except OperatorError as error:
+        return terminal.fail(error)
+    except click.UsageError as error:
+        terminal.as_json = terminal.as_json or "--json" in arguments
+        where = error.ctx.command_path if error.ctx else "oftp2d"
+        terminal.fail(OperatorError(error.format_message().rstrip("."), f"see '{where} --help'"))
+        return Exit.USAGE
+    except click.ClickException as error:
+        return terminal.fail(OperatorError(error.format_message(), "see 'oftp2d --help'"))
+    except (click.Abort, KeyboardInterrupt):
+        terminal.err.print("stopped")
+        return Exit.INTERRUPTED
+    return result if isinstance(result, int) else Exit.DONE

@@ -1,0 +1,292 @@
+"""``cert``: certificates of ours, of partners, and of the authorities trusted."""
+
+# ruff: noqa: D301 - \b is how click is told not to wrap a paragraph
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import RenderableType
+from rich.text import Text
+
+from oftp2d.client import path_of
+from oftp2d.errors import OperatorError
+
+from .forms import day, items, moment, properties, table
+from .options import CODE, Section, command, complete_partner, complete_station, partner_argument, secret
+from .terminal import Terminal
+
+USAGES = ("signature", "encryption", "eerp_signature", "authentication", "tls_server", "tls_client")
+KEY_USAGES = (
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+)  # fmt: skip
+LARGEST_FILE = 1024 * 1024
+"""Octets of a file of certificates; real ones have some thousand."""
+
+_USAGE = click.option(
+    "--usage",
+    "usages",
+    type=click.Choice(USAGES),
+    multiple=True,
+    help="What it is used for; repeat for several. Without it: all that it is fit for.",
+)
+_READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def add_to(group: click.Group) -> None:
+    """Add the group ``cert``."""
+
+    @group.group("cert", cls=Section)
+    def cert() -> None:
+        """Certificates: your own, your partners', and those of authorities (CAs) you trust.
+
+        A certificate is named by its alias or by the beginning of its fingerprint.
+        """
+
+    _add_listing(cert)
+    _add_import(cert)
+    _add_generate(cert)
+    _add_announcing(cert)
+
+
+def _add_listing(cert: click.Group) -> None:
+    @command(cert, "list")
+    @click.option("--holder", type=click.Choice(["own", "partner", "anchor"]), help="Only yours, partners', or CAs.")
+    @click.option("--partner", type=CODE, shell_complete=complete_partner, help="Only this partner's.")
+    def listing(terminal: Terminal, holder: str | None, partner: str | None) -> None:
+        """List certificates, with what each is used for and when it ends."""
+        with terminal.client() as client:
+            document = client.get("/v1/certificates", holder=holder, partner=partner)
+        rows = [
+            [
+                str(each.get("fingerprint"))[:16],
+                each.get("alias"),
+                each.get("partner") or each.get("holder"),
+                each.get("subject"),
+                each.get("usages"),
+                each.get("slot") if each.get("active") else f"{each.get('slot')} (inactive)",
+                day(each.get("valid_until")),
+            ]
+            for each in items(document, "certificates")
+        ]
+        columns = ["fingerprint", "alias", "of", "subject", "used for", "place", "ends"]
+        terminal.show(document, lambda: table(columns, rows, empty="no certificates"))
+
+    @command(cert, "show")
+    @click.argument("certificate", metavar="CERT")
+    @click.option("--pem", is_flag=True, help="Print the certificate itself, to give it to a partner.")
+    def show(terminal: Terminal, certificate: str, pem: bool) -> None:
+        """Show everything about one certificate."""
+        with terminal.client() as client:
+            document = client.get(path_of("certificates", certificate))
+        terminal.show(document, lambda: Text(str(document.get("pem")).strip()) if pem else _details(document))
+
+
+def _add_import(cert: click.Group) -> None:
+    @command(cert, "import")
+    @click.argument("file", type=_READABLE)
+    @click.option("--own", is_flag=True, help="It is yours: from --key, or from a request made with 'cert generate'.")
+    @click.option("--partner", type=CODE, shell_complete=complete_partner, help="It is this partner's.")
+    @click.option("--anchor", is_flag=True, help="It is that of an authority (CA) you trust to identify partners.")
+    @click.option("--station", type=CODE, help="The code it is for, if not the main one.")
+    @click.option("--alias", help="A short name to find it by. Without it: from its subject.")
+    @_USAGE
+    @click.option("--key", type=_READABLE, help="A file with the private key (PEM), for --own.")
+    @click.option("--passphrase-file", type=_READABLE, help="A file with the key's passphrase. Else it is asked for.")
+    def import_(
+        terminal: Terminal,
+        *,
+        file: Path,
+        own: bool,
+        partner: str | None,
+        anchor: bool,
+        key: Path | None,
+        passphrase_file: Path | None,
+        **given: Any,
+    ) -> None:
+        """Import a certificate from a file (PEM or DER).
+
+        \b
+        Examples:
+          oftp2d cert import odette-ca.pem --anchor
+          oftp2d cert import partner.cer --partner O0013000002PARTNER
+          oftp2d cert import issued.pem --own
+        """
+        if [own, partner is not None, anchor].count(True) != 1:
+            raise click.UsageError("Say whose it is: one of --own, --partner CODE and --anchor.")
+        body: dict[str, Any] = {name: value for name, value in given.items() if value}
+        body |= {"holder": "own" if own else "partner" if partner else "anchor"} | _content(file)
+        if partner:
+            body["partner"] = partner
+        if key is not None:
+            body |= _private_key(key, passphrase_file)
+        with terminal.client() as client:
+            document = client.post("/v1/certificates", body)
+        terminal.show(document, lambda: _details(document))
+
+
+def _add_generate(cert: click.Group) -> None:
+    @command(cert, "generate")
+    @click.option("--alias", required=True, help="A short name to find it by.")
+    @click.option("--station", type=CODE, shell_complete=complete_station, help="For which code; else the main one.")
+    @click.option("--cn", "common_name", help="The common name: usually the host name partners call.")
+    @click.option("--organisation", help="Your company's name as registered.")
+    @click.option("--country", help="Two letters, such as DE.")
+    @click.option("--host", "hosts", multiple=True, help="A host name partners call; repeat for several.")
+    @click.option("--bits", "key_bits", type=click.Choice(["2048", "3072", "4096"]), default="3072", show_default=True)
+    @click.option("--days", type=click.IntRange(1, 3650), default=730, show_default=True, help="Valid so long.")
+    @click.option("--csr", is_flag=True, help="Make a request for an authority (CA) instead of a certificate.")
+    @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the request.")
+    def generate(terminal: Terminal, key_bits: str, csr: bool, output: Path | None, **given: Any) -> None:
+        """Make a new key pair, with a self-signed certificate or a request for one.
+
+        Partners usually demand a certificate from an authority of Odette's trust list: use --csr, send the
+        request to the authority, and import its answer with 'cert import FILE --own'. The private key stays
+        here, encrypted.
+        """
+        body = {name: value for name, value in given.items() if value} | {
+            "key_bits": int(key_bits),
+            "csr": csr,
+        }
+        with terminal.client() as client:
+            document = client.post("/v1/certificates/generate", body)
+        request = document.get("csr_pem")
+        if output is not None and isinstance(request, str):
+            try:
+                output.write_text(request)
+            except OSError as error:
+                raise OperatorError(f"{output} can't be written ({error.strerror})", "check the folder") from None
+            terminal.show(document, lambda: Text(f"request written to {output}"))
+        else:
+            terminal.show(document, lambda: Text(request) if isinstance(request, str) else _details(document))
+
+
+def _add_announcing(cert: click.Group) -> None:
+    @command(cert, "announce")
+    @partner_argument
+    @click.option("--cn", "common_name", help="The common name that will stand in it, if you know no more.")
+    @click.option("--subject", help='The whole subject or a part of it, such as "CN=oftp.partner.example,C=DE".')
+    @click.option("--issuer", metavar="CERT", help="The authority that issued it; import it with --anchor before.")
+    @click.option("--station", type=CODE, help="Which of the partner's codes it is for. Without it: any.")
+    @click.option("--key-usage", "key_usages", type=click.Choice(KEY_USAGES), multiple=True, help="Must be in it.")
+    @_USAGE
+    def announce(terminal: Terminal, partner: str, **given: Any) -> None:
+        """Say what the certificate looks like that a partner will bring by itself (ACX).
+
+        Only a certificate that fits an announcement, or follows a known one, is accepted; all others are
+        refused with the reason. Ask the partner for the common name and the issuing authority.
+
+        \b
+        Example:
+          oftp2d cert announce O0013000002PARTNER --cn oftp.partner.example --issuer odette-ca
+        """
+        if not given["common_name"] and not given["subject"]:
+            raise click.UsageError("Give --cn or --subject.")
+        body = {"partner": partner} | {name: value for name, value in given.items() if value}
+        with terminal.client() as client:
+            document = client.post("/v1/announcements", body)
+        terminal.show(document, lambda: Text(f"announcement {document.get('id')} for {partner}"))
+
+    @command(cert, "announcements")
+    @click.argument("partner", type=CODE, required=False, shell_complete=complete_partner)
+    def announcements(terminal: Terminal, partner: str | None) -> None:
+        """List the certificates announced, and which have arrived."""
+        with terminal.client() as client:
+            document = client.get("/v1/announcements", partner=partner)
+        rows = [
+            [
+                each.get("id"),
+                each.get("partner"),
+                each.get("common_name") or each.get("subject"),
+                str(each.get("issuer") or "")[:16],
+                each.get("usages"),
+                str(each.get("fulfilled_by") or "")[:16],
+            ]
+            for each in items(document, "announcements")
+        ]
+        columns = ["id", "partner", "expected", "issuer", "used for", "arrived"]
+        terminal.show(document, lambda: table(columns, rows, empty="none announced"))
+
+    @command(cert, "unannounce")
+    @click.argument("number", type=click.IntRange(1), metavar="ID")
+    def unannounce(terminal: Terminal, number: int) -> None:
+        """Take an announcement back."""
+        with terminal.client() as client:
+            document = client.delete(path_of("announcements", str(number)))
+        terminal.show(document, lambda: Text(f"announcement {number} removed"))
+
+    @command(cert, "confirm")
+    @partner_argument
+    @click.argument("certificate", metavar="CERT")
+    def confirm(terminal: Terminal, partner: str, certificate: str) -> None:
+        """Say that a partner has installed a certificate of yours by hand.
+
+        With ACX the partner's receipt says so. Without, this is your word for it: from now on the certificate
+        counts as known to that partner.
+        """
+        with terminal.client() as client:
+            document = client.post(path_of("certificates", certificate, "confirm"), {"partner": partner})
+        terminal.show(document, lambda: Text(f"{partner} knows {str(document.get('fingerprint'))[:16]}"))
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as source:
+            octets = source.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise OperatorError(f"{file} can't be read ({error.strerror})", "check its mode") from None
+    if len(octets) > LARGEST_FILE:
+        raise OperatorError(f"{file} is too large for a certificate or key", "check that it is the right file")
+    return octets
+
+
+def _content(file: Path) -> dict[str, str]:
+    octets = _read(file)
+    if b"-----BEGIN" in octets and octets.isascii():
+        return {"pem": octets.decode("ascii")}
+    return {"der_base64": base64.b64encode(octets).decode("ascii")}
+
+
+def _private_key(key: Path, passphrase_file: Path | None) -> dict[str, str]:
+    octets = _read(key)
+    if b"-----BEGIN" not in octets or not octets.isascii():
+        raise OperatorError(f"{key} is no private key in PEM form", "convert it with 'openssl pkcs8 -topk8'")
+    text = octets.decode("ascii")
+    if "ENCRYPTED" not in text:
+        return {"private_key_pem": text}
+    passphrase = secret(
+        file=passphrase_file,
+        variable="OFTP2D_KEY_PASSPHRASE",
+        question="The passphrase of the private key",
+        longest=None,
+    )
+    return {"private_key_pem": text, "passphrase": passphrase or ""}
+
+
+def _details(document: Mapping[str, Any]) -> RenderableType:
+    return properties(
+        {
+            "fingerprint (SHA-256)": document.get("fingerprint"),
+            "alias": document.get("alias"),
+            "of": document.get("partner") or document.get("holder"),
+            "station": document.get("station"),
+            "subject": document.get("subject"),
+            "issuer": document.get("issuer"),
+            "serial number": document.get("serial"),
+            "key": document.get("key"),
+            "valid from": moment(document.get("valid_from")),
+            "valid until": moment(document.get("valid_until")),
+            "key usages": document.get("key_usage"),
+            "used for": document.get("usages"),
+            "place": document.get("slot"),
+            "active": document.get("active"),
+            "private key here": document.get("private_key"),
+            "known to": document.get("confirmed_by"),
+            "came from": document.get("source"),
+            "added": moment(document.get("added_at")),
+        }
+    )

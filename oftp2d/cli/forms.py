@@ -1,0 +1,103 @@
+"""How things look for people: tables, lists of properties, sizes and times.
+
+Values come from the station and partly from its partners, so every one of them is escaped and never taken for
+markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from oftp2d.logs import escaped
+
+Cell = str | int | bool | None | Text | Sequence[str]
+
+_COLOURS = {
+    "acknowledged": "green",
+    "delivered": "green",
+    "accepted": "green",
+    "sent": "cyan",
+    "sending": "cyan",
+    "receiving": "cyan",
+    "received": "cyan",
+    "failed": "red",
+    "refused": "red",
+    "interrupted": "yellow",
+    "cancelled": "yellow",
+}
+
+
+def words(value: Cell) -> Text:
+    """Any value as harmless text; what is missing is a dash."""
+    if isinstance(value, Text):
+        return value
+    if value is None or value == "":
+        return Text("-", style="dim")
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, (str, int)):
+        return Text(escaped(str(value)))
+    return Text(escaped(", ".join(value))) if value else Text("-", style="dim")
+
+
+def state(value: str) -> Text:
+    """A state in its colour."""
+    return Text(escaped(value), style=_COLOURS.get(value, ""))
+
+
+def size(octets: int) -> str:
+    """A size for people, in binary units."""
+    amount = float(octets)
+    for unit in ("octets", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{octets} octets" if unit == "octets" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def moment(value: str | None) -> Text:
+    """A time of the interface (RFC 3339, UTC), cut to seconds."""
+    if not value:
+        return words(None)
+    try:
+        return Text(datetime.fromisoformat(value).strftime("%Y-%m-%d %H:%M:%SZ"))
+    except ValueError:
+        return words(value)
+
+
+def day(value: str | None) -> Text:
+    """The date of a time of the interface."""
+    return Text(moment(value).plain[:10])
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str) -> Table | Text:
+    """A plain table, or the line for an empty one. Columns that end with ``>`` are set to the right."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        right = column.endswith(">")
+        made.add_column(column.rstrip(">"), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(words(cell) for cell in row))
+    return made if made.row_count else Text(empty, style="dim")
+
+
+def properties(pairs: Mapping[str, Cell]) -> Table:
+    """Names and values, one pair a line."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs.items():
+        made.add_row(name, words(value))
+    return made
+
+
+def items(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The list of objects of that name in an answer; an answer without it has none."""
+    found = document.get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

@@ -1,0 +1,135 @@
+"""What commands share: --json, Odette codes, passwords that never stand on a command line, completion."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from oftp2d import config
+from oftp2d.client import AdminClient
+from oftp2d.errors import OperatorError
+
+from .forms import items
+from .terminal import Terminal
+
+CODE_SHAPE = re.compile(r"O[0-9]{4}[0-9A-Z/\-.&() ]{1,20}")
+_CODE_CHARACTERS = re.compile(r"[0-9A-Z/\-.&() ]{1,25}")
+
+CODE_HELP = (
+    "An Odette code has at most 25 characters: the letter O, four digits for the list of companies it is "
+    "from (such as 0013 or 0177), up to 14 characters for the company, and up to 6 for one of its systems."
+)
+
+Command = Callable[..., int | None]
+
+
+class Section(click.Group):
+    """A group that lists its commands in the order of the manual, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order in which they were added."""
+        del ctx
+        return list(self.commands)
+
+
+def command(group: click.Group, name: str) -> Callable[[Command], click.Command]:
+    """Add a command with --json to the group; the function gets the Terminal first."""
+
+    def add(function: Command) -> click.Command:
+        switch = click.option(
+            "--json",
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_json,
+            help="Print one JSON document, for scripts. Sizes are octets, times RFC 3339 in UTC.",
+        )
+        made: click.Command = group.command(name)(switch(click.pass_obj(function)))
+        return made
+
+    return add
+
+
+def _json(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and isinstance(ctx.obj, Terminal):
+        ctx.obj.as_json = True
+
+
+class OdetteCode(click.ParamType[str]):
+    """An Odette identification code; upper-cased, checked for length and characters."""
+
+    name = "code"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The code, or a usage error that says what may stand there."""
+        code = str(value).strip().upper()
+        if not _CODE_CHARACTERS.fullmatch(code):
+            self.fail(f"{code!r} is no Odette code. {CODE_HELP}", param, ctx)
+        return code
+
+
+CODE = OdetteCode()
+
+
+def hint_about(terminal: Terminal, code: str) -> None:
+    """Point at a code of an unusual shape; some partners do use one, so it is no error."""
+    if not CODE_SHAPE.fullmatch(code):
+        terminal.hint(f"{code} is an unusual code. {CODE_HELP}")
+
+
+def completing(path: str, listing: str, key: str) -> Callable[..., list[CompletionItem]]:
+    """A shell completion out of a listing of the running station; nothing when it is not running."""
+
+    def complete(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+        try:
+            with AdminClient(config.socket_path(config.home_folder())) as client:
+                found = items(client.get(path), listing)
+        except OperatorError:
+            return []
+        values = (str(each.get(key)) for each in found)
+        return [CompletionItem(value) for value in values if value.startswith(begun.upper())]
+
+    return complete
+
+
+complete_partner = completing("/v1/partners", "partners", "code")
+complete_station = completing("/v1/stations", "stations", "code")
+
+
+def partner_argument(function: Command) -> Command:
+    """The partner the command is about, by its main code."""
+    return click.argument("partner", type=CODE, shell_complete=complete_partner, metavar="PARTNER")(function)
+
+
+def secret(*, file: Path | None, variable: str, question: str, longest: int | None, ask: bool = True) -> str | None:
+    """A secret from the file, else from the environment variable, else asked for without showing it.
+
+    Raises:
+        click.UsageError: there is nobody to ask.
+        OperatorError: the file can't be read, or the secret is too long or not printable ASCII.
+    """
+    if file is not None:
+        try:
+            value = file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError):
+            raise OperatorError(f"the file {file} can't be read as text", "check its name and mode") from None
+    elif variable in os.environ:
+        value = os.environ[variable]
+    elif not ask:
+        return None
+    elif sys.stdin.isatty():
+        value = click.prompt(question, hide_input=True, default="", show_default=False, err=True)
+    else:
+        raise click.UsageError(f"{question}: give it with a file or in the environment variable {variable}.")
+    if not (value.isascii() and (value.isprintable() or not value)):
+        raise OperatorError("a password holds characters other than plain ASCII", "agree on another one")
+    if longest is not None and len(value) > longest:
+        raise OperatorError(f"a password has more than {longest} characters", "agree on a shorter one")
+    return value

@@ -1,0 +1,259 @@
+"""``partner``: the companies files are exchanged with."""
+
+# ruff: noqa: D301 - \b is how click is told not to wrap a paragraph
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from oftp2d.client import path_of
+
+from .forms import items, moment, properties, table, words
+from .options import CODE, Command, Section, command, hint_about, partner_argument, secret
+from .terminal import Exit, Terminal
+
+LONGEST_PASSWORD = 8
+"""Characters of SSIDPSWD, RFC 5024 5.3.2."""
+
+_READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+_SETTINGS = (
+    click.option("--name", help="The company's name, for people. Without it: the code."),
+    click.option("--host", help="Where to call: the partner's host name or IP address. Without it we never call."),
+    click.option("--port", type=click.IntRange(1, 65535), help="The port there: 6619 for tls, 3305 for tcp."),
+    click.option("--transport", type=click.Choice(["tls", "tcp"]), help="tls (usual), or tcp without any protection."),
+    click.option("--server-name", help="The host name in its TLS certificate, if it is not the one we call."),
+    click.option(
+        "--client-certificate/--no-client-certificate",
+        default=None,
+        help="Whether the partner must show a TLS certificate of its own when it calls (mutual TLS).",
+    ),
+    click.option("--station", type=CODE, help="Our code towards it. Without it: the main station."),
+    click.option(
+        "--sub-station",
+        "sub_stations",
+        type=CODE,
+        multiple=True,
+        help="A further code that files come from or go to (SFID code). Repeat for more.",
+    ),
+    click.option(
+        "--acx",
+        type=click.Choice(["off", "announced", "known", "trusted"]),
+        help="Which certificates it may bring automatically: none (off, the usual), those announced with "
+        "'cert announce' and successors of known ones (announced), only successors (known), or any from a "
+        "trusted CA (trusted).",
+    ),
+    click.option(
+        "--authentication",
+        type=click.Choice(["off", "prepared", "on"]),
+        help="Session authentication: must be the same at both ends. prepared turns itself on once both "
+        "certificates have been exchanged.",
+    ),
+    click.option("--buffer-size", type=click.IntRange(128, 99999), help="The largest exchange buffer, in octets."),
+    click.option("--credit", type=click.IntRange(1, 999), help="The largest number of buffers in a row."),
+    click.option("--compression/--no-compression", default=None, help="Whether to offer buffer compression."),
+    click.option("--active/--inactive", default=None, help="Whether it may connect and is called at all."),
+    click.option(
+        "--call-every",
+        type=click.IntRange(60, 604800),
+        help="Call so often to fetch files, in seconds; for partners that never call us.",
+    ),
+    click.option(
+        "--password-ours-file", type=_READABLE, help="A file with the password we send. At most 8 characters."
+    ),
+    click.option("--password-theirs-file", type=_READABLE, help="A file with the password the partner sends to us."),
+)
+
+
+def _settings(function: Command) -> Command:
+    for decorate in reversed(_SETTINGS):
+        function = decorate(function)
+    return function
+
+
+def add_to(group: click.Group) -> None:
+    """Add the group ``partner``."""
+
+    @group.group("partner", cls=Section)
+    def partner() -> None:
+        """The companies you exchange files with.
+
+        \b
+        What to ask a partner for:
+          its SSID code, and SFID codes if they differ
+          its host name and port (OFTP2 over TLS is 6619), or whether it only calls you
+          the two passwords: the one you send and the one it sends, at most 8 characters
+          whether it checks a TLS client certificate, and which CA issued its certificate
+          whether it does session authentication, and automatic certificate exchange (ACX)
+        What to give it: your code, host name and port, and your certificate.
+        """
+
+    _add_listing(partner)
+    _add_changes(partner)
+
+
+def _add_listing(partner: click.Group) -> None:
+    @command(partner, "list")
+    def listing(terminal: Terminal) -> None:
+        """List all partners, and how the last call to each went."""
+        with terminal.client() as client:
+            document = client.get("/v1/partners")
+        rows = [
+            [
+                each.get("code"),
+                each.get("name"),
+                _address(each),
+                bool(each.get("active")),
+                moment(each.get("last_call_at")),
+                each.get("last_error"),
+            ]
+            for each in items(document, "partners")
+        ]
+        columns = ["code", "name", "address", "active", "last call", "last error"]
+        terminal.show(
+            document, lambda: table(columns, rows, empty="no partners yet; add one with 'oftp2d partner add'")
+        )
+
+    @command(partner, "show")
+    @partner_argument
+    def show(terminal: Terminal, partner: str) -> None:
+        """Show everything about one partner."""
+        with terminal.client() as client:
+            document = client.get(path_of("partners", partner))
+        terminal.show(document, lambda: _details(document))
+
+    @command(partner, "test")
+    @partner_argument
+    def test(terminal: Terminal, partner: str) -> int:
+        """Call a partner, identify, and leave again; says which step failed.
+
+        No file is moved. The steps are: tcp (is there a connection), tls (is its certificate good, and ours),
+        ready (is it an OFTP system), code (is it the system we mean), password (do both sides' passwords
+        match), level (does it speak OFTP2), leave.
+        """
+        with terminal.client() as client:
+            document = client.post(path_of("partners", partner, "test"), calls=True)
+        terminal.show(document, lambda: _steps(document))
+        return Exit.DONE if document.get("ok") is True else Exit.FAILED
+
+
+def _add_changes(partner: click.Group) -> None:
+    @command(partner, "add")
+    @click.argument("code", type=CODE, metavar="PARTNER")
+    @_settings
+    def add(terminal: Terminal, code: str, **given: Any) -> None:
+        """Add a partner by its SSID code.
+
+        Both passwords are asked for without showing them; press Enter for an empty one. Scripts give them in
+        files or in OFTP2D_PASSWORD_OURS and OFTP2D_PASSWORD_THEIRS.
+
+        \b
+        Examples:
+          oftp2d partner add O0013000002PARTNER --name Partner --host oftp.partner.example
+          oftp2d partner add O0013000002PARTNER --sub-station O0013000002PLANT2
+        """
+        hint_about(terminal, code)
+        body = {"code": code, "name": code} | _body(given, ask=True)
+        with terminal.client() as client:
+            document = client.post("/v1/partners", body)
+        terminal.show(document, lambda: Text(f"partner {code} added; try it with 'oftp2d partner test {code}'"))
+
+    @command(partner, "change")
+    @partner_argument
+    @_settings
+    @click.option("--passwords", is_flag=True, help="Ask for both passwords again.")
+    def change(terminal: Terminal, partner: str, passwords: bool, **given: Any) -> None:
+        """Change settings of a partner; what is not named stays.
+
+        Takes effect with the next session.
+        """
+        body = _body(given, ask=passwords)
+        if not body:
+            raise click.UsageError("Nothing to change was named.")
+        with terminal.client() as client:
+            document = client.patch(path_of("partners", partner), body)
+        terminal.show(document, lambda: Text(f"partner {partner} changed"))
+
+    @command(partner, "remove")
+    @partner_argument
+    @click.option("--yes", is_flag=True, help="Don't ask.")
+    def remove(terminal: Terminal, partner: str, yes: bool) -> None:
+        """Remove a partner. Refused while files to or from it are on their way."""
+        if not yes:
+            click.confirm(f"Remove {partner} with its certificates and history?", abort=True, err=True)
+        with terminal.client() as client:
+            document = client.delete(path_of("partners", partner))
+        terminal.show(document, lambda: Text(f"partner {partner} removed"))
+
+
+def _body(given: Mapping[str, Any], *, ask: bool) -> dict[str, Any]:
+    """The settings that were named on the command line, with the passwords from wherever they are."""
+    settings = dict(given)
+    files = {side: settings.pop(f"password_{side}_file") for side in ("ours", "theirs")}
+    body = {name: value for name, value in settings.items() if value is not None and value != ()}
+    questions = {"ours": "The password we send", "theirs": "The password the partner sends"}
+    for side, question in questions.items():
+        password = secret(
+            file=files[side],
+            variable=f"OFTP2D_PASSWORD_{side.upper()}",
+            question=question,
+            longest=LONGEST_PASSWORD,
+            ask=ask,
+        )
+        if password is not None:
+            body[f"password_{side}"] = password
+    if "transport" in body and "port" not in body:
+        body["port"] = 6619 if body["transport"] == "tls" else 3305
+    return body
+
+
+def _address(document: Mapping[str, Any]) -> str | None:
+    host = document.get("host")
+    return f"{document.get('transport')} {host}:{document.get('port')}" if host else None
+
+
+def _details(document: Mapping[str, Any]) -> RenderableType:
+    every = document.get("call_every")
+    return properties(
+        {
+            "code (SSID)": document.get("code"),
+            "name": document.get("name"),
+            "further codes (SFID)": document.get("sub_stations"),
+            "our code towards it": document.get("station"),
+            "address": _address(document),
+            "name in its certificate": document.get("server_name"),
+            "client certificate demanded": document.get("client_certificate"),
+            "password we send": _set(document.get("password_ours_set")),
+            "password it sends": _set(document.get("password_theirs_set")),
+            "certificate exchange (ACX)": document.get("acx"),
+            "session authentication": document.get("authentication"),
+            "exchange buffer": f"{document.get('buffer_size')} octets, credit {document.get('credit')}",
+            "buffer compression": document.get("compression"),
+            "active": document.get("active"),
+            "called every": f"{every} seconds" if every else "only when there is something to send",
+            "added": moment(document.get("created_at")),
+            "last call": moment(document.get("last_call_at")),
+            "last error": document.get("last_error"),
+            "failed calls in a row": document.get("call_failures"),
+            "next call": moment(document.get("next_call_at")),
+        }
+    )
+
+
+def _set(value: object) -> str:
+    return "set" if value is True else "empty"
+
+
+def _steps(document: Mapping[str, Any]) -> RenderableType:
+    lines = []
+    for step in items(document, "steps"):
+        good = step.get("ok") is True
+        mark = Text("ok    " if good else "FAILED", style="green" if good else "red")
+        lines.append(Text.assemble(mark, "  ", words(f"{step.get('step')}: {step.get('text') or ''}")))
+    return Group(*lines)

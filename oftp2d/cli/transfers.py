@@ -1,0 +1,229 @@
+"""``send`` and ``transfer``: files on their way out, and what became of them."""
+
+# ruff: noqa: D301 - \b is how click is told not to wrap a paragraph
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import RenderableType
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from oftp2d.client import AdminClient, path_of
+from oftp2d.errors import OperatorError
+
+from .forms import items, moment, properties, size, state, table
+from .options import CODE, Section, command, complete_partner, partner_argument
+from .terminal import Exit, Terminal
+
+POLL_SECONDS = 0.3
+_STATES = (
+    "queued", "sending", "sent", "acknowledged", "refused", "failed", "cancelled",
+    "receiving", "interrupted", "received", "delivered",
+)  # fmt: skip
+_ENDS = {
+    "acknowledged": Exit.DONE,
+    "refused": Exit.REFUSED,
+    "failed": Exit.REFUSED,
+    "cancelled": Exit.REFUSED,
+}
+
+
+def add_to(group: click.Group) -> None:
+    """Add ``send`` and the group ``transfer``."""
+
+    @command(group, "send")
+    @partner_argument
+    @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+    @click.option("--as", "dataset", help="The dataset name the partner expects. Without it: the file's, upper-cased.")
+    @click.option("--from", "originator", type=CODE, help="Whose file it is (SFID code). Without it: our code.")
+    @click.option("--to", "destination", type=CODE, help="Who it is for (SFID code). Without it: the partner's.")
+    @click.option("--description", help="A description for the partner's people, at most 999 octets.")
+    @click.option("--wait", is_flag=True, help="Wait for the partner's receipt (EERP), with a progress bar.")
+    @click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, help="Wait so many seconds.")
+    def send(terminal: Terminal, partner: str, file: Path, wait: bool, timeout: int, **given: str | None) -> int:
+        """Send a file to a partner.
+
+        The station takes the file over and calls the partner; your copy is not needed any more. With --wait
+        the exit code is 0 only if the partner confirmed it; 5 if it was refused or failed for good, 6 if the
+        time was over first (the transfer goes on all the same).
+
+        \b
+        Example:
+          oftp2d send O0013000002PARTNER orders.edi --as ORDERS.D96A --wait
+        """
+        with terminal.client() as client, _bar(terminal) as bar:
+            document = _upload(client, bar, partner, file, given)
+            if wait:
+                document = _follow(client, bar, str(document.get("id")), timeout)
+        terminal.show(document, lambda: _outcome(document))
+        return _ENDS.get(str(document.get("state")), Exit.TIMEOUT) if wait else Exit.DONE
+
+    @group.group("transfer", cls=Section)
+    def transfer() -> None:
+        """Files on their way, and those that went before.
+
+        \b
+        Out: queued, sending, sent (the partner has it), acknowledged (its EERP came);
+             refused (NERP or a refusal for good), failed (waits for you), cancelled.
+        In:  receiving, interrupted (goes on with the partner's next try), received,
+             delivered (in the inbox, and the EERP is on its way), refused.
+        """
+
+    _add_listing(transfer)
+    _add_changes(transfer)
+
+
+def _add_listing(transfer: click.Group) -> None:
+    @command(transfer, "list")
+    @click.option("--state", "state_name", type=click.Choice(_STATES), help="Only those in this state.")
+    @click.option("--direction", type=click.Choice(["out", "in"]), help="Only those we send, or receive.")
+    @click.option("--partner", type=CODE, shell_complete=complete_partner, help="Only this partner's.")
+    @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many.")
+    def listing(
+        terminal: Terminal, state_name: str | None, direction: str | None, partner: str | None, limit: int
+    ) -> None:
+        """List transfers, newest first."""
+        with terminal.client() as client:
+            document = client.get("/v1/transfers", state=state_name, direction=direction, partner=partner, limit=limit)
+        rows = [
+            [
+                each.get("id"),
+                each.get("direction"),
+                each.get("partner"),
+                each.get("dataset"),
+                size(int(each.get("octets") or 0)),
+                state(str(each.get("state"))),
+                moment(each.get("updated_at")),
+                each.get("reason"),
+            ]
+            for each in items(document, "transfers")
+        ]
+        columns = ["id", "way", "partner", "dataset", "size>", "state", "changed", "reason"]
+        terminal.show(document, lambda: table(columns, rows, empty="no transfers"))
+
+    @command(transfer, "show")
+    @click.argument("transfer_id", metavar="ID")
+    def show(terminal: Terminal, transfer_id: str) -> None:
+        """Show everything about one transfer."""
+        with terminal.client() as client:
+            document = client.get(path_of("transfers", transfer_id))
+        terminal.show(document, lambda: _details(document))
+
+
+def _add_changes(transfer: click.Group) -> None:
+    @command(transfer, "retry")
+    @click.argument("transfer_id", metavar="ID")
+    def retry(terminal: Terminal, transfer_id: str) -> None:
+        """Send a file again that failed, was cancelled or refused."""
+        with terminal.client() as client:
+            document = client.post(path_of("transfers", transfer_id, "retry"))
+        terminal.show(document, lambda: Text(f"{document.get('id')} is {document.get('state')}"))
+
+    @command(transfer, "cancel")
+    @click.argument("transfer_id", metavar="ID")
+    def cancel(terminal: Terminal, transfer_id: str) -> None:
+        """Give up a file that waits or failed, or a broken reception."""
+        with terminal.client() as client:
+            document = client.post(path_of("transfers", transfer_id, "cancel"))
+        terminal.show(document, lambda: Text(f"{document.get('id')} is {document.get('state')}"))
+
+
+def _bar(terminal: Terminal) -> Progress:
+    """A progress bar on the standard error output; silent unless somebody looks."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=terminal.err,
+        transient=True,
+        disable=terminal.as_json or not terminal.err.is_terminal,
+    )
+
+
+def _upload(
+    client: AdminClient, bar: Progress, partner: str, file: Path, given: Mapping[str, str | None]
+) -> dict[str, Any]:
+    try:
+        source = file.open("rb")
+    except OSError as error:
+        raise OperatorError(f"{file} can't be read ({error.strerror})", "check its mode") from None
+    with source:
+        octets = file.stat().st_size
+        task = bar.add_task("to the station", total=octets)
+        return client.upload(
+            "/v1/transfers",
+            source,
+            octets,
+            lambda moved: bar.advance(task, moved),
+            partner=partner,
+            file_name=file.name,
+            **given,
+        )
+
+
+def _follow(client: AdminClient, bar: Progress, transfer_id: str, timeout: int) -> dict[str, Any]:
+    """The transfer once it came to an end, or as it stands when the time is over."""
+    task = bar.add_task("to the partner", total=None)
+    end = time.monotonic() + timeout
+    while True:
+        document = client.get(path_of("transfers", transfer_id))
+        bar.update(
+            task,
+            total=document.get("octets"),
+            completed=document.get("octets_moved") or 0,
+            description=f"{document.get('state')}",
+        )
+        if document.get("state") in _ENDS or time.monotonic() >= end:
+            return document
+        time.sleep(POLL_SECONDS)
+
+
+def _outcome(document: Mapping[str, Any]) -> RenderableType:
+    told = f"{document.get('id')} {document.get('dataset')}: "
+    why = " ".join(str(document[name]) for name in ("reason", "text") if document.get(name))
+    return Text.assemble(told, state(str(document.get("state"))), f" ({why})" if why else "")
+
+
+def _details(document: Mapping[str, Any]) -> RenderableType:
+    octets = int(document.get("octets") or 0)
+    return properties(
+        {
+            "id": document.get("id"),
+            "state": state(str(document.get("state"))),
+            "way": document.get("direction"),
+            "kind": document.get("kind"),
+            "partner": document.get("partner"),
+            "dataset": document.get("dataset"),
+            "stamp": f"{document.get('date')} {document.get('time')}",
+            "from": document.get("originator"),
+            "to": document.get("destination"),
+            "file name": document.get("file_name"),
+            "description": document.get("description"),
+            "size": f"{size(octets)} ({octets} octets)",
+            "moved": size(int(document.get("octets_moved") or 0)),
+            "SHA-256": document.get("sha256"),
+            "attempts": document.get("attempts"),
+            "next attempt": moment(document.get("next_attempt_at")),
+            "created": moment(document.get("created_at")),
+            "sent": moment(document.get("sent_at")),
+            "ended": moment(document.get("ended_at")),
+            "end response": document.get("end_response"),
+            "reason": document.get("reason"),
+            "text": document.get("text"),
+        }
+    )
