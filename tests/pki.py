@@ -1,8 +1,8 @@
 """The test PKI, built from ``fixtures/pki.toml`` when it is first asked for.
 
-``pki.certificate("CA01")`` is one of the declared certificates; ``pki.make(...)`` is any other: expired, of the
-root, self-signed, with other usages. Keys come from a pool, because making RSA keys is slow: certificates made
-one after the other have different keys, distant ones may share one.
+``pki.certificate("CA01")`` is one of the declared certificates; ``pki.make(...)`` is any other: expired, of
+the root, self-signed, with other usages. Keys come from a pool, because making RSA keys is slow:
+certificates made one after the other have different keys, distant ones may share one.
 """
 
 from __future__ import annotations

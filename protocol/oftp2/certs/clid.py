@@ -57,9 +57,7 @@ class Clid:
             "subject": self.subject is None or other.subject is None or self.subject == other.subject,
             "issuer": self.issuer == other.issuer,
             "key usage": (self.key_usage or frozenset()) == (other.key_usage or frozenset()),
-            "extended key usage": (
-                self.extended is None or other.extended is None or self.extended == other.extended
-            ),
+            "extended key usage": (self.extended is None or other.extended is None or self.extended == other.extended),
         }
         return tuple(part for part, equal in parts.items() if not equal)
 
@@ -119,9 +117,7 @@ def key_usage_bits(octets: bytes) -> frozenset[str] | None:
     if not octets:
         return None
     return frozenset(
-        bit
-        for index, bit in enumerate(_BITS)
-        if index // 8 < len(octets) and octets[index // 8] & (0x80 >> index % 8)
+        bit for index, bit in enumerate(_BITS) if index // 8 < len(octets) and octets[index // 8] & (0x80 >> index % 8)
     )
 
 
@@ -186,9 +182,7 @@ class Identification:
         wanted = [_common(self.common_name)] if self.common_name else []
         wanted += [self.subject] if self.subject else []
         differences = [
-            f"subject is {facts.subject}, announced is {part}"
-            for part in wanted
-            if not facts.subject.includes(part)
+            f"subject is {facts.subject}, announced is {part}" for part in wanted if not facts.subject.includes(part)
         ]
         if self.issuer is not None and not facts.issuer.includes(self.issuer):
             differences.append(f"issuer is {facts.issuer}, announced is {self.issuer}")

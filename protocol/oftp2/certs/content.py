@@ -64,9 +64,7 @@ def _one(found: Iterable[bytes]) -> Content:
     entities = [facts for facts in certificates if not facts.is_ca] if len(certificates) > 1 else certificates
     if len(entities) != 1:
         raise ContentError(f"the file holds {len(entities)} end-entity certificates, expected is one")
-    return Content(
-        certificate=entities[0], chain=tuple(facts for facts in certificates if facts is not entities[0])
-    )
+    return Content(certificate=entities[0], chain=tuple(facts for facts in certificates if facts is not entities[0]))
 
 
 def _armoured(octets: bytes) -> Iterable[bytes]:
@@ -92,9 +90,7 @@ def _bundled(octets: bytes) -> list[bytes] | None:
         if info["content_type"].native != "signed_data":
             return None
         signed = info["content"]
-        certificates = [
-            choice.chosen.dump() for choice in signed["certificates"] if choice.name == "certificate"
-        ]
+        certificates = [choice.chosen.dump() for choice in signed["certificates"] if choice.name == "certificate"]
         bare = not signed["signer_infos"] and signed["encap_content_info"]["content"].native is None
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
         return None

@@ -197,9 +197,7 @@ def _escape(value: str) -> str:
     last = len(value) - 1
     return "".join(
         f"\\{character}"
-        if character in _ESCAPED
-        or (character == " " and position in (0, last))
-        or (character == "#" and position == 0)
+        if character in _ESCAPED or (character == " " and position in (0, last)) or (character == "#" and position == 0)
         else (f"\\{ord(character):02x}" if character < " " else character)
         for position, character in enumerate(value)
     )

@@ -1,0 +1,186 @@
+"""Which certificate or key is used when (certificate-selection.md): a table and a choice that explains itself.
+
+A :class:`Situation` is one row of the table. Outbound rows take one entry: a station's own beats its
+party's, then the newest wins. Inbound rows give every usable entry in the order to try: the named one
+first, then the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from oftp2.certs.facts import CertificateFacts
+from oftp2.certs.usages import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One certificate in the store. ``alias`` is a station code, or a party's address for all its stations."""
+
+    facts: CertificateFacts
+    usages: frozenset[Usage]
+    alias: str
+    active: bool = True
+    slice_from: datetime | None = None
+    slice_until: datetime | None = None
+    """The timeslice is half-open, ``[from, until)``; ``None`` leaves that side open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """One row of the table: what is asked of an entry beside being active and valid."""
+
+    name: str
+    usage: Usage | None
+    """The usage it must have; ``None`` ignores usages."""
+    timeslice: bool
+    alias: bool
+    one: bool
+    """Whether one entry is taken, or all are tried in turn."""
+
+
+def _row(name: str, usage: Usage | None, *, outbound: bool) -> Situation:
+    """Outbound rows ask for the timeslice; inbound rows without a usage ignore the alias as well."""
+    return Situation(name=name, usage=usage, timeslice=outbound, alias=outbound or usage is not None, one=outbound)
+
+
+DECRYPTION = _row("inbound decryption", None, outbound=False)
+SIGNING = _row("outbound signature", Usage.SIGNATURE, outbound=True)
+VERIFICATION = _row("inbound signature verification", Usage.SIGNATURE, outbound=False)
+ENCRYPTION = _row("outbound encryption", Usage.ENCRYPTION, outbound=True)
+EERP_SIGNING = _row("signed end response we send", Usage.EERP_SIGNATURE, outbound=True)
+EERP_VERIFICATION = _row("signed end response we verify", Usage.EERP_SIGNATURE, outbound=False)
+CHALLENGE = _row("session challenge we make", Usage.AUTHENTICATION, outbound=True)
+CHALLENGE_ANSWER = _row("session challenge we answer", None, outbound=False)
+TLS_SERVER = _row("TLS server", Usage.TLS_SERVER, outbound=True)
+TLS_CLIENT = _row("TLS client", Usage.TLS_CLIENT, outbound=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Considered:
+    """One entry that was looked at, and why it was or was not taken."""
+
+    entry: Entry
+    taken: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The entries to use, best first, and the account of every entry that was looked at."""
+
+    situation: Situation
+    entries: tuple[Entry, ...]
+    considered: tuple[Considered, ...]
+
+    @property
+    def taken(self) -> Entry | None:
+        """The one to use, if there is any."""
+        return self.entries[0] if self.entries else None
+
+    @property
+    def text(self) -> str:
+        """For people: one line per entry."""
+        lines = [f"{item.entry.facts.fingerprint[:16]}: {item.why}" for item in self.considered]
+        return "\n".join(lines) or f"{self.situation.name}: there is no certificate at all"
+
+
+def select(
+    situation: Situation,
+    entries: Iterable[Entry],
+    *,
+    station: str,
+    now: datetime,
+    party: str | None = None,
+    named: str | None = None,
+    confirmed: Collection[str] | None = None,
+    oldest: bool = False,
+) -> Selection:
+    """Choose among the entries of one holder.
+
+    ``named`` is the fingerprint that a CMS identifier means. ``confirmed`` are the fingerprints of ours
+    that the partner is known to have: they narrow the choice, unless none of them would do. ``now`` is the
+    time the file was received when something inbound is opened later.
+    """
+    aliases = [alias for alias in (station, party) if alias is not None]
+    looked_at = list(entries)
+    refusals = {id(entry): _refusal(situation, entry, aliases, now) for entry in looked_at}
+    fit = [entry for entry in looked_at if refusals[id(entry)] is None]
+    narrowed = [entry for entry in fit if confirmed is not None and entry.facts.fingerprint in confirmed]
+    candidates = sorted(narrowed or fit, key=_age, reverse=not oldest)
+    candidates.sort(key=lambda entry: _precedence(situation, entry, aliases, named))
+    taken = candidates[:1] if situation.one else candidates
+    considered = tuple(
+        Considered(
+            entry=entry,
+            taken=entry in taken,
+            why=refusals[id(entry)] or _why(entry, taken, candidates, situation, aliases, oldest=oldest),
+        )
+        for entry in looked_at
+    )
+    return Selection(situation=situation, entries=tuple(taken), considered=considered)
+
+
+def to_deliver(entries: Sequence[Entry], *, station: str, now: datetime, party: str | None = None) -> tuple[Entry, ...]:
+    """What answers a REQUEST: per usage the one we would use, each certificate once (acx.md 4.5).
+
+    Confirmations play no part: the partner gets the newest, whatever it had before.
+    """
+    chosen = (
+        select(situation, entries, station=station, party=party, now=now).taken
+        for situation in (SIGNING, ENCRYPTION, EERP_SIGNING, CHALLENGE, TLS_SERVER, TLS_CLIENT)
+    )
+    return tuple({entry.facts.fingerprint: entry for entry in chosen if entry is not None}.values())
+
+
+def _refusal(situation: Situation, entry: Entry, aliases: Sequence[str], now: datetime) -> str | None:
+    facts = entry.facts
+    if not entry.active:
+        return "inactive"
+    if not facts.not_before <= now <= facts.not_after:
+        return f"outside validity {facts.not_before:%Y-%m-%d} to {facts.not_after:%Y-%m-%d}"
+    if situation.timeslice and not _inside_slice(entry, now):
+        return "outside its timeslice"
+    if situation.usage is not None and situation.usage not in entry.usages:
+        return f"not for {situation.usage.value}"
+    if situation.alias and entry.alias not in aliases:
+        return f"alias is {entry.alias}"
+    return None
+
+
+def _inside_slice(entry: Entry, now: datetime) -> bool:
+    begun = entry.slice_from is None or entry.slice_from <= now
+    return begun and (entry.slice_until is None or now < entry.slice_until)
+
+
+def _age(entry: Entry) -> tuple[datetime, datetime, str]:
+    """Equal notBefore is settled by notAfter, then by fingerprint: never by the order of storage."""
+    return entry.facts.not_before, entry.facts.not_after, entry.facts.fingerprint
+
+
+def _precedence(situation: Situation, entry: Entry, aliases: Sequence[str], named: str | None) -> tuple[bool, int]:
+    return entry.facts.fingerprint != named, _alias_rank(situation, entry, aliases)
+
+
+def _alias_rank(situation: Situation, entry: Entry, aliases: Sequence[str]) -> int:
+    return aliases.index(entry.alias) if situation.alias else 0
+
+
+def _why(
+    entry: Entry,
+    taken: Sequence[Entry],
+    candidates: Sequence[Entry],
+    situation: Situation,
+    aliases: Sequence[str],
+    *,
+    oldest: bool,
+) -> str:
+    if entry in taken:
+        return "taken" if situation.one else f"tried as number {taken.index(entry) + 1}"
+    if entry not in candidates:
+        return "not confirmed by the partner yet"
+    if _alias_rank(situation, entry, aliases) > _alias_rank(situation, taken[0], aliases):
+        return f"alias {entry.alias} gives way to {taken[0].alias}"
+    return "newer" if oldest else "older"
