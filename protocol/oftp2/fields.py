@@ -1,0 +1,209 @@
+"""The field formats of RFC 5024 section 5.3 as construct adapters.
+
+Each is named with the RFC's own field name, so that an error says which field is wrong. Reading is lenient where real
+systems are known to differ (``name`` takes any printable ASCII, texts are decoded with replacement); writing is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final
+
+from construct import Bytes, Construct, Default, ExprAdapter, GreedyBytes, Int16ub, Optional, Prefixed
+
+from oftp2.errors import BufferSizeError, InvalidDataError, LocalProtocolError
+from oftp2.values import MAX_TEXT
+
+CARRIAGE_RETURNS: Final = (b"\x0d", b"\x8d", b"\x0a")
+"""0D and 8D as the RFC has it; 0A because some real systems send it."""
+
+Encoder = Callable[[Any], bytes]
+Decoder = Callable[[bytes], Any]
+
+
+def _field(size: int, decode: Decoder, encode: Encoder) -> Construct:
+    return ExprAdapter(
+        Bytes(size),
+        decoder=lambda octets, _: decode(octets),
+        encoder=lambda value, _: encode(value),
+    )
+
+
+def name(label: str, size: int, *, secret: bool = False) -> Construct:
+    """X(n): a string, left justified and padded with blanks. A ``secret`` one is quoted in no error."""
+
+    def decode(octets: bytes) -> str:
+        if any(not 0x20 <= octet <= 0x7E for octet in octets):
+            raise InvalidDataError(f"{label} holds octets outside the printable ASCII set")
+        return octets.decode("ascii").rstrip(" ")
+
+    def encode(value: str) -> bytes:
+        if len(value) > size or any(not 0x20 <= ord(character) <= 0x7E for character in value):
+            quoted = "" if secret else f", not {value!r}"
+            raise LocalProtocolError(f"{label} takes up to {size} printable ASCII characters{quoted}")
+        return value.encode("ascii").ljust(size, b" ")
+
+    return _field(size, decode, encode)
+
+
+def number(label: str, size: int) -> Construct:
+    """9(n): a number, right justified and padded with zeros."""
+
+    def decode(octets: bytes) -> int:
+        return int(_only_digits(label, octets))
+
+    def encode(value: int) -> bytes:
+        if not 0 <= value < 10**size:
+            raise LocalProtocolError(f"{label} takes a number of up to {size} digits, not {value}")
+        return b"%0*d" % (size, value)
+
+    return _field(size, decode, encode)
+
+
+def digits(label: str, size: int) -> Construct:
+    """9(n) that is read as a text of digits: a date or a time stamp."""
+
+    def decode(octets: bytes) -> str:
+        return _only_digits(label, octets).decode("ascii")
+
+    def encode(value: str) -> bytes:
+        if len(value) != size or not (value.isascii() and value.isdigit()):
+            raise LocalProtocolError(f"{label} takes exactly {size} digits, not {value!r}")
+        return value.encode("ascii")
+
+    return _field(size, decode, encode)
+
+
+def code(label: str, size: int, meanings: type[Enum]) -> Construct:
+    """F 9(n): one of the listed numbers."""
+
+    def decode(octets: bytes) -> Enum:
+        listed = int(_only_digits(label, octets))
+        try:
+            return meanings(listed)
+        except ValueError:
+            raise InvalidDataError(f"{label} has no value {listed}") from None
+
+    def encode(value: Enum) -> bytes:
+        return b"%0*d" % (size, value.value)
+
+    return _field(size, decode, encode)
+
+
+def choice(label: str, meanings: type[Enum]) -> Construct:
+    """F X(1): one of the listed letters."""
+
+    def decode(octets: bytes) -> Enum:
+        try:
+            return meanings(octets.decode("latin-1"))
+        except ValueError:
+            raise InvalidDataError(f"{label} has no value {octets!r}") from None
+
+    def encode(value: Enum) -> bytes:
+        return str(value.value).encode("ascii")
+
+    return _field(1, decode, encode)
+
+
+def indicator(label: str) -> Construct:
+    """F X(1): Y or N."""
+
+    def decode(octets: bytes) -> bool:
+        if octets not in {b"Y", b"N"}:
+            raise InvalidDataError(f"{label} is Y or N, not {octets!r}")
+        return octets == b"Y"
+
+    def encode(value: bool) -> bytes:  # noqa: FBT001 - the value of the field, not a switch
+        return b"Y" if value else b"N"
+
+    return _field(1, decode, encode)
+
+
+def reserved(size: int) -> Construct:
+    """Written as blanks, ignored when read."""
+    return Default(ExprAdapter(Bytes(size), lambda *_: None, lambda *_: b" " * size), None)
+
+
+def literal(label: str, octets: bytes) -> Construct:
+    """The same octets in every command."""
+
+    def decode(read: bytes) -> None:
+        if read != octets:
+            raise InvalidDataError(f"{label} is {read!r}, not {octets!r}")
+
+    return Default(_field(len(octets), decode, lambda _: octets), None)
+
+
+def carriage_return(label: str) -> Construct:
+    """X(1): 0D or 8D, and 0A from those who send it."""
+
+    def decode(octets: bytes) -> None:
+        if octets not in CARRIAGE_RETURNS:
+            raise InvalidDataError(f"{label} is {octets!r}, not a carriage return")
+
+    return Default(_field(1, decode, lambda _: b"\r"), None)
+
+
+def text(label: str) -> Construct:
+    """9(3) and T(n): a text of UTF-8 with its length in octets; what is no UTF-8 is replaced, not refused."""
+    body = ExprAdapter(GreedyBytes, lambda octets, _: _decode_text(octets), lambda value, _: _encode_text(label, value))
+    return Prefixed(number(f"the length of {label}", 3), body)
+
+
+def closing_text(label: str) -> Construct:
+    """The text and the carriage return that end an ESID.
+
+    Written in full. Read as well without the carriage return, or in the short form of level 1 that has no text.
+    """
+
+    def decode(octets: bytes) -> str:
+        if len(octets) <= 1:
+            size, rest = 0, octets
+        else:
+            size = int(_only_digits(f"the length of {label}", octets[:3]))
+            rest = octets[3 + size :]
+        if len(octets) > 1 and len(octets) < 3 + size:
+            raise BufferSizeError(f"{label} announces {size} octets, {len(octets) - 3} are there")
+        if rest and rest not in CARRIAGE_RETURNS:
+            raise BufferSizeError(f"{label} is followed by {len(rest)} octets that are no carriage return")
+        return _decode_text(octets[3 : 3 + size])
+
+    def encode(value: str) -> bytes:
+        octets = _encode_text(label, value)
+        return b"%03d" % len(octets) + octets + b"\r"
+
+    return ExprAdapter(GreedyBytes, lambda octets, _: decode(octets), lambda value, _: encode(value))
+
+
+def binary(label: str) -> Construct:
+    """U(2) and U(n): octets with their length."""
+
+    def encode(value: bytes) -> bytes:
+        if len(value) > 0xFFFF:
+            raise LocalProtocolError(f"{label} takes up to 65535 octets, not {len(value)}")
+        return value
+
+    return Prefixed(Int16ub, ExprAdapter(GreedyBytes, lambda octets, _: octets, lambda value, _: encode(value)))
+
+
+def omissible(field: Construct) -> Construct:
+    """A field that some leave out at the end of a command; then it is empty."""
+    return ExprAdapter(Optional(field), lambda value, _: value or b"", lambda value, _: value)
+
+
+def _decode_text(octets: bytes) -> str:
+    return octets.decode("utf-8", errors="replace")
+
+
+def _encode_text(label: str, value: str) -> bytes:
+    octets = value.encode("utf-8", errors="replace")
+    if len(octets) > MAX_TEXT:
+        raise LocalProtocolError(f"{label} takes up to {MAX_TEXT} octets of UTF-8, not {len(octets)}")
+    return octets
+
+
+def _only_digits(label: str, octets: bytes) -> bytes:
+    if not octets.isdigit():
+        raise InvalidDataError(f"{label} is {octets!r}, not a number")
+    return octets

@@ -1,0 +1,111 @@
+"""What two locations agree upon in their SSIDs (RFC 5024 section 5.3.2). Pure: our capabilities and their SSID in, terms out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from oftp2.commands import Ssid
+from oftp2.reasons import EndSessionReason
+from oftp2.values import MAX_BUFFER_SIZE, MAX_CREDIT, MIN_BUFFER_SIZE, Level, Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What this location can do in a session; the constants of RFC 5024 section 9.7."""
+
+    mode: Mode = Mode.BOTH
+    """Send, receive, or both."""
+
+    buffer_size: int = 65_535
+    """The longest Data Exchange Buffer we take, 128 to 99,999 octets."""
+
+    credit: int = 64
+    """The longest run of Data Exchange Buffers without a credit, 1 to 999."""
+
+    compression: bool = False
+    """Whether we handle compression of Data Exchange Buffers."""
+
+    restart: bool = False
+    """Whether we can go on with a file that was cut off."""
+
+    authentication: bool = False
+    """As Initiator: whether we require secure authentication. A Responder says so when it accepts the session."""
+
+    user: str = ""
+    """SSIDUSER, up to 8 characters."""
+
+    def __post_init__(self) -> None:
+        if not MIN_BUFFER_SIZE <= self.buffer_size <= MAX_BUFFER_SIZE:
+            raise ValueError(f"buffer_size is {MIN_BUFFER_SIZE} to {MAX_BUFFER_SIZE} octets, not {self.buffer_size}")
+        if not 1 <= self.credit <= MAX_CREDIT:
+            raise ValueError(f"credit is 1 to {MAX_CREDIT} buffers, not {self.credit}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What holds in this session, on both sides; ``mode`` is ours."""
+
+    level: Level
+    mode: Mode
+    buffer_size: int
+    credit: int
+    compression: bool
+    restart: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disagreement:
+    """Why there will be no session, and the reason that ESID gives."""
+
+    reason: EndSessionReason
+    text: str
+
+
+_SUPPORTED: Final = (Level.REVISION_2_0,)
+_OPPOSITE: Final = {Mode.SENDER: Mode.RECEIVER, Mode.RECEIVER: Mode.SENDER}
+
+
+def negotiate(ours: Capabilities, theirs: Ssid) -> Terms | Disagreement:
+    """The terms of a session, or the reason to end it.
+
+    Every number becomes the smaller of the two and every ability needs both sides. Special logic is for X.25 and never
+    agreed. A buffer size or credit outside the RFC's range is invalid data; a level that is unknown, or lower than any we
+    speak, and two senders or two receivers, are incompatible.
+    """
+    if theirs.level not in tuple(Level) and theirs.level < max(Level):
+        return Disagreement(reason=EndSessionReason.INCOMPATIBLE, text=f"release level {theirs.level} does not exist")
+    level = Level(min(theirs.level, max(_SUPPORTED)))
+    if level not in _SUPPORTED:
+        return Disagreement(
+            reason=EndSessionReason.INCOMPATIBLE,
+            text=f"release level {int(level)} is not spoken here, level {int(min(_SUPPORTED))} is",
+        )
+    if theirs.buffer_size < MIN_BUFFER_SIZE:
+        return Disagreement(
+            reason=EndSessionReason.INVALID_DATA,
+            text=f"SSIDSDEB is {theirs.buffer_size}, it must be {MIN_BUFFER_SIZE} or more",
+        )
+    if not theirs.credit:
+        return Disagreement(reason=EndSessionReason.INVALID_DATA, text="SSIDCRED is 0, it must be 1 or more")
+    mode = _common_mode(ours.mode, theirs.mode)
+    if mode is None:
+        return Disagreement(
+            reason=EndSessionReason.INCOMPATIBLE,
+            text=f"both locations only {'send' if ours.mode is Mode.SENDER else 'receive'}",
+        )
+    return Terms(
+        level=level,
+        mode=mode,
+        buffer_size=min(ours.buffer_size, theirs.buffer_size),
+        credit=min(ours.credit, theirs.credit),
+        compression=ours.compression and theirs.compression,
+        restart=ours.restart and theirs.restart,
+    )
+
+
+def _common_mode(ours: Mode, theirs: Mode) -> Mode | None:
+    """What we do in the session when they can do ``theirs``; None when nothing could ever be sent."""
+    if theirs is Mode.BOTH:
+        return ours
+    return _OPPOSITE[theirs] if ours in {Mode.BOTH, _OPPOSITE[theirs]} else None

@@ -1,0 +1,147 @@
+"""What the User Monitor may ask of a session: the requests and responses of RFC 5024 section 3.
+
+Every one is refused with ``LocalProtocolError``, and nothing changes, when the state does not allow it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from oftp2.commands import EndResponse, Sfid
+from oftp2.reasons import AnswerReason, EndSessionReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptSession:
+    """F_CONNECT_RS: as Responder, go on with the Initiator that ``SessionOffered`` announced, and say who we are."""
+
+    code: str
+    password: str = field(repr=False)
+    authentication: bool = False
+    """Whether we require secure authentication; unless it equals the Initiator's, the session ends with ESID 12."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartFile:
+    """F_START_FILE_RQ: as Speaker, begin a file. ``FileAccepted`` or ``FileRefused`` will answer."""
+
+    command: Sfid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptFile:
+    """F_START_FILE_RS(+): as Listener, take the file from ``restart`` on (not beyond the offered position)."""
+
+    restart: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefuseFile:
+    """F_START_FILE_RS(-): as Listener, do not take the file."""
+
+    reason: AnswerReason
+    retry: bool = False
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendData:
+    """F_DATA_RQ: octets of the file, at most ``Session.room``; ``last`` with the end of the file."""
+
+    octets: bytes | memoryview = field(repr=False)
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseFile:
+    """F_CLOSE_FILE_RQ: the file is complete, with these counts. Not while waiting for credit."""
+
+    records: int = 0
+    octets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmFile:
+    """F_CLOSE_FILE_RS(+): the file is safe with us. ``wants_turn`` asks for the turn (EFPA with CD)."""
+
+    wants_turn: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectFile:
+    """F_CLOSE_FILE_RS(-): the file came whole but cannot be kept."""
+
+    reason: AnswerReason
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendEndResponse:
+    """F_EERP_RQ or F_NERP_RQ: an end response, signed already if it is to be. ``ReadyReceived`` will answer."""
+
+    command: EndResponse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendReady:
+    """F_RTR_RS: the end response has been noted, the next may come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeDirection:
+    """F_CD_RQ: as Speaker, pass the turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndSession:
+    """F_RELEASE_RQ: leave. With reason NORMAL only right after the turn came; with any other at any time."""
+
+    reason: EndSessionReason = EndSessionReason.NORMAL
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abort:
+    """F_ABORT_RQ: give up the connection without a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumed:
+    """This many octets of ``DataReceived`` are dealt with; when all are and credit is used up, the peer gets more."""
+
+    octets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendChallenge:
+    """The answer to ``ChallengeWanted``: the envelope for the peer, and the 20 octets it must send back."""
+
+    envelope: bytes
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerChallenge:
+    """The answer to ``ChallengeReceived``: the 20 octets that were in the envelope."""
+
+    secret: bytes = field(repr=False)
+
+
+Request = (
+    AcceptSession
+    | StartFile
+    | AcceptFile
+    | RefuseFile
+    | SendData
+    | CloseFile
+    | ConfirmFile
+    | RejectFile
+    | SendEndResponse
+    | SendReady
+    | ChangeDirection
+    | EndSession
+    | Abort
+    | Consumed
+    | SendChallenge
+    | AnswerChallenge
+)

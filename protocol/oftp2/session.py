@@ -1,0 +1,298 @@
+"""The facade: one OFTP2 session without any I/O (RFC 5024).
+
+Octets from the peer go in, events come out; requests of the User Monitor go in, octets for the peer come out. Time is an
+argument (seconds of any monotonic clock). What the peer does wrong is never an exception: it ends the session with the
+reason of section 5.3.11 and a ``SessionAborted`` event. What the application does wrong is a ``LocalProtocolError``, and
+nothing has changed.
+
+    session = Session(Role.RESPONDER, capabilities)
+    session.connected(now)
+    events = session.receive_data(octets, now)
+    events = session.send(AcceptFile(restart=0), now)
+    octets = session.data_to_send()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from oftp2 import buffers, codec, framing
+from oftp2 import commands as c
+from oftp2 import requests as r
+from oftp2.errors import BufferSizeError, InvalidDataError, LocalProtocolError, RemoteProtocolError
+from oftp2.events import DataReceived, Event
+from oftp2.layouts import COMMAND_OCTETS
+from oftp2.machine import Machine, Variables
+from oftp2.negotiation import Capabilities, Terms
+from oftp2.reasons import EndSessionReason
+from oftp2.tables import Input, State
+from oftp2.values import Role, Turn
+
+INACTIVITY: Final = 120.0
+"""Seconds of silence after which a session is given up, unless the application says otherwise."""
+
+CLOSING: Final = 10.0
+"""Seconds that a peer has to close the connection after our ESID."""
+
+MAX_EMPTY_SUBRECORDS: Final = 1_000_000
+"""Subrecords without octets that one file may hold: some real senders make thousands, none a million."""
+
+SPEAKER: Final = frozenset(
+    {State.IDLESP, State.IDLESPCD, State.WF_RTR, State.OPOP, State.OPO, State.OPOWFC, State.CLOP}
+)
+LISTENER: Final = frozenset(
+    {
+        State.IDLELI,
+        State.IDLELICD,
+        State.OPIP,
+        State.OPI,
+        State.CLIP,
+        State.RTRP,
+        State.WF_CD,
+        State.ERSTWFCD,
+        State.NRSTWFCD,
+        State.SFSTWFCD,
+        State.CDSTWFCD,
+    }
+)
+
+_INPUTS: Final[Mapping[type[Any], Input]] = {
+    **{kind: Input(kind.__name__.upper()) for kind in COMMAND_OCTETS.values() if kind is not c.Esid},
+    r.AcceptSession: Input.F_CONNECT_RS,
+    r.StartFile: Input.F_START_FILE_RQ,
+    r.AcceptFile: Input.F_START_FILE_RS,
+    r.RefuseFile: Input.F_START_FILE_RS,
+    r.SendData: Input.F_DATA_RQ,
+    r.CloseFile: Input.F_CLOSE_FILE_RQ,
+    r.ConfirmFile: Input.F_CLOSE_FILE_RS,
+    r.RejectFile: Input.F_CLOSE_FILE_RS,
+    r.SendReady: Input.F_RTR_RS,
+    r.ChangeDirection: Input.F_CD_RQ,
+    r.EndSession: Input.F_REL_RQ_OK,
+    r.SendEndResponse: Input.F_EERP_RQ,
+    r.Abort: Input.F_ABORT_RQ,
+    r.Consumed: Input.F_CONSUMED_RQ,
+    r.SendChallenge: Input.F_CHALLENGE_RS,
+    r.AnswerChallenge: Input.F_RESPONSE_RS,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Received:
+    """A Data Exchange Buffer that has been read."""
+
+    octets: bytes
+
+
+def input_of(payload: c.Command | r.Request | _Received) -> Input:
+    """The input event of section 9.4 that a command or request is."""
+    match payload:
+        case c.Esid(reason=reason):
+            return Input.ESID_NORMAL if reason is EndSessionReason.NORMAL else Input.ESID_ERROR
+        case r.EndSession(reason=reason) if reason is not EndSessionReason.NORMAL:
+            return Input.F_REL_RQ_ERR
+        case r.SendEndResponse(command=c.Nerp()):
+            return Input.F_NERP_RQ
+        case _Received():
+            return Input.DATA
+    return _INPUTS[type(payload)]
+
+
+class Session:
+    """One side of an OFTP2 session.
+
+    An Initiator gives its identification ``code`` and ``password`` here, a Responder with ``AcceptSession``, when it knows
+    who calls. ``inactivity`` and ``closing`` are in seconds.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        capabilities: Capabilities,
+        *,
+        code: str = "",
+        password: str = "",
+        inactivity: float = INACTIVITY,
+        closing: float = CLOSING,
+    ) -> None:
+        self.role = role
+        self._machine = Machine(Variables(role=role, capabilities=capabilities, code=code, password=password))
+        self._reader = framing.FrameReader()
+        self._out: list[bytes] = []
+        self._inactivity = inactivity
+        self._closing = closing
+        self._touched: float | None = None
+        self._empty = 0
+        self._deaf = False
+        if role is Role.INITIATOR:
+            self._apply(Input.F_CONNECT_RQ, None)
+
+    @property
+    def state(self) -> State:
+        """Where the session is, in the RFC's words (section 9.3)."""
+        return self._machine.state
+
+    @property
+    def turn(self) -> Turn:
+        """Whether we are the Speaker, the Listener, or neither (opening and closing)."""
+        if self.state in SPEAKER:
+            return Turn.SPEAKER
+        return Turn.LISTENER if self.state in LISTENER else Turn.NOBODY
+
+    @property
+    def terms(self) -> Terms | None:
+        """What was agreed, once both SSIDs are known."""
+        return self._machine.variables.terms
+
+    @property
+    def peer(self) -> c.Ssid | None:
+        """How the peer has introduced itself."""
+        return self._machine.variables.peer
+
+    @property
+    def credit(self) -> int:
+        """Data Exchange Buffers that may be sent now, 0 to the agreed window."""
+        return self._machine.variables.credit_speaker
+
+    @property
+    def listener_credit(self) -> int:
+        """Data Exchange Buffers that the peer may still send, 0 to the agreed window."""
+        return self._machine.variables.credit_listener
+
+    @property
+    def room(self) -> int:
+        """Octets of the file that one ``SendData`` may hold now; 0 outside of a file or without credit."""
+        if self.state is not State.OPO:
+            return 0
+        return self.credit * buffers.capacity(self._machine.variables.agreed.buffer_size)
+
+    @property
+    def deadline(self) -> float | None:
+        """When ``tick`` must be called at the latest; None while no timer runs."""
+        if self._touched is None or self.state is State.IDLE:
+            return None
+        return self._touched + (self._closing if self.state is State.WF_NDISC else self._inactivity)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the session is over and the connection is to be closed, as soon as all octets are sent."""
+        return self.state is State.IDLE and self._touched is not None
+
+    def accepts(self, request: type[r.Request]) -> bool:
+        """Whether the state allows requests of this kind at all; what is asked for may still be refused.
+
+        For ``EndSession`` the answer is about leaving with reason NORMAL.
+        """
+        return self._machine.allows(_INPUTS[request])
+
+    def connected(self, now: float) -> list[Event]:
+        """The connection stands (over TLS: after the handshake)."""
+        event = Input.N_CON_CF if self.role is Role.INITIATOR else Input.N_CON_IND
+        return self._step(event, None, now)
+
+    def connection_lost(self, why: str, now: float) -> list[Event]:
+        """The connection is gone; ``why`` is a line for people. Harmless when the session is over."""
+        self._reader.clear()
+        return self._step(Input.N_DISC_IND, why, now)
+
+    def tick(self, now: float) -> list[Event]:
+        """Let time pass: ends the session when its deadline is over."""
+        deadline = self.deadline
+        if deadline is None or now < deadline:
+            return []
+        waited = self._closing if self.state is State.WF_NDISC else self._inactivity
+        return self._step(Input.TIME_OUT, f"nothing happened for {waited:g} seconds in state {self.state.value}", now)
+
+    def send(self, request: r.Request, now: float) -> list[Event]:
+        """Do what the User Monitor asks. Raises ``LocalProtocolError`` and changes nothing when it may not be done."""
+        if isinstance(request, r.SendData):
+            self._check_room(request)
+        return self._step(input_of(request), request, now)
+
+    def receive_data(self, octets: bytes, now: float) -> list[Event]:
+        """Take octets from the peer, in pieces of any size. Never raises for what they hold."""
+        if self._deaf or self.state in {State.IDLE, State.I_WF_NC}:
+            return []
+        self._reader.feed(octets)
+        events: list[Event] = []
+        data: list[bytes] = []
+        while (told := self._receive_buffer(now)) is not None:
+            if len(told) == 1 and isinstance(told[0], DataReceived):
+                data.append(told[0].octets)
+                continue
+            _flush(data, events)
+            events += told
+        _flush(data, events)
+        return events
+
+    def data_to_send(self) -> bytes:
+        """The octets for the peer since the last call."""
+        octets = b"".join(self._out)
+        self._out.clear()
+        return octets
+
+    def _receive_buffer(self, now: float) -> list[Event] | None:
+        """Take one Exchange Buffer; None when no whole one is there, or the session is over."""
+        if self._deaf or self.finished:
+            self._reader.clear()
+            return None
+        try:
+            buffer = self._reader.take()
+            if buffer is None:
+                return None
+            payload = self._read(buffer)
+        except RemoteProtocolError as error:
+            # The stream cannot be trusted to be at a boundary any more.
+            self._deaf = True
+            return self._step(Input.INVALID_BUFFER, error, now)
+        return self._step(input_of(payload), payload, now)
+
+    def _read(self, buffer: bytes) -> c.Command | _Received:
+        command = codec.decode(buffer)
+        if not isinstance(command, c.Data):
+            if isinstance(command, c.Sfid):
+                self._empty = 0
+            return command
+        if self.state is not State.OPI:
+            return command
+        terms = self._machine.variables.agreed
+        # One octet more than agreed is what some real systems send.
+        if len(buffer) > terms.buffer_size + 1:
+            raise BufferSizeError(f"DATA has {len(buffer)} octets, agreed are {terms.buffer_size}")
+        decoded = buffers.decode(command.payload)
+        if decoded.compressed and not terms.compression:
+            raise InvalidDataError("DATA holds compressed subrecords, which was not agreed")
+        self._empty += decoded.empty
+        if self._empty > MAX_EMPTY_SUBRECORDS:
+            raise InvalidDataError(f"the file holds more than {MAX_EMPTY_SUBRECORDS} empty subrecords")
+        return _Received(octets=decoded.octets)
+
+    def _check_room(self, request: r.SendData) -> None:
+        if self.state is State.OPO and len(request.octets) > self.room:
+            raise LocalProtocolError(f"{len(request.octets)} octets are more than the credit allows, {self.room}")
+
+    def _step(self, event: Input, payload: object, now: float) -> list[Event]:
+        events = self._apply(event, payload)
+        self._touched = now
+        return events
+
+    def _apply(self, event: Input, payload: object) -> list[Event]:
+        row, variables, outcome = self._machine.step(event, payload)
+        written = [piece for said in outcome.says for piece in self._write(said)]
+        self._machine.commit(row, variables)
+        self._out += written
+        return list(outcome.tells)
+
+    def _write(self, said: c.Command | r.SendData) -> list[bytes]:
+        if isinstance(said, r.SendData):
+            return buffers.encode(said.octets, self._machine.variables.agreed.buffer_size, last=said.last)
+        return [framing.frame(codec.encode(said))]
+
+
+def _flush(data: list[bytes], events: list[Event]) -> None:
+    """Tell of the data of many buffers at once."""
+    if data:
+        events.append(DataReceived(octets=b"".join(data)))
+        data.clear()
