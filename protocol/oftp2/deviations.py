@@ -188,6 +188,12 @@ DEVIATIONS: Final = (
         because="row I says 01 for every invalid buffer, 5.3.11 has 06 and 07 as well",
     ),
     Deviation(
+        states=_on(State.WF_CD),
+        inputs=_of(Input.CD),
+        decision=_rows(Table.LISTENER, "| 1,2 | F_CD_IND | IDLESPCD"),
+        because="row H keeps the turn a secret and forbids to leave; section 4.6.1 has the Listener leave at just this point",
+    ),
+    Deviation(
         states=_on(State.OPO),
         inputs=_of(Input.CDT),
         decision=_rows(Table.SPEAKER_1, "| 1,2,12 | F_DATA_CF | OPO"),
