@@ -1,0 +1,107 @@
+"""Whether a certificate chains to an anchor of ours (acx.md 4.2 row 6, section 10).
+
+Path building and validation are those of pyhanko-certvalidator, on nothing but the certificates given: it
+fetches nothing. An anchor may be an issuing authority; its root is then not needed, and a certificate that
+the root issued directly is not trusted (Odette test case 7.3). Intermediates are chain material without
+trust of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import TypeVar
+
+from asn1crypto import x509
+from pyhanko_certvalidator import CertificateValidator, ValidationContext
+from pyhanko_certvalidator.errors import (
+    ExpiredError,
+    NotYetValidError,
+    PathBuildingError,
+    RevokedError,
+    ValidationError,
+)
+
+from oftp2.certs.acceptance import TrustVerdict
+from oftp2.certs.facts import CertificateFacts
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The anchors and the chain material of one moment; cheap to make anew when either changes."""
+
+    anchors: tuple[CertificateFacts, ...]
+    intermediates: tuple[CertificateFacts, ...] = ()
+
+    @classmethod
+    def of(cls, anchors: Iterable[bytes], intermediates: Iterable[bytes] = ()) -> Trust:
+        """From DER octets."""
+        return cls(
+            tuple(CertificateFacts.of(der) for der in anchors),
+            tuple(CertificateFacts.of(der) for der in intermediates),
+        )
+
+    def judge(self, facts: CertificateFacts, chain: Sequence[CertificateFacts], now: datetime) -> TrustVerdict:
+        """Whether ``facts`` is trusted at ``now``; ``chain`` came with it and is trusted for nothing."""
+        if not self.anchors:
+            return TrustVerdict(trusted=False, text="no trust anchor is configured")
+        standing = [anchor for anchor in self.anchors if _valid(anchor, now)]
+        context = ValidationContext(
+            trust_roots=[_loaded(anchor) for anchor in standing],
+            other_certs=[_loaded(other) for other in (*self.intermediates, *chain)],
+            moment=now,
+            allow_fetching=False,
+            time_tolerance=CLOCK_TOLERANCE,
+        )
+        validator = CertificateValidator(_loaded(facts), validation_context=context)
+        try:
+            path = _finish(validator.async_validate_path())
+        except (PathBuildingError, ValidationError, ValueError, TypeError) as error:
+            return TrustVerdict(trusted=False, text=self._problem(facts, error, now))
+        anchor = self._anchor(path)
+        return TrustVerdict(trusted=True, text=f"issued under {anchor.subject}", anchor=anchor.fingerprint)
+
+    def _anchor(self, path: ValidationPath) -> CertificateFacts:
+        key = sha256(path.trust_anchor.authority.public_key.dump()).hexdigest()
+        return next(anchor for anchor in self.anchors if anchor.key_fingerprint == key)
+
+    def _problem(self, facts: CertificateFacts, error: Exception, now: datetime) -> str:
+        match error:
+            case ExpiredError() | NotYetValidError():
+                return f"a certificate of its chain is outside its period ({error})"
+            case RevokedError():
+                return f"a certificate of its chain is revoked ({error})"
+        issuers = [anchor for anchor in self.anchors if anchor.subject == facts.issuer]
+        if issuers and not any(_valid(anchor, now) for anchor in issuers):
+            return f"its issuer {facts.issuer} is an anchor that is itself not valid at this time"
+        if issuers:
+            return f"its chain is not valid ({error})"
+        return f"its issuer {facts.issuer} is no anchor, and no chain leads from it to one"
+
+
+def _valid(facts: CertificateFacts, now: datetime) -> bool:
+    return facts.not_before <= now + CLOCK_TOLERANCE and now <= facts.not_after
+
+
+def _loaded(facts: CertificateFacts) -> x509.Certificate:
+    return x509.Certificate.load(facts.der)
+
+
+def _finish(coroutine: Coroutine[object, None, _T]) -> _T:
+    """Run a coroutine that has nothing to wait for, since nothing is fetched.
+
+    ``asyncio.run`` is no choice: it refuses to work where the reactor's own loop runs.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as finished:
+        result: _T = finished.value
+        return result
+    coroutine.close()
+    raise RuntimeError("path validation waited for something although nothing is fetched")
