@@ -1,1 +1,128 @@
-"""The ledger: partners, transfers, receipts, certificates and the audit trail, in one SQL database."""
+"""The ledger: partners, transfers, receipts, certificates and the audit trail, in one SQL database.
+
+Every public method is one transaction and is on disk when it returns; all of them block, so the daemon calls them
+in its database worker. Records are frozen (``records``), states move by one table (``states``). An identity the
+ledger itself gave out (a partner's id, a transfer's id) that it no longer knows raises ``UnknownError``; asking
+for something by what is known from outside (a code, a key, a fingerprint) returns None when there is none.
+"""
+
+from __future__ import annotations
+
+from oftp2d.ledger.audit import Audit
+from oftp2d.ledger.certificates import Certificates
+from oftp2d.ledger.database import Database
+from oftp2d.ledger.errors import ClaimLostError, UnknownError
+from oftp2d.ledger.exchanges import Exchanges
+from oftp2d.ledger.partners import Partners
+from oftp2d.ledger.receipts import Receipts
+from oftp2d.ledger.records import (
+    AcxMode,
+    Announcement,
+    AuditEntry,
+    Authentication,
+    Busy,
+    Conclusion,
+    Confirmation,
+    Duplicate,
+    ExchangeMessage,
+    ExchangeRecord,
+    ExchangeState,
+    FileKey,
+    Holder,
+    NewAnnouncement,
+    NewAuditEntry,
+    NewCertificate,
+    NewExchange,
+    NewIncoming,
+    NewOutgoing,
+    NewPartner,
+    NewPendingKey,
+    NewReceipt,
+    Partner,
+    PartnerChange,
+    PendingKey,
+    Receipt,
+    ReceiptKind,
+    ReceiptState,
+    Reply,
+    Retirement,
+    Slot,
+    Station,
+    StoredCertificate,
+    Transfer,
+    Transport,
+)
+from oftp2d.ledger.states import Direction, IllegalMoveError, Kind, TransferState
+from oftp2d.ledger.stations import Stations
+from oftp2d.ledger.transfers import Transfers
+
+__all__ = [
+    "AcxMode",
+    "Announcement",
+    "AuditEntry",
+    "Authentication",
+    "Busy",
+    "ClaimLostError",
+    "Conclusion",
+    "Confirmation",
+    "Direction",
+    "Duplicate",
+    "ExchangeMessage",
+    "ExchangeRecord",
+    "ExchangeState",
+    "FileKey",
+    "Holder",
+    "IllegalMoveError",
+    "Kind",
+    "Ledger",
+    "NewAnnouncement",
+    "NewAuditEntry",
+    "NewCertificate",
+    "NewExchange",
+    "NewIncoming",
+    "NewOutgoing",
+    "NewPartner",
+    "NewPendingKey",
+    "NewReceipt",
+    "Partner",
+    "PartnerChange",
+    "PendingKey",
+    "Receipt",
+    "ReceiptKind",
+    "ReceiptState",
+    "Reply",
+    "Retirement",
+    "Slot",
+    "Station",
+    "StoredCertificate",
+    "Transfer",
+    "TransferState",
+    "Transport",
+    "UnknownError",
+]
+
+
+class Ledger:
+    """The whole ledger; its parts share one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.stations = Stations(database)
+        self.partners = Partners(database)
+        self.transfers = Transfers(database)
+        self.receipts = Receipts(database)
+        self.certificates = Certificates(database)
+        self.exchanges = Exchanges(database)
+        self.audit = Audit(database)
+
+    @classmethod
+    def open(cls, url: str) -> Ledger:
+        """Open the database at a SQLAlchemy url, making it or bringing it to the newest schema where need be.
+
+        Raises OperatorError where that cannot be done.
+        """
+        return cls(Database.open(url))
+
+    def close(self) -> None:
+        """Close the database; nothing may be running in it."""
+        self._database.close()

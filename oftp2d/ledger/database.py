@@ -1,4 +1,4 @@
-"""The database under the ledger: one engine, its pragmas, its transactions, and the way to the present tables.
+"""The database under the ledger: an engine, its pragmas, its transactions, and the way to the newest schema.
 
 SQLite runs in WAL mode with ``synchronous=FULL``: a committed transaction survives the loss of power. Writers
 begin with ``BEGIN IMMEDIATE``, so that two processes on one file queue up instead of failing half-way, and
@@ -7,9 +7,9 @@ readers never wait for them. On any other database row locks make writers that m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from alembic import command
@@ -17,13 +17,18 @@ from alembic.config import Config
 from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.pool import NullPool
 
 from oftp2d.errors import OperatorError
 
 _BUSY_TIMEOUT: Final = 30_000
 """How long a SQLite writer waits for another process, in milliseconds."""
+
+
+_COLLISIONS: Final = 4
+
+T = TypeVar("T")
 
 
 class Database:
@@ -47,9 +52,7 @@ class Database:
             raise OperatorError(what, "install that release, or restore the backup made before it") from error
         except (DatabaseError, sa.exc.ArgumentError) as error:
             what = f"the ledger's database cannot be opened ({_first_line(error)})"
-            raise OperatorError(
-                what, "check the database url and the rights on its file and folder"
-            ) from error
+            raise OperatorError(what, "check the database url and the rights on its file and folder") from error
         return cls(engine)
 
     @contextmanager
@@ -63,6 +66,17 @@ class Database:
         """One transaction that only looks: a consistent picture that no writer disturbs."""
         with self._readers.begin() as connection:
             yield connection
+
+    def insist(self, step: Callable[[Connection], T]) -> T:
+        """Run ``step`` as one writing transaction, again where another process took a unique key first.
+
+        Raises IntegrityError where it is not a matter of being quicker.
+        """
+        for _ in range(_COLLISIONS):
+            with suppress(IntegrityError), self.writing() as connection:
+                return step(connection)
+        with self.writing() as connection:
+            return step(connection)
 
     def close(self) -> None:
         """Close every connection; nothing may be running."""

@@ -9,10 +9,8 @@ class UnknownError(OperatorError):
     """Nothing in the ledger has this identity."""
 
     def __init__(self, kind: str, identity: object) -> None:
-        super().__init__(
-            f"there is no {kind} {identity}", f"list what there is, and name the {kind} as listed"
-        )
+        super().__init__(f"there is no {kind} {identity}", f"list what there is, and name the {kind} as listed")
 
 
 class ClaimLostError(Exception):
-    """A transfer or receipt is no longer claimed by this owner: its lease ran out and another took it over."""
+    """A transfer or receipt is no longer claimed by this owner: its lease ran out, another took it over."""

@@ -1,7 +1,8 @@
 """Steps on the tables of transfers and receipts that the ledger's methods are put together from.
 
-Each function works in a transaction its caller has begun; none begins or ends one. A ``Move`` is the only thing
-that ever writes a state of a transfer after its row is there, and it cannot be made against ``MOVES``.
+Each function works in a transaction its caller has begun; none begins or ends one. A ``Move`` is the only
+thing that ever writes a state of a transfer after its row is there, and it cannot be made against
+``MOVES``.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ class Move:
     ) -> Transfer:
         """Make the move, end the claim, and set the values given.
 
-        With ``owner``, only while that owner has the claim. Raises UnknownError, IllegalMoveError, ClaimLostError.
+        With ``owner``, only while that owner has the claim. Raises UnknownError, IllegalMoveError,
+        ClaimLostError.
         """
         parameters = {"key": transfer_id, "state": self._goal, "updated_at": now, **_UNCLAIMED, **values}
         if owner is None:
@@ -156,9 +158,7 @@ def insert_outgoing(connection: Connection, new: NewOutgoing, now: datetime) -> 
     )
 
 
-def insert_incoming(
-    connection: Connection, new: NewIncoming, now: datetime, owner: str, until: datetime
-) -> Transfer:
+def insert_incoming(connection: Connection, new: NewIncoming, now: datetime, owner: str, until: datetime) -> Transfer:
     """A transfer that is being received; its part in the spool is called as it is."""
     beginning = _beginning(now)
     return _insert(
@@ -198,6 +198,12 @@ def insert_receipt(connection: Connection, transfer: Transfer, new: NewReceipt, 
             "created_at": now,
         },
     )
+
+
+def release_receipts(connection: Connection, owner: str) -> None:
+    """The end responses an owner had claimed are owed again."""
+    claimed = sa.update(receipts).where(receipts.c.claim_owner == owner, receipts.c.state == ReceiptState.SENDING)
+    connection.execute(claimed, {"state": ReceiptState.OWED, **_UNCLAIMED})
 
 
 def _beginning(now: datetime) -> dict[str, Any]:

@@ -428,7 +428,7 @@ class Confirmation:
     confirmed_at: datetime
 
 
-# --- audit trail and certificate exchange --------------------------------------------------------------------
+# --- audit trail and certificate exchange -----------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

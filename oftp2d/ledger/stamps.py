@@ -1,8 +1,8 @@
 """Stamps for outgoing Virtual Files: SFIDDATE and SFIDTIME (RFC 5024 section 5.3.3).
 
-A partner tells a new file from a repeated one by originator, destination, dataset name, date and time with its
-counter of 0001 to 9999. So the counter runs within one second and one name, and a second that is used up sends
-the file on to the next one.
+A partner tells a new file from a repeated one by originator, destination, dataset name, date and time
+with its counter of 0001 to 9999. So the counter runs within one second and one name, and a second that is
+used up sends the file on to the next one.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ _LATEST = sa.select(sa.func.max(transfers.c.time)).where(
 )
 
 
-def allot(
-    connection: Connection, *, originator: str, destination: str, dataset: str, now: datetime
-) -> tuple[str, str]:
+def allot(connection: Connection, *, originator: str, destination: str, dataset: str, now: datetime) -> tuple[str, str]:
     """The next free (CCYYMMDD, HHMMSScccc) for this name at or after now, in UTC."""
     second = now.astimezone(UTC).replace(microsecond=0)
     while True:

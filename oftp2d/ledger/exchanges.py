@@ -1,0 +1,168 @@
+"""Messages of the certificate exchange, each beside the transfer that carries it (acx.md sections 3 and 4).
+
+An outgoing message and its transfer are queued in one transaction, and the end response to it settles both. An
+incoming one is concluded in one transaction too: certificate, predecessors, announcement, end response, answers to
+a REQUEST and audit trail become true together or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from oftp2d.ledger.audit import write
+from oftp2d.ledger.certificates import confirm, fulfil, place, retire
+from oftp2d.ledger.database import Database
+from oftp2d.ledger.errors import UnknownError
+from oftp2d.ledger.moves import Move, insert_outgoing, insert_receipt
+from oftp2d.ledger.records import Conclusion, ExchangeRecord, ExchangeState, NewExchange, Reply, Transfer
+from oftp2d.ledger.schema import exchanges
+from oftp2d.ledger.states import Direction, TransferState
+
+_ANSWERED: Final = frozenset({ExchangeState.ACCEPTED, ExchangeState.REFUSED})
+_DELIVERED = Move(Direction.IN, [TransferState.RECEIVED], TransferState.DELIVERED)
+_REFUSED = Move(Direction.IN, [TransferState.RECEIVED], TransferState.REFUSED)
+
+
+class Exchanges:
+    """The certificate exchange in the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def queue(self, message: Reply, now: datetime) -> tuple[Transfer, ExchangeRecord]:
+        """Queue a message of ours together with its record."""
+        return self._database.insist(lambda connection: _queue(connection, message, now))
+
+    def conclude(self, conclusion: Conclusion, now: datetime) -> ExchangeRecord:
+        """Commit the outcome of a received message as a whole; its transfer is delivered or refused by it.
+
+        Raises UnknownError and IllegalMoveError as ``Transfers.delivered`` does.
+        """
+        return self._database.insist(lambda connection: _conclude(connection, conclusion, now))
+
+    def add(self, new: NewExchange, now: datetime) -> ExchangeRecord:
+        """Record a message whose transfer is there already."""
+        with self._database.writing() as connection:
+            return _insert(connection, new, now)
+
+    def by_transfer(self, transfer_id: str) -> ExchangeRecord | None:
+        """The message a transfer carries."""
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(exchanges).where(exchanges.c.transfer_id == transfer_id)).first()
+            return None if row is None else _to_record(row)
+
+    def answer(self, exchange_id: int, state: ExchangeState, text: str, now: datetime) -> ExchangeRecord:
+        """Set what became of a message; one that is answered already stays as it is. Raises UnknownError."""
+        with self._database.writing() as connection:
+            _set_state(connection, exchanges.c.id == exchange_id, state, text, now)
+            row = connection.execute(sa.select(exchanges).where(exchanges.c.id == exchange_id)).one_or_none()
+            if row is None:
+                raise UnknownError("exchange", exchange_id)
+            return _to_record(row)
+
+    def list(
+        self, partner_id: int | None = None, limit: int = 100, *, before: int | None = None
+    ) -> Sequence[ExchangeRecord]:
+        """The youngest messages first; ``before`` is the last id of the page before."""
+        found = sa.select(exchanges)
+        if partner_id is not None:
+            found = found.where(exchanges.c.partner_id == partner_id)
+        if before is not None:
+            found = found.where(exchanges.c.id < before)
+        with self._database.reading() as connection:
+            rows = connection.execute(found.order_by(exchanges.c.id.desc()).limit(limit))
+            return [_to_record(row) for row in rows]
+
+
+def set_going(connection: Connection, transfer: Transfer) -> None:
+    """The partner has the file of a message of ours; its answer is to come."""
+    sent = sa.update(exchanges).where(exchanges.c.transfer_id == transfer.id, exchanges.c.state == ExchangeState.QUEUED)
+    connection.execute(sent.values(state=ExchangeState.SENT))
+
+
+def settle(connection: Connection, transfer: Transfer, state: ExchangeState, text: str, now: datetime) -> None:
+    """The end response to a message of ours: an EERP confirms the certificate it carried (acx.md 3.8)."""
+    row = connection.execute(sa.select(exchanges).where(exchanges.c.transfer_id == transfer.id)).one_or_none()
+    if row is None:
+        return
+    _set_state(connection, exchanges.c.id == row.id, state, text, now)
+    if state is ExchangeState.ACCEPTED and row.fingerprint is not None:
+        confirm(connection, transfer.partner_id, row.fingerprint, now, "EERP")
+
+
+def _queue(connection: Connection, message: Reply, now: datetime) -> tuple[Transfer, ExchangeRecord]:
+    transfer = insert_outgoing(connection, message.file, now)
+    new = NewExchange(
+        partner_id=transfer.partner_id,
+        direction=Direction.OUT,
+        message=message.message,
+        transfer_id=transfer.id,
+        fingerprint=message.fingerprint,
+    )
+    return transfer, _insert(connection, new, now)
+
+
+def _conclude(connection: Connection, conclusion: Conclusion, now: datetime) -> ExchangeRecord:
+    accepted = conclusion.state is ExchangeState.ACCEPTED
+    values: dict[str, Any] = {"ended_at": now, "spool_name": "", "text": conclusion.text or None}
+    if conclusion.receipt.reason is not None:
+        values["reason"] = f"{conclusion.receipt.kind} {conclusion.receipt.reason:02}"
+    move = _DELIVERED if accepted else _REFUSED
+    transfer = move.apply(connection, conclusion.transfer_id, now, **values)
+    insert_receipt(connection, transfer, conclusion.receipt, now)
+    if accepted:
+        _take_over(connection, conclusion, now)
+    for reply in conclusion.replies:
+        _queue(connection, reply, now)
+    for entry in conclusion.audit:
+        write(connection, entry)
+    new = NewExchange(
+        partner_id=transfer.partner_id,
+        direction=Direction.IN,
+        message=conclusion.message,
+        transfer_id=transfer.id,
+        fingerprint=conclusion.fingerprint,
+        state=conclusion.state,
+        text=conclusion.text,
+    )
+    return _insert(connection, new, now)
+
+
+def _take_over(connection: Connection, conclusion: Conclusion, now: datetime) -> None:
+    """The certificate store as an accepted message leaves it."""
+    for retirement in conclusion.retire:
+        retire(connection, retirement, now)
+    if conclusion.certificate is not None:
+        place(connection, conclusion.certificate, now)
+    if conclusion.announcement_id is not None and conclusion.fingerprint is not None:
+        fulfil(connection, conclusion.announcement_id, conclusion.fingerprint)
+
+
+def _insert(connection: Connection, new: NewExchange, now: datetime) -> ExchangeRecord:
+    answered_at = now if new.state in _ANSWERED else None
+    values = {**asdict(new), "created_at": now, "answered_at": answered_at}
+    row = connection.execute(sa.insert(exchanges).values(values).returning(exchanges)).one()
+    return _to_record(row)
+
+
+def _set_state(
+    connection: Connection,
+    which: sa.ColumnElement[bool],
+    state: ExchangeState,
+    text: str,
+    now: datetime,
+) -> None:
+    answered_at = now if state in _ANSWERED else None
+    open_ = exchanges.c.answered_at.is_(None)
+    changed = sa.update(exchanges).where(which, open_)
+    connection.execute(changed.values(state=state, text=text, answered_at=answered_at))
+
+
+def _to_record(row: Row[Any]) -> ExchangeRecord:
+    return ExchangeRecord(**row._asdict())

@@ -1,0 +1,456 @@
+"""Transfers: the queue of what goes out, the record of what comes in, and the duplicate key for both.
+
+Each method is one transaction, on disk when it returns. A session claims what it works on, with its name as owner
+and a lease; when the lease runs out another may take over. The order of steps that loses nothing is the caller's:
+``efid_going`` before the EFID, the spool's seal before ``received``, ``received`` before the EFPA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oftp2d.ledger.database import Database
+from oftp2d.ledger.errors import ClaimLostError
+from oftp2d.ledger.exchanges import set_going, settle
+from oftp2d.ledger.moves import (
+    SELECT_TRANSFERS,
+    Move,
+    fetch,
+    fetch_by_key,
+    insert_incoming,
+    insert_outgoing,
+    insert_receipt,
+    release_receipts,
+    to_transfer,
+)
+from oftp2d.ledger.records import (
+    Busy,
+    Duplicate,
+    ExchangeState,
+    FileKey,
+    NewIncoming,
+    NewOutgoing,
+    NewReceipt,
+    ReceiptState,
+    Transfer,
+)
+from oftp2d.ledger.schema import partners, receipts, transfers
+from oftp2d.ledger.stamps import allot
+from oftp2d.ledger.states import UNFINISHED, Direction, Kind, TransferState
+
+_S = TransferState
+_ANSWERED: Final = (_S.ACKNOWLEDGED, _S.REFUSED)
+"""The partner's end response may come in one session while another still believes it is sending."""
+
+_SENT = Move(Direction.OUT, [_S.SENDING], _S.SENT, overtaken=_ANSWERED)
+_REQUEUED = Move(Direction.OUT, [_S.SENDING], _S.QUEUED, overtaken=_ANSWERED)
+_FAILED = Move(Direction.OUT, [_S.SENDING, _S.QUEUED], _S.FAILED, overtaken=_ANSWERED)
+_RETRIED = Move(Direction.OUT, [_S.FAILED, _S.CANCELLED, _S.REFUSED, _S.SENT], _S.QUEUED)
+_CANCELLED = {
+    Direction.OUT: Move(Direction.OUT, [_S.QUEUED, _S.FAILED], _S.CANCELLED),
+    Direction.IN: Move(Direction.IN, [_S.INTERRUPTED], _S.CANCELLED),
+}
+_UNANSWERED: Final = (_S.QUEUED, _S.SENDING, _S.SENT, _S.FAILED, _S.CANCELLED)
+_ACKNOWLEDGED = Move(Direction.OUT, _UNANSWERED, _S.ACKNOWLEDGED, overtaken=_ANSWERED)
+_REFUSED_BY_PARTNER = Move(Direction.OUT, _UNANSWERED, _S.REFUSED, overtaken=_ANSWERED)
+
+_RESUMED = Move(Direction.IN, [_S.INTERRUPTED, _S.CANCELLED], _S.RECEIVING)
+_TAKEN_OVER = Move(Direction.IN, [_S.RECEIVING], _S.INTERRUPTED, _S.RECEIVING)
+_RECEIVED = Move(Direction.IN, [_S.RECEIVING], _S.RECEIVED)
+_INTERRUPTED = Move(Direction.IN, [_S.RECEIVING], _S.INTERRUPTED)
+_DELIVERED = Move(Direction.IN, [_S.RECEIVED], _S.DELIVERED)
+_RECEIVED_AND_DELIVERED = Move(Direction.IN, [_S.RECEIVING], _S.RECEIVED, _S.DELIVERED)
+_REFUSED_BY_US = Move(Direction.IN, [_S.RECEIVED], _S.REFUSED)
+
+_CLAIMED: Final = (_S.SENDING, _S.RECEIVING)
+_IN_SPOOL: Final = UNFINISHED | {_S.FAILED, _S.CANCELLED}
+
+
+def _claiming(waiting: TransferState, *, of_one_kind: bool) -> sa.sql.dml.ReturningUpdate[Any]:
+    """Claim the oldest transfer of a partner that waits in this state; Kind sorts the exchange before files."""
+    waiters = transfers.alias()
+    due = [waiters.c.partner_id == sa.bindparam("partner"), waiters.c.state == waiting]
+    if waiting is _S.QUEUED:
+        due.append(sa.or_(waiters.c.next_attempt_at.is_(None), waiters.c.next_attempt_at <= sa.bindparam("due")))
+    else:
+        due.append(waiters.c.claim_until < sa.bindparam("due"))
+    if of_one_kind:
+        due.append(waiters.c.kind == sa.bindparam("only"))
+    oldest = (
+        sa.select(waiters.c.id)
+        .where(*due)
+        .order_by(waiters.c.kind, waiters.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    claim = sa.update(transfers).where(transfers.c.id == oldest).values(attempts=transfers.c.attempts + 1)
+    return claim.returning(*transfers.c)
+
+
+# What is queued goes before what another session left behind; SENDING to SENDING is a change of owner, no move.
+_CLAIMS: Final = {
+    of_one_kind: [_claiming(state, of_one_kind=of_one_kind) for state in (_S.QUEUED, _S.SENDING)]
+    for of_one_kind in (False, True)
+}
+
+_RENEW = sa.update(transfers).where(
+    transfers.c.id == sa.bindparam("key"),
+    transfers.c.claim_owner == sa.bindparam("by"),
+    sa.or_(*(transfers.c.state == state for state in _CLAIMED)),
+)
+_EFID_GOING = sa.update(transfers).where(transfers.c.id == sa.bindparam("key"), transfers.c.state == _S.SENDING)
+
+
+class Transfers:
+    """The transfers of the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- out ---------------------------------------------------------------------------------------------------
+
+    def queue(self, new: NewOutgoing, now: datetime) -> Transfer:
+        """Queue a staged file, with a stamp no other file of its name and stations has."""
+        return self._database.insist(lambda connection: insert_outgoing(connection, new, now))
+
+    def claim_next(
+        self, partner_id: int, owner: str, now: datetime, lease: timedelta, *, kind: Kind | None = None
+    ) -> Transfer | None:
+        """Claim the next file for a partner, or take over one whose claim has run out; None when none is due.
+
+        The certificate exchange goes first, then the oldest. ``kind`` restricts the choice to one kind.
+        """
+        values = {
+            "partner": partner_id,
+            "due": now,
+            "state": _S.SENDING,
+            "claim_owner": owner,
+            "claim_until": now + lease,
+            "updated_at": now,
+            "next_attempt_at": None,
+            **({} if kind is None else {"only": kind}),
+        }
+        with self._database.writing() as connection:
+            for claim in _CLAIMS[kind is not None]:
+                row = connection.execute(claim, values).one_or_none()
+                if row is not None:
+                    return to_transfer(row)
+        return None
+
+    def renew(self, transfer_id: str, owner: str, now: datetime, lease: timedelta) -> None:
+        """Prolong a claim. Raises ClaimLostError where it is no longer this owner's."""
+        values = {"key": transfer_id, "by": owner, "claim_until": now + lease}
+        with self._database.writing() as connection:
+            if connection.execute(_RENEW, values).rowcount == 0:
+                raise ClaimLostError(f"transfer {transfer_id} is not claimed by {owner}")
+
+    def efid_going(self, transfer_id: str, owner: str | None = None) -> None:
+        """Note that EFID is about to be written: from here on the partner may have the file."""
+        going = _EFID_GOING if owner is None else _EFID_GOING.where(transfers.c.claim_owner == owner)
+        with self._database.writing() as connection:
+            if connection.execute(going, {"key": transfer_id, "efid_sent": True}).rowcount == 0:
+                raise ClaimLostError(f"transfer {transfer_id} is not being sent by this session")
+
+    def sent(self, transfer_id: str, now: datetime, *, owner: str | None = None) -> Transfer:
+        """The partner has the file: EFPA, or SFNA 13 for a file whose EFID had gone out before.
+
+        Without effect where its end response has come already.
+        """
+        with self._database.writing() as connection:
+            transfer = _SENT.apply(connection, transfer_id, now, owner=owner, sent_at=now, efid_sent=True)
+            if transfer.kind is Kind.EXCHANGE and transfer.state is _S.SENT:
+                set_going(connection, transfer)
+            return transfer
+
+    def requeue(
+        self,
+        transfer_id: str,
+        now: datetime,
+        next_attempt_at: datetime | None,
+        why: str,
+        *,
+        efid_answered: bool = False,
+        owner: str | None = None,
+    ) -> Transfer:
+        """Give a claimed file back, to be sent again not before ``next_attempt_at``.
+
+        ``efid_answered``: the partner said EFNA, so it has not got the file. Without effect where the end
+        response has come already.
+        """
+        values: dict[str, Any] = {"next_attempt_at": next_attempt_at, "text": why}
+        if efid_answered:
+            values["efid_sent"] = False
+        with self._database.writing() as connection:
+            return _REQUEUED.apply(connection, transfer_id, now, owner=owner, **values)
+
+    def failed(
+        self,
+        transfer_id: str,
+        now: datetime,
+        reason: str | None,
+        text: str,
+        *,
+        efid_answered: bool = False,
+        owner: str | None = None,
+    ) -> Transfer:
+        """Give up on a queued or claimed file; an operator may retry it. ``efid_answered`` as in ``requeue``."""
+        values: dict[str, Any] = {"reason": reason, "text": text, "ended_at": now}
+        if efid_answered:
+            values["efid_sent"] = False
+        with self._database.writing() as connection:
+            return _FAILED.apply(connection, transfer_id, now, owner=owner, **values)
+
+    def cancel(self, transfer_id: str, now: datetime) -> Transfer:
+        """Take a queued or failed file out of the queue, or give up waiting for the rest of an interrupted one."""
+        with self._database.writing() as connection:
+            direction = fetch(connection, transfer_id).direction
+            return _CANCELLED[direction].apply(connection, transfer_id, now, ended_at=now)
+
+    def retry(self, transfer_id: str, now: datetime, *, new_stamp: bool = False) -> Transfer:
+        """Queue a failed, cancelled, refused or unanswered file again.
+
+        What failed or was cancelled keeps its stamp, so that the partner can resume or recognise it. What the
+        partner has had in full it would refuse as a duplicate: that gets a new stamp, as does anything with
+        ``new_stamp``.
+        """
+        values: dict[str, Any] = {"next_attempt_at": None, "ended_at": None, "reason": None, "text": None}
+
+        def again(connection: Connection) -> Transfer:
+            old = fetch(connection, transfer_id)
+            if new_stamp or old.state in {_S.REFUSED, _S.SENT}:
+                date, time = allot(
+                    connection,
+                    originator=old.originator,
+                    destination=old.destination,
+                    dataset=old.dataset,
+                    now=now,
+                )
+                values.update(date=date, time=time, efid_sent=False, sent_at=None)
+            return _RETRIED.apply(connection, transfer_id, now, **values)
+
+        return self._database.insist(again)
+
+    def acknowledged(self, key: FileKey, now: datetime, *, partner_id: int | None = None) -> Transfer | None:
+        """An EERP came for the file with this key; None where we never sent such a file (to this partner).
+
+        For a message of the certificate exchange its record and the partner's confirmation of our certificate are
+        part of the same transaction. A repeated end response changes nothing.
+        """
+        return self._answered(_ACKNOWLEDGED, key, now, partner_id, outcome=ExchangeState.ACCEPTED)
+
+    def refused(
+        self, key: FileKey, now: datetime, reason: str, text: str, *, partner_id: int | None = None
+    ) -> Transfer | None:
+        """A NERP came for the file with this key; otherwise as ``acknowledged``."""
+        return self._answered(
+            _REFUSED_BY_PARTNER, key, now, partner_id, outcome=ExchangeState.REFUSED, reason=reason, text=text
+        )
+
+    def _answered(
+        self,
+        move: Move,
+        key: FileKey,
+        now: datetime,
+        partner_id: int | None,
+        *,
+        outcome: ExchangeState,
+        reason: str | None = None,
+        text: str | None = None,
+    ) -> Transfer | None:
+        with self._database.writing() as connection:
+            transfer = fetch_by_key(connection, Direction.OUT, key)
+            if transfer is None or partner_id not in {None, transfer.partner_id}:
+                return None
+            if transfer.state in _ANSWERED:
+                return transfer
+            transfer = move.apply(connection, transfer.id, now, ended_at=now, reason=reason, text=text)
+            if transfer.kind is Kind.EXCHANGE:
+                settle(connection, transfer, outcome, text or "", now)
+            return transfer
+
+    # --- in ----------------------------------------------------------------------------------------------------
+
+    def open_incoming(
+        self, new: NewIncoming, now: datetime, owner: str, lease: timedelta
+    ) -> Transfer | Duplicate | Busy:
+        """Begin to receive a file, or go on with one that was cut off.
+
+        Duplicate: it is here already. Busy: another session with a running claim is receiving it.
+        """
+        return self._database.insist(lambda connection: _open(connection, new, now, owner, now + lease))
+
+    def received(
+        self,
+        transfer_id: str,
+        octets: int,
+        sha256: str,
+        spool_name: str,
+        now: datetime,
+        *,
+        owner: str | None = None,
+    ) -> Transfer:
+        """The file is sealed in the spool; when this returns, EFPA may go."""
+        values: dict[str, Any] = {"octets": octets, "sha256": sha256, "spool_name": spool_name}
+        with self._database.writing() as connection:
+            return _RECEIVED.apply(connection, transfer_id, now, owner=owner, **values)
+
+    def delivered(self, transfer_id: str, spool_name: str, now: datetime, receipt: NewReceipt | None) -> Transfer:
+        """A received file is in the inbox as ``spool_name`` (empty: not kept), and its EERP is owed."""
+        with self._database.writing() as connection:
+            transfer = _DELIVERED.apply(connection, transfer_id, now, spool_name=spool_name, ended_at=now)
+            return _with_receipt(connection, transfer, receipt, now)
+
+    def received_and_delivered(
+        self,
+        transfer_id: str,
+        octets: int,
+        sha256: str,
+        spool_name: str,
+        now: datetime,
+        *,
+        receipt: NewReceipt | None,
+        owner: str | None = None,
+    ) -> Transfer:
+        """``received`` and ``delivered`` at once, for a file that needs no opening and is in the inbox already."""
+        values: dict[str, Any] = {"octets": octets, "sha256": sha256, "spool_name": spool_name, "ended_at": now}
+        with self._database.writing() as connection:
+            transfer = _RECEIVED_AND_DELIVERED.apply(connection, transfer_id, now, owner=owner, **values)
+            return _with_receipt(connection, transfer, receipt, now)
+
+    def refuse(self, transfer_id: str, reason: str, text: str, now: datetime, receipt: NewReceipt | None) -> Transfer:
+        """A received file cannot be delivered, and its NERP is owed."""
+        with self._database.writing() as connection:
+            values: dict[str, Any] = {"reason": reason, "text": text, "ended_at": now}
+            transfer = _REFUSED_BY_US.apply(connection, transfer_id, now, **values)
+            return _with_receipt(connection, transfer, receipt, now)
+
+    def interrupted(self, transfer_id: str, now: datetime, *, owner: str | None = None) -> Transfer:
+        """The session ended before the file did; what is there is kept for a restart."""
+        with self._database.writing() as connection:
+            return _INTERRUPTED.apply(connection, transfer_id, now, owner=owner)
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    def get(self, transfer_id: str) -> Transfer:
+        """One transfer. Raises UnknownError."""
+        with self._database.reading() as connection:
+            return fetch(connection, transfer_id)
+
+    def find(self, direction: Direction, key: FileKey) -> Transfer | None:
+        """The transfer with this duplicate key."""
+        with self._database.reading() as connection:
+            return fetch_by_key(connection, direction, key)
+
+    def list(
+        self,
+        *,
+        direction: Direction | None = None,
+        state: TransferState | None = None,
+        partner_id: int | None = None,
+        kind: Kind | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Sequence[Transfer]:
+        """The youngest transfers first; ``before`` is the last identifier of the page before."""
+        columns = {"direction": direction, "state": state, "partner_id": partner_id, "kind": kind}
+        found = SELECT_TRANSFERS.where(
+            *(transfers.c[name] == value for name, value in columns.items() if value is not None)
+        )
+        if before is not None:
+            found = found.where(transfers.c.id < before)
+        with self._database.reading() as connection:
+            return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id.desc()).limit(limit))]
+
+    def undelivered(self, *, limit: int = 1000, after: str = "") -> Sequence[Transfer]:
+        """Files received but not yet delivered or refused, oldest first, beginning after an identifier."""
+        found = SELECT_TRANSFERS.where(transfers.c.state == _S.RECEIVED, transfers.c.id > after)
+        with self._database.reading() as connection:
+            return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id).limit(limit))]
+
+    def counts(self) -> dict[TransferState, int]:
+        """How many transfers stand in each state; states without any are left out."""
+        counted = sa.select(transfers.c.state, sa.func.count()).group_by(transfers.c.state)
+        with self._database.reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(counted)}
+
+    def partners_waiting(self, now: datetime) -> set[int]:
+        """The partners for which something is due to be sent."""
+        waits = (
+            sa.exists()
+            .where(transfers.c.partner_id == partners.c.id, transfers.c.state == _S.QUEUED)
+            .where(sa.or_(transfers.c.next_attempt_at.is_(None), transfers.c.next_attempt_at <= now))
+        )
+        with self._database.reading() as connection:
+            return set(connection.execute(sa.select(partners.c.id).where(waits)).scalars())
+
+    def spool_names(self) -> set[str]:
+        """The names of all content the spool must keep outside the inbox; what else lies there was abandoned.
+
+        A refused file of ours is kept for a retry; one we refused is not.
+        """
+        kept = sa.select(transfers.c.spool_name).where(
+            sa.or_(
+                transfers.c.state.in_(_IN_SPOOL),
+                sa.and_(transfers.c.state == _S.REFUSED, transfers.c.direction == Direction.OUT),
+            )
+        )
+        with self._database.reading() as connection:
+            return set(connection.execute(kept).scalars())
+
+    def recover(self, owner_alive: Callable[[str], bool], now: datetime) -> Sequence[Transfer]:
+        """Give back what dead owners had claimed: sending is queued again, receiving interrupted.
+
+        Their end responses are owed again. Returns the transfers that moved, as they are now.
+        """
+        claimed = sa.select(transfers.c.id, transfers.c.state, transfers.c.claim_owner).where(
+            transfers.c.state.in_(_CLAIMED)
+        )
+        holders = sa.select(receipts.c.claim_owner.distinct()).where(receipts.c.state == ReceiptState.SENDING)
+        with self._database.writing() as connection:
+            moved = [
+                (_REQUEUED if state is _S.SENDING else _INTERRUPTED).apply(connection, transfer_id, now)
+                for transfer_id, state, owner in connection.execute(claimed.order_by(transfers.c.id)).all()
+                if owner is None or not owner_alive(owner)
+            ]
+            for owner in connection.execute(holders).scalars().all():
+                if not owner_alive(owner):
+                    release_receipts(connection, owner)
+            return moved
+
+
+def _open(
+    connection: Connection, new: NewIncoming, now: datetime, owner: str, until: datetime
+) -> Transfer | Duplicate | Busy:
+    """The row to receive into, or why there is none."""
+    found = fetch_by_key(connection, Direction.IN, new.key)
+    if found is None:
+        return insert_incoming(connection, new, now, owner, until)
+    # A key that came through another partner is settled: nobody may append to a file somebody else has begun.
+    if found.partner_id != new.partner_id:
+        return Duplicate(transfer=found)
+    if found.state is _S.RECEIVING:
+        if found.claim_owner != owner and found.claim_until is not None and found.claim_until > now:
+            return Busy(transfer=found)
+        move = _TAKEN_OVER
+    elif found.state in {_S.INTERRUPTED, _S.CANCELLED}:
+        move = _RESUMED
+    else:
+        return Duplicate(transfer=found)
+    values = {name: getattr(new, name) for name in ("kind", "format", "octets", "file_name", "description", "user")}
+    values.update(claim_owner=owner, claim_until=until, attempts=found.attempts + 1, ended_at=None)
+    return move.apply(connection, found.id, now, **values)
+
+
+def _with_receipt(connection: Connection, transfer: Transfer, receipt: NewReceipt | None, now: datetime) -> Transfer:
+    """The transfer with its end response owed."""
+    if receipt is None:
+        return transfer
+    insert_receipt(connection, transfer, receipt, now)
+    return replace(transfer, end_response="owed")
