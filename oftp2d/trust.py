@@ -23,6 +23,7 @@ from pyhanko_certvalidator.errors import (
     RevokedError,
     ValidationError,
 )
+from pyhanko_certvalidator.path import ValidationPath
 
 from oftp2.certs.acceptance import TrustVerdict
 from oftp2.certs.facts import CertificateFacts
