@@ -1,0 +1,361 @@
+"""Files at rest: what goes out, what is coming in, and the inbox.
+
+    outgoing/   staged files that wait to be sent or acknowledged
+    parts/      incoming files that are still growing
+    received/   incoming files that are complete, and not yet opened or delivered
+    inbox/      delivered files
+
+Names are ours, never a peer's: an identifier with an optional suffix, and in the inbox a label made harmless. When
+a method returns, what it did is on disk, the folders included. Every step is a rename, so that after a crash each
+file is in one place, and doing the step again does no harm. All methods block; call them in a disk worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from oftp2d.errors import OperatorError
+
+_NAME: Final = re.compile(r"[0-9A-Za-z]{1,40}(\.[a-z0-9]{1,10})?")
+_INBOX_NAME: Final = re.compile(r"[0-9A-Za-z]{1,40}(\.[a-z0-9]{1,10})?(-[A-Za-z0-9_][A-Za-z0-9._-]{0,39})?")
+_NOT_IN_LABEL: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_LABEL_LENGTH: Final = 40
+_CHUNK: Final = 1 << 20
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FOLDERS: Final = ("outgoing", "parts", "received", "inbox")
+
+Octets = bytes | bytearray | memoryview
+
+
+class SpoolError(OperatorError):
+    """The spool could not do what it was asked; the disk or its rights are at fault."""
+
+
+class SpoolFullError(SpoolError):
+    """There is no room left on the disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A complete file in the spool: its name there, its size in octets, its SHA-256 in lower-case hex."""
+
+    name: str
+    octets: int
+    sha256: str
+
+
+class Spool:
+    """The folders of the spool under one root, which one station has for itself."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._outgoing, self._parts, self._received, self._inbox = (root / folder for folder in _FOLDERS)
+        with _told("make its folders"):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in _FOLDERS:
+                (root / folder).mkdir(mode=0o700, exist_ok=True)
+            _sync_folder(root)
+
+    # --- outgoing --------------------------------------------------------------------------------------------
+
+    def staging(self) -> Writing:
+        """A new file in ``outgoing`` to be written piece by piece; it counts once it is sealed."""
+        return Writing(self._outgoing / secrets.token_hex(12), self._outgoing, "stage a file")
+
+    def stage(self, source: BinaryIO | Path) -> Staged:
+        """Copy a file, or what is left of an open one, into ``outgoing``."""
+        with self.staging() as staging, _told("read the file to stage"):
+            if isinstance(source, Path):
+                with source.open("rb") as file:
+                    _copy(file, staging)
+            else:
+                _copy(source, staging)
+            return staging.seal()
+
+    def open_outgoing(self, name: str) -> BinaryIO:
+        """A staged file, open for reading and without a buffer of its own."""
+        with _told("open a staged file"):
+            return _path(self._outgoing, name).open("rb", buffering=0)
+
+    def remove_outgoing(self, name: str) -> None:
+        """Forget a staged file; one that is gone already is no fault."""
+        self._remove(self._outgoing, name)
+
+    # --- incoming --------------------------------------------------------------------------------------------
+
+    def part(self, name: str, *, fresh: bool = False) -> Part:
+        """The part file of an incoming transfer, with whatever is there of it.
+
+        The ledger says that the file is still being received. So one that was sealed or even delivered, without
+        the ledger learning of it, is a part again. ``fresh``: nothing was received of it before; this saves
+        looking through the inbox.
+        """
+        path = _path(self._parts, name)
+        with _told("open a part file"):
+            if not fresh and not path.exists():
+                for source in self._beyond_parts(name):
+                    _move(source, path)
+        return Part(self, path)
+
+    def open_received(self, name: str) -> BinaryIO:
+        """A received file, open for reading and without a buffer of its own."""
+        with _told("open a received file"):
+            return _path(self._received, name).open("rb", buffering=0)
+
+    def deliver(self, name: str, label: str) -> str:
+        """Rename a received file into the inbox; returns its name there.
+
+        The label is whatever people call the file; only what is harmless of it is used. Done again after a crash it
+        finds the file in the inbox and returns its name.
+        """
+        source = _path(self._received, name)
+        with _told("deliver a file"):
+            if not source.exists():
+                present = self._in_inbox(name)
+                if present is not None:
+                    return present
+            target = inbox_name(name, label)
+            _move(source, self._inbox / target)
+            return target
+
+    def remove_received(self, name: str) -> None:
+        """Forget a received file that will not be delivered; one that is gone already is no fault."""
+        self._remove(self._received, name)
+
+    def inbox_path(self, name: str) -> Path:
+        """Where a delivered file is. Raises ValueError for a name the inbox cannot have given."""
+        if not _INBOX_NAME.fullmatch(name):
+            message = f"{name!r} is no name of the inbox"
+            raise ValueError(message)
+        return self._inbox / name
+
+    # --- upkeep ----------------------------------------------------------------------------------------------
+
+    def free_octets(self) -> int:
+        """The room left on the disk for us, in octets."""
+        with _told("ask for its free room"):
+            return shutil.disk_usage(self._root).free
+
+    def sweep(self, known: Collection[str]) -> list[str]:
+        """Remove everything outside the inbox that the ledger does not know; returns what was removed.
+
+        To be called at start only, after the ledger has recovered: a file just staged is not yet known. The inbox
+        is never touched.
+        """
+        removed = []
+        with _told("sweep"):
+            for folder in (self._outgoing, self._parts, self._received):
+                strangers = sorted(path for path in folder.iterdir() if path.name not in known)
+                for path in strangers:
+                    path.unlink()
+                    removed.append(f"{folder.name}/{path.name}")
+                if strangers:
+                    _sync_folder(folder)
+        return removed
+
+    def _seal(self, name: str, part: Path) -> None:
+        _move(part, self._received / name)
+
+    def _seal_into_inbox(self, name: str, part: Path, label: str) -> str:
+        target = inbox_name(name, label)
+        _move(part, self._inbox / target)
+        return target
+
+    def _beyond_parts(self, name: str) -> Iterator[Path]:
+        """Where a part file has got to without the ledger knowing; at most one place."""
+        if (self._received / name).exists():
+            yield self._received / name
+        elif (present := self._in_inbox(name)) is not None:
+            yield self._inbox / present
+
+    def _in_inbox(self, name: str) -> str | None:
+        """The name under which this file is in the inbox, whatever its label."""
+        if (self._inbox / name).exists():
+            return name
+        return next((path.name for path in self._inbox.glob(f"{name}-*")), None)
+
+    def _remove(self, folder: Path, name: str) -> None:
+        path = _path(folder, name)
+        with _told("remove a file"):
+            path.unlink(missing_ok=True)
+            _sync_folder(folder)
+
+
+class Writing:
+    """A file of ours that grows at its end; a context manager that closes it."""
+
+    def __init__(self, path: Path, folder: Path, doing: str) -> None:
+        self._path = path
+        self._folder = folder
+        self._doing = doing
+        self._hash = hashlib.sha256()
+        self._octets = 0
+        with _told(doing):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._open = True
+
+    @property
+    def octets(self) -> int:
+        """The size so far."""
+        return self._octets
+
+    @property
+    def sha256(self) -> str:
+        """The digest so far, in lower-case hex."""
+        return self._hash.hexdigest()
+
+    def write(self, *buffers: Octets) -> None:
+        """Append the buffers, all of them. Raises SpoolFullError and SpoolError."""
+        with _told(self._doing):
+            for buffer in buffers:
+                rest = memoryview(buffer).cast("B")
+                while rest:
+                    written = os.write(self._file, rest)
+                    self._hash.update(rest[:written])
+                    self._octets += written
+                    rest = rest[written:]
+
+    def seal(self) -> Staged:
+        """Close the file and bring it to disk, so that it outlives any crash."""
+        self._sync()
+        with _told(self._doing):
+            _sync_folder(self._folder)
+        return self._staged(self._path.name)
+
+    def discard(self) -> None:
+        """Close the file and forget it."""
+        self.close()
+        with _told(self._doing):
+            self._path.unlink(missing_ok=True)
+            _sync_folder(self._folder)
+
+    def close(self) -> None:
+        """Close the file and leave it as it is."""
+        if self._open:
+            self._open = False
+            os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _sync(self) -> None:
+        with _told(self._doing):
+            os.fsync(self._file)
+        self.close()
+
+    def _staged(self, name: str) -> Staged:
+        return Staged(name=name, octets=self._octets, sha256=self.sha256)
+
+
+class Part(Writing):
+    """An incoming file. What a former session left is there to go on from; ``octets`` says how much that is."""
+
+    def __init__(self, spool: Spool, path: Path) -> None:
+        super().__init__(path, path.parent, "write a part file")
+        self._spool = spool
+        with _told(self._doing):
+            self._octets = os.fstat(self._file).st_size
+        self._resumed = self._octets == 0
+
+    def resume(self, octets: int) -> None:
+        """Go on at the agreed restart position, in octets: what lies behind it is cut off.
+
+        Reads what is kept, for the digest. Raises ValueError for a position behind the end.
+        """
+        if not 0 <= octets <= self._octets:
+            message = f"a part file of {self._octets} octets cannot go on at {octets}"
+            raise ValueError(message)
+        self._hash = hashlib.sha256()
+        with _told(self._doing):
+            os.truncate(self._file, octets)
+            os.lseek(self._file, 0, os.SEEK_SET)
+            while chunk := os.read(self._file, _CHUNK):
+                self._hash.update(chunk)
+        self._octets = octets
+        self._resumed = True
+
+    def write(self, *buffers: Octets) -> None:
+        """Append the buffers; without ``resume`` behind everything that is there."""
+        self._resume_at_end()
+        super().write(*buffers)
+
+    def seal(self) -> Staged:
+        """Bring the file to disk and rename it into ``received``."""
+        self._resume_at_end()
+        self._sync()
+        with _told("seal a received file"):
+            self._spool._seal(self._path.name, self._path)  # noqa: SLF001 (one module, one matter)
+        return self._staged(self._path.name)
+
+    def seal_into_inbox(self, label: str) -> Staged:
+        """Bring the file to disk and deliver it at once; the name returned is that in the inbox."""
+        self._resume_at_end()
+        self._sync()
+        with _told("seal a received file"):
+            return self._staged(self._spool._seal_into_inbox(self._path.name, self._path, label))  # noqa: SLF001
+
+    def _resume_at_end(self) -> None:
+        if not self._resumed:
+            self.resume(self._octets)
+
+
+def inbox_name(name: str, label: str) -> str:
+    """The name in the inbox: ours, then as much of the label as is harmless on any file system."""
+    harmless = _NOT_IN_LABEL.sub("_", label).strip("._-")[:_LABEL_LENGTH].rstrip("._-")
+    return f"{name}-{harmless}" if harmless else name
+
+
+def _path(folder: Path, name: str) -> Path:
+    """The path of one of our names. Raises ValueError for anything else, whoever made it."""
+    if not _NAME.fullmatch(name):
+        message = f"{name!r} is no name of the spool"
+        raise ValueError(message)
+    return folder / name
+
+
+def _copy(source: BinaryIO, target: Writing) -> None:
+    while chunk := source.read(_CHUNK):
+        target.write(chunk)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename, and bring both folders to disk: the new place first, so that the file is never in none."""
+    source.rename(target)
+    _sync_folder(target.parent)
+    _sync_folder(source.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[None]:
+    """Turn an OSError into one line for the operator."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise SpoolFullError(f"no room left in the spool to {doing}", "free some room on its disk") from error
+        reason = error.strerror or type(error).__name__
+        raise SpoolError(f"the spool could not {doing} ({reason})", "check its disk and its rights") from error
