@@ -1,0 +1,113 @@
+"""The database itself: its schema, its pragmas, and what an operator is told when it cannot be had."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import Ledger
+from oftp2d.ledger.database import Database, migrate
+from oftp2d.ledger.schema import metadata
+
+
+def _definitions(path: Path) -> dict[str, list[str]]:
+    """The definition of every table and index, as sorted lines: the order of constraints does not matter."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("select name, sql from sqlite_master where sql is not null").fetchall()
+    return {
+        name: sorted(line.strip().rstrip(",") for line in sql.splitlines())
+        for name, sql in rows
+        if not name.startswith("alembic")
+    }
+
+
+def test_the_migrations_lead_to_the_tables_of_the_schema(tmp_path: Path) -> None:
+    migrate(f"sqlite:///{tmp_path / 'migrated.db'}")
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'created.db'}")
+    metadata.create_all(engine)
+    engine.dispose()
+    assert _definitions(tmp_path / "migrated.db") == _definitions(tmp_path / "created.db")
+
+
+def test_alembic_finds_nothing_to_migrate(tmp_path: Path, url: str) -> None:
+    migrate(url)
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_every_constraint_and_index_has_a_name(tmp_path: Path) -> None:
+    for table in metadata.tables.values():
+        for item in (*table.constraints, *table.indexes):
+            assert item.name
+
+
+def test_the_first_migration_can_be_taken_back(tmp_path: Path, url: str) -> None:
+    migrate(url)
+    migrate_down = sa.create_engine(url)
+    with migrate_down.begin() as connection:
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", "oftp2d:migrations")
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    migrate_down.dispose()
+    assert _definitions(tmp_path / "ledger.db") == {}
+
+
+def test_the_schema_compiles_for_postgresql() -> None:
+    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    dialect = postgresql.dialect()
+    for table in metadata.sorted_tables:
+        assert "CONSTRAINT pk_" in str(CreateTable(table).compile(dialect=dialect))
+        for index in table.indexes:
+            assert str(CreateIndex(index).compile(dialect=dialect))
+
+
+def test_a_commit_survives_the_loss_of_power(url: str) -> None:
+    database = Database.open(url)
+    with database.reading() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    database.close()
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+def test_opening_again_keeps_everything(url: str, ledger: Ledger) -> None:
+    again = Ledger.open(url)
+    assert [station.code for station in again.stations.list()] == ["O0055US"]
+    again.close()
+
+
+def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path, url: str) -> None:
+    Ledger.open(url).close()
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+    with pytest.raises(OperatorError, match="newer release"):
+        Ledger.open(url)
+
+
+def test_a_database_that_cannot_be_opened_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="unable to open database file") as raised:
+        Ledger.open(f"sqlite:///{tmp_path / 'nowhere' / 'ledger.db'}")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_instant_without_a_time_zone_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(sa.exc.StatementError, match="with a time zone"):
+        ledger.audit.record(datetime(2026, 1, 1), None, "test")  # noqa: DTZ001

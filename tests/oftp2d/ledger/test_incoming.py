@@ -1,0 +1,232 @@
+"""Transfers on their way in, and the end responses owed for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from oftp2d.ledger import (
+    Busy,
+    ClaimLostError,
+    Direction,
+    Duplicate,
+    IllegalMoveError,
+    Ledger,
+    NewIncoming,
+    NewReceipt,
+    Partner,
+    ReceiptKind,
+    ReceiptState,
+    Transfer,
+    TransferState,
+    UnknownError,
+)
+
+EERP = NewReceipt(kind=ReceiptKind.EERP)
+NERP = NewReceipt(kind=ReceiptKind.NERP, reason=34, text="cannot be opened")
+SHA = "ab" * 32
+
+
+@pytest.fixture
+def offer(partner: Partner, files: Any) -> NewIncoming:
+    return files.incoming(partner)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def open_(ledger: Ledger, offer: NewIncoming, now: datetime, lease: timedelta) -> Transfer:
+    transfer = ledger.transfers.open_incoming(offer, now, "session-1", lease)
+    assert isinstance(transfer, Transfer)
+    return transfer
+
+
+def test_a_new_file_is_received_under_a_name_of_ours(ledger: Ledger, open_: Transfer) -> None:
+    assert (open_.state, open_.spool_name, open_.end_response) == (TransferState.RECEIVING, open_.id, None)
+    assert ledger.transfers.get(open_.id) == open_
+
+
+def test_received_then_delivered_owes_an_eerp(ledger: Ledger, open_: Transfer, now: datetime) -> None:
+    received = ledger.transfers.received(open_.id, 1000, SHA, open_.id, now, owner="session-1")
+    assert (received.state, received.octets, received.claim_owner) == (TransferState.RECEIVED, 1000, None)
+    assert ledger.transfers.undelivered() == [received]
+    delivered = ledger.transfers.delivered(open_.id, f"{open_.id}-order", now, EERP)
+    assert (delivered.state, delivered.end_response) == (TransferState.DELIVERED, "owed")
+    assert ledger.transfers.get(open_.id) == delivered
+    assert ledger.transfers.undelivered() == []
+
+
+def test_an_end_response_goes_back_the_way_the_file_came(
+    ledger: Ledger, open_: Transfer, now: datetime, partner: Partner
+) -> None:
+    ledger.transfers.received_and_delivered(open_.id, 5, SHA, "inbox1", now, receipt=EERP)
+    (owed,) = ledger.receipts.owed(partner.id)
+    assert (owed.destination, owed.originator, owed.creator) == (open_.originator, "O0055US", "O0055US")
+    assert (owed.dataset, owed.date, owed.time) == (open_.dataset, open_.date, open_.time)
+    assert ledger.receipts.get(open_.id) == owed
+
+
+def test_a_receipt_is_owed_until_the_rtr(ledger: Ledger, open_: Transfer, now: datetime, partner: Partner) -> None:
+    ledger.transfers.received_and_delivered(open_.id, 5, SHA, "inbox1", now, receipt=EERP)
+    assert ledger.receipts.partners_owed() == {partner.id}
+    assert ledger.receipts.count_owed() == 1
+    (owed,) = ledger.receipts.owed(partner.id)
+    for _ in range(2):
+        ledger.receipts.sent(owed.id, now)
+    assert ledger.receipts.owed(partner.id) == []
+    assert ledger.receipts.partners_owed() == set()
+    assert ledger.transfers.get(open_.id).end_response == "sent"
+    with pytest.raises(UnknownError, match="there is no end response 99"):
+        ledger.receipts.sent(99, now)
+
+
+def test_two_sessions_do_not_send_the_same_receipt(
+    ledger: Ledger, open_: Transfer, now: datetime, lease: timedelta, partner: Partner
+) -> None:
+    ledger.transfers.received_and_delivered(open_.id, 5, SHA, "inbox1", now, receipt=EERP)
+    claimed = ledger.receipts.claim_next(partner.id, "session-1", now, lease)
+    assert claimed is not None
+    assert claimed.state is ReceiptState.SENDING
+    assert ledger.receipts.claim_next(partner.id, "session-2", now, lease) is None
+    assert ledger.receipts.partners_owed(now) == set()
+    assert ledger.transfers.get(open_.id).end_response == "owed"
+    later = now + 2 * lease
+    assert ledger.receipts.partners_owed(later) == {partner.id}
+    taken = ledger.receipts.claim_next(partner.id, "session-2", later, lease)
+    assert taken is not None
+    assert taken.claim_owner == "session-2"
+    ledger.receipts.release("session-1")
+    assert ledger.receipts.owed(partner.id) == []
+    ledger.receipts.release("session-2")
+    assert [receipt.id for receipt in ledger.receipts.owed(partner.id)] == [claimed.id]
+
+
+def test_a_file_that_cannot_be_delivered_owes_a_nerp(
+    ledger: Ledger, open_: Transfer, now: datetime, partner: Partner
+) -> None:
+    ledger.transfers.received(open_.id, 5, SHA, open_.id, now)
+    refused = ledger.transfers.refuse(open_.id, "NERP 34", "cannot be opened", now, NERP)
+    assert (refused.state, refused.reason) == (TransferState.REFUSED, "NERP 34")
+    (owed,) = ledger.receipts.owed(partner.id)
+    assert (owed.kind, owed.reason, owed.text) == (ReceiptKind.NERP, 34, "cannot be opened")
+
+
+@pytest.mark.parametrize("end", ["received", "delivered", "refused"])
+def test_what_is_here_already_is_a_duplicate(  # noqa: PLR0917
+    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, lease: timedelta, end: str
+) -> None:
+    ledger.transfers.received(open_.id, 5, SHA, open_.id, now)
+    if end == "delivered":
+        ledger.transfers.delivered(open_.id, "inbox1", now, EERP)
+    elif end == "refused":
+        ledger.transfers.refuse(open_.id, "NERP 34", "", now, NERP)
+    again = ledger.transfers.open_incoming(offer, now, "session-2", lease)
+    assert isinstance(again, Duplicate)
+    assert again.transfer.id == open_.id
+
+
+def test_an_interrupted_file_goes_on_in_its_own_row(
+    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, lease: timedelta
+) -> None:
+    ledger.transfers.interrupted(open_.id, now, owner="session-1")
+    again = ledger.transfers.open_incoming(replace(offer, octets=2048), now, "session-2", lease)
+    assert isinstance(again, Transfer)
+    assert (again.id, again.spool_name, again.attempts, again.octets) == (open_.id, open_.id, 2, 2048)
+    assert again.claim_owner == "session-2"
+
+
+def test_a_cancelled_file_may_be_offered_again(
+    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, lease: timedelta
+) -> None:
+    ledger.transfers.interrupted(open_.id, now)
+    ledger.transfers.cancel(open_.id, now)
+    again = ledger.transfers.open_incoming(offer, now, "session-2", lease)
+    assert isinstance(again, Transfer)
+    assert (again.state, again.ended_at) == (TransferState.RECEIVING, None)
+
+
+def test_a_file_another_session_is_receiving_is_busy_until_its_lease_runs_out(
+    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, lease: timedelta
+) -> None:
+    assert isinstance(ledger.transfers.open_incoming(offer, now, "session-2", lease), Busy)
+    assert isinstance(ledger.transfers.open_incoming(offer, now, "session-1", lease), Transfer)
+    taken = ledger.transfers.open_incoming(offer, now + 2 * lease, "session-2", lease)
+    assert isinstance(taken, Transfer)
+    assert taken.id == open_.id
+    with pytest.raises(ClaimLostError, match="taken over"):
+        ledger.transfers.received(open_.id, 5, SHA, open_.id, now, owner="session-1")
+
+
+def test_nobody_appends_to_a_file_another_partner_has_begun(
+    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, lease: timedelta, other: Partner
+) -> None:
+    ledger.transfers.interrupted(open_.id, now)
+    stolen = ledger.transfers.open_incoming(replace(offer, partner_id=other.id), now, "session-2", lease)
+    assert isinstance(stolen, Duplicate)
+
+
+def test_a_file_is_delivered_once_only(ledger: Ledger, open_: Transfer, now: datetime) -> None:
+    ledger.transfers.received_and_delivered(open_.id, 5, SHA, "inbox1", now, receipt=None)
+    with pytest.raises(IllegalMoveError):
+        ledger.transfers.delivered(open_.id, "inbox1", now, EERP)
+    assert ledger.receipts.get(open_.id) is None
+
+
+def test_a_copy_that_comes_from_ourselves_is_another_file(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta
+) -> None:
+    sent = ledger.transfers.queue(files.outgoing(partner), now)
+    echo = NewIncoming(
+        kind=sent.kind,
+        partner_id=partner.id,
+        dataset=sent.dataset,
+        date=sent.date,
+        time=sent.time,
+        originator=sent.originator,
+        destination=sent.destination,
+    )
+    assert isinstance(ledger.transfers.open_incoming(echo, now, "session-1", lease), Transfer)
+    assert ledger.transfers.find(Direction.OUT, echo.key) == sent
+
+
+def test_recover_gives_back_what_dead_owners_held(
+    ledger: Ledger, partner: Partner, open_: Transfer, files: Any, now: datetime, lease: timedelta
+) -> None:
+    done = ledger.transfers.open_incoming(files.incoming(partner, "DONE"), now, "session-1", lease)
+    assert isinstance(done, Transfer)
+    ledger.transfers.received_and_delivered(done.id, 5, SHA, "inbox1", now, receipt=EERP)
+    ledger.receipts.claim_next(partner.id, "session-1", now, lease)
+    for owner in ("session-1", "session-2"):
+        ledger.transfers.queue(files.outgoing(partner, owner), now)
+        ledger.transfers.claim_next(partner.id, owner, now, lease)
+    moved = ledger.transfers.recover(lambda owner: owner == "session-2", now)
+    assert [(transfer.dataset, transfer.state) for transfer in moved] == [
+        ("ORDER", TransferState.INTERRUPTED),
+        ("session-1", TransferState.QUEUED),
+    ]
+    assert len(ledger.receipts.owed(partner.id)) == 1
+    assert ledger.transfers.counts()[TransferState.SENDING] == 1
+
+
+def test_the_spool_keeps_what_may_still_be_needed(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta
+) -> None:
+    queued, done, refused = (
+        ledger.transfers.queue(files.outgoing(partner, name), now) for name in ("QUEUED", "DONE", "REFUSED")
+    )
+    ledger.transfers.acknowledged(done.key, now)
+    ledger.transfers.refused(refused.key, now, "NERP 34", "")
+    kept = {queued.spool_name, refused.spool_name}
+    for name in ("OPEN", "RECEIVED", "DELIVERED", "BAD"):
+        transfer = ledger.transfers.open_incoming(files.incoming(partner, name), now, "session-1", lease)
+        assert isinstance(transfer, Transfer)
+        if name != "OPEN":
+            ledger.transfers.received(transfer.id, 5, SHA, transfer.id, now)
+        if name == "DELIVERED":
+            ledger.transfers.delivered(transfer.id, "inbox1", now, EERP)
+        elif name == "BAD":
+            ledger.transfers.refuse(transfer.id, "NERP 34", "", now, NERP)
+        else:
+            kept.add(transfer.spool_name)
+    assert ledger.transfers.spool_names() == kept

@@ -1,0 +1,251 @@
+"""Transfers on their way out."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from oftp2d.ledger import (
+    ClaimLostError,
+    Direction,
+    FileKey,
+    IllegalMoveError,
+    Kind,
+    Ledger,
+    Partner,
+    Transfer,
+    TransferState,
+    UnknownError,
+)
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def claimed(ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta) -> Transfer:
+    ledger.transfers.queue(files.outgoing(partner), now)
+    transfer = ledger.transfers.claim_next(partner.id, "session-1", now, lease)
+    assert transfer is not None
+    return transfer
+
+
+def test_a_queued_file_comes_back_as_it_was_given(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:
+    queued = ledger.transfers.queue(files.outgoing(partner), now)
+    assert ledger.transfers.get(queued.id) == queued
+    assert (queued.date, queued.time, queued.state) == ("20260304", "1230150001", TransferState.QUEUED)
+    assert ledger.transfers.find(Direction.OUT, queued.key) == queued
+
+
+def test_files_of_one_second_and_name_are_counted(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:
+    same = [ledger.transfers.queue(files.outgoing(partner), now).time for _ in range(3)]
+    other_name = ledger.transfers.queue(files.outgoing(partner, "OTHER"), now).time
+    assert same == ["1230150001", "1230150002", "1230150003"]
+    assert other_name == "1230150001"
+
+
+def test_a_used_up_second_sends_the_file_on_to_the_next(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    last = ledger.transfers.queue(files.outgoing(partner), now)
+    with ledger._database.writing() as connection:
+        connection.exec_driver_sql("update transfers set time = '1230159999' where id = ?", (last.id,))
+    following = [ledger.transfers.queue(files.outgoing(partner), now).time for _ in range(2)]
+    assert following == ["1230160001", "1230160002"]
+
+
+def test_the_stamp_goes_over_midnight(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:
+    late = now.replace(hour=23, minute=59, second=59)
+    last = ledger.transfers.queue(files.outgoing(partner), late)
+    with ledger._database.writing() as connection:
+        connection.exec_driver_sql("update transfers set time = '2359599999' where id = ?", (last.id,))
+    following = ledger.transfers.queue(files.outgoing(partner), late)
+    assert (following.date, following.time) == ("20260305", "0000000001")
+
+
+def test_stamps_are_unique_over_two_processes_sending_at_once(
+    url: str, ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    second = Ledger.open(url)
+    threads = [
+        threading.Thread(target=lambda one=one: [one.transfers.queue(files.outgoing(partner), now) for _ in range(60)])
+        for one in (ledger, second)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    second.close()
+    stamps = [(transfer.date, transfer.time) for transfer in ledger.transfers.list(limit=200)]
+    assert len(stamps) == len(set(stamps)) == 120
+
+
+def test_the_certificate_exchange_goes_first_then_the_oldest(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta
+) -> None:
+    for dataset in ("FIRST", "SECOND"):
+        ledger.transfers.queue(files.outgoing(partner, dataset), now)
+    ledger.transfers.queue(files.outgoing(partner, "ODETTE_CERTIFICATE_DELIVER", Kind.EXCHANGE), now)
+    order = [ledger.transfers.claim_next(partner.id, "session-1", now, lease) for _ in range(4)]
+    assert [transfer and transfer.dataset for transfer in order] == [
+        "ODETTE_CERTIFICATE_DELIVER",
+        "FIRST",
+        "SECOND",
+        None,
+    ]
+
+
+def test_a_session_may_ask_for_the_certificate_exchange_only(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta
+) -> None:
+    ledger.transfers.queue(files.outgoing(partner), now)
+    assert ledger.transfers.claim_next(partner.id, "session-1", now, lease, kind=Kind.EXCHANGE) is None
+
+
+def test_a_postponed_file_waits_for_its_time(
+    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime, lease: timedelta
+) -> None:
+    postponed = ledger.transfers.requeue(claimed.id, now, now + lease, "SFNA 06")
+    assert (postponed.state, postponed.text, postponed.claim_owner) == (TransferState.QUEUED, "SFNA 06", None)
+    assert ledger.transfers.claim_next(partner.id, "session-1", now, lease) is None
+    assert ledger.transfers.partners_waiting(now) == set()
+    assert ledger.transfers.partners_waiting(now + lease) == {partner.id}
+    again = ledger.transfers.claim_next(partner.id, "session-1", now + lease, lease)
+    assert again is not None
+    assert again.attempts == 2
+
+
+def test_a_claim_is_held_until_its_lease_runs_out_and_then_lost(
+    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime, lease: timedelta
+) -> None:
+    assert ledger.transfers.claim_next(partner.id, "session-2", now + lease, lease) is None
+    ledger.transfers.renew(claimed.id, "session-1", now, 2 * lease)
+    assert ledger.transfers.claim_next(partner.id, "session-2", now + lease + SECOND, lease) is None
+    taken = ledger.transfers.claim_next(partner.id, "session-2", now + 2 * lease + SECOND, lease)
+    assert taken is not None
+    assert (taken.id, taken.claim_owner, taken.state) == (claimed.id, "session-2", TransferState.SENDING)
+    for late in (
+        lambda: ledger.transfers.renew(claimed.id, "session-1", now, lease),
+        lambda: ledger.transfers.efid_going(claimed.id, "session-1"),
+        lambda: ledger.transfers.sent(claimed.id, now, owner="session-1"),
+    ):
+        with pytest.raises(ClaimLostError):
+            late()
+    assert ledger.transfers.get(claimed.id) == taken
+
+
+def test_no_file_is_claimed_twice_by_two_processes(
+    url: str, ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta
+) -> None:
+    queued = [ledger.transfers.queue(files.outgoing(partner, f"F{n}"), now).id for n in range(100)]
+    claims: dict[str, list[str]] = {"a": [], "b": []}
+    second = Ledger.open(url)
+
+    def work(name: str, own: Ledger) -> None:
+        while (transfer := own.transfers.claim_next(partner.id, name, now, lease)) is not None:
+            claims[name].append(transfer.id)
+
+    threads = [threading.Thread(target=work, args=args) for args in (("a", ledger), ("b", second))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    second.close()
+    assert sorted(claims["a"] + claims["b"]) == queued
+
+
+def test_sent_and_acknowledged_is_the_usual_way(
+    ledger: Ledger, claimed: Transfer, now: datetime, partner: Partner
+) -> None:
+    ledger.transfers.efid_going(claimed.id, "session-1")
+    assert ledger.transfers.get(claimed.id).efid_sent
+    sent = ledger.transfers.sent(claimed.id, now, owner="session-1")
+    assert (sent.state, sent.sent_at, sent.claim_owner) == (TransferState.SENT, now, None)
+    done = ledger.transfers.acknowledged(claimed.key, now + SECOND, partner_id=partner.id)
+    assert done is not None
+    assert (done.state, done.ended_at) == (TransferState.ACKNOWLEDGED, now + SECOND)
+    assert ledger.transfers.acknowledged(claimed.key, now + 2 * SECOND) == done
+    assert ledger.transfers.refused(claimed.key, now, "NERP 34", "too late") == done
+
+
+def test_an_end_response_overtakes_the_session_that_still_sends(
+    ledger: Ledger, claimed: Transfer, now: datetime
+) -> None:
+    done = ledger.transfers.acknowledged(claimed.key, now)
+    assert ledger.transfers.requeue(claimed.id, now, None, "connection lost") == done
+    assert ledger.transfers.sent(claimed.id, now) == done
+    assert ledger.transfers.failed(claimed.id, now, "EFNA 99", "late") == done
+
+
+def test_an_end_response_nobody_waits_for_is_unknown(
+    ledger: Ledger, claimed: Transfer, now: datetime, other: Partner
+) -> None:
+    key = FileKey(originator="A", destination="B", dataset="C", date="20260304", time="1230150001")
+    assert ledger.transfers.acknowledged(key, now) is None
+    assert ledger.transfers.refused(key, now, "NERP 01", "") is None
+    assert ledger.transfers.acknowledged(claimed.key, now, partner_id=other.id) is None
+
+
+def test_a_failed_file_is_retried_under_its_stamp(ledger: Ledger, claimed: Transfer, now: datetime) -> None:
+    ledger.transfers.efid_going(claimed.id)
+    failed = ledger.transfers.failed(claimed.id, now, None, "connection lost")
+    again = ledger.transfers.retry(failed.id, now + SECOND)
+    assert (again.key, again.efid_sent, again.text) == (claimed.key, True, None)
+
+
+def test_a_refused_file_is_retried_under_a_new_stamp(ledger: Ledger, claimed: Transfer, now: datetime) -> None:
+    ledger.transfers.sent(claimed.id, now)
+    refused = ledger.transfers.refused(claimed.key, now, "NERP 34", "cannot be read")
+    assert refused is not None
+    assert (refused.state, refused.reason, refused.text) == (TransferState.REFUSED, "NERP 34", "cannot be read")
+    again = ledger.transfers.retry(claimed.id, now)
+    assert (again.time, again.efid_sent, again.reason) == ("1230150002", False, None)
+
+
+def test_an_efna_says_that_the_partner_has_not_got_the_file(
+    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime, lease: timedelta
+) -> None:
+    ledger.transfers.efid_going(claimed.id)
+    assert not ledger.transfers.requeue(claimed.id, now, None, "EFNA 99", efid_answered=True).efid_sent
+    assert ledger.transfers.claim_next(partner.id, "session-1", now, lease)
+    ledger.transfers.efid_going(claimed.id)
+    assert not ledger.transfers.failed(claimed.id, now, "EFNA 02", "", efid_answered=True).efid_sent
+
+
+def test_cancelled_and_taken_up_again(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:
+    queued = ledger.transfers.queue(files.outgoing(partner), now)
+    assert ledger.transfers.cancel(queued.id, now).state is TransferState.CANCELLED
+    with pytest.raises(IllegalMoveError, match="is cancelled and cannot become cancelled"):
+        ledger.transfers.cancel(queued.id, now)
+    assert ledger.transfers.retry(queued.id, now).state is TransferState.QUEUED
+
+
+def test_what_is_being_sent_cannot_be_cancelled(ledger: Ledger, claimed: Transfer, now: datetime) -> None:
+    with pytest.raises(IllegalMoveError):
+        ledger.transfers.cancel(claimed.id, now)
+    assert ledger.transfers.get(claimed.id) == claimed
+
+
+def test_an_unknown_transfer_is_named(ledger: Ledger, now: datetime) -> None:
+    for verb in (ledger.transfers.get, lambda key: ledger.transfers.sent(key, now)):
+        with pytest.raises(UnknownError, match="there is no transfer NOSUCH"):
+            verb("NOSUCH")
+
+
+def test_listings_come_in_pages(ledger: Ledger, partner: Partner, other: Partner, files: Any, now: datetime) -> None:
+    made = [ledger.transfers.queue(files.outgoing(partner, f"F{n}"), now).id for n in range(5)]
+    ledger.transfers.queue(files.outgoing(other, "E"), now)
+    first = ledger.transfers.list(partner_id=partner.id, limit=3)
+    rest = ledger.transfers.list(
+        partner_id=partner.id,
+        limit=3,
+        before=first[-1].id,
+        direction=Direction.OUT,
+        state=TransferState.QUEUED,
+        kind=Kind.FILE,
+    )
+    assert [transfer.id for transfer in (*first, *rest)] == made[::-1]
+    assert ledger.transfers.list(direction=Direction.IN) == []
+    assert ledger.transfers.counts() == {TransferState.QUEUED: 6}
