@@ -12,7 +12,7 @@ from construct import StreamError
 from oftp2.commands import Aurp, Command, Data
 from oftp2.errors import BufferSizeError, LocalProtocolError, UnknownCommandError
 from oftp2.layouts import COMMAND_OCTETS, LAYOUTS
-from oftp2.values import Level
+from oftp2.values import MAX_BUFFER_SIZE, Level
 
 CHALLENGE_SIZE: Final = 20
 """Octets of a challenge and of its response (RFC 5024 sections 5.3.17 and 5.3.18)."""
@@ -33,7 +33,10 @@ def encode(command: Command, level: Level = Level.REVISION_2_0) -> bytes:
     if isinstance(command, Aurp) and len(command.response) != CHALLENGE_SIZE:
         raise LocalProtocolError(f"AURPRSP takes {CHALLENGE_SIZE} octets, not {len(command.response)}")
     values = {name: getattr(command, name) for name in _FIELDS[kind]}
-    return _OCTET_OF[kind] + bytes(LAYOUTS[level][kind].build(values))
+    buffer = _OCTET_OF[kind] + bytes(LAYOUTS[level][kind].build(values))
+    if len(buffer) > MAX_BUFFER_SIZE:
+        raise LocalProtocolError(f"{kind.__name__.upper()} takes up to {MAX_BUFFER_SIZE} octets, not {len(buffer)}")
+    return buffer
 
 
 def decode(buffer: bytes, level: Level = Level.REVISION_2_0) -> Command:

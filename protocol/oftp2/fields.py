@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
-from construct import Bytes, Construct, Default, ExprAdapter, GreedyBytes, Int16ub, Optional, Prefixed
+from construct import Bytes, Construct, Container, Default, ExprAdapter, GreedyBytes, If, Int16ub, Prefixed
 
 from oftp2.errors import BufferSizeError, InvalidDataError, LocalProtocolError
 from oftp2.values import MAX_TEXT
@@ -47,11 +47,14 @@ def name(label: str, size: int, *, secret: bool = False) -> Construct:
     return _field(size, decode, encode)
 
 
-def number(label: str, size: int) -> Construct:
-    """9(n): a number, right justified and padded with zeros."""
+def number(label: str, size: int, *, beside_secret: bool = False) -> Construct:
+    """9(n): a number, right justified and padded with zeros.
+
+    One ``beside_secret`` is quoted in no error: in a command that is out of place it may hold a piece of the secret.
+    """
 
     def decode(octets: bytes) -> int:
-        return int(_only_digits(label, octets))
+        return int(_only_digits(label, octets, quote=not beside_secret))
 
     def encode(value: int) -> bytes:
         if not 0 <= value < 10**size:
@@ -188,8 +191,19 @@ def binary(label: str) -> Construct:
 
 
 def omissible(field: Construct) -> Construct:
-    """A field that some leave out at the end of a command; then it is empty."""
-    return ExprAdapter(Optional(field), lambda value, _: value or b"", lambda value, _: value)
+    """A field that some leave out at the end of a command; then it is empty. Always written."""
+
+    def is_there(context: Container) -> bool:
+        return context["_building"] or _has_more(context["_io"])
+
+    return ExprAdapter(If(is_there, field), lambda value, _: value or b"", lambda value, _: value)
+
+
+def _has_more(stream: BinaryIO) -> bool:
+    at = stream.tell()
+    more = bool(stream.read(1))
+    stream.seek(at)
+    return more
 
 
 def _decode_text(octets: bytes) -> str:
@@ -203,7 +217,7 @@ def _encode_text(label: str, value: str) -> bytes:
     return octets
 
 
-def _only_digits(label: str, octets: bytes) -> bytes:
+def _only_digits(label: str, octets: bytes, *, quote: bool = True) -> bytes:
     if not octets.isdigit():
-        raise InvalidDataError(f"{label} is {octets!r}, not a number")
+        raise InvalidDataError(f"{label} is {octets!r}, not a number" if quote else f"{label} is not a number")
     return octets
