@@ -37,6 +37,7 @@ CONNECTED: Final = frozenset(State) - UNCONNECTED - {State.WF_NDISC}
 FROM_PEER: Final = frozenset(list(Input)[: list(Input).index(Input.F_CONNECT_RQ)])
 FROM_NETWORK: Final = frozenset(list(Input)[list(Input).index(Input.N_CON_IND) :])
 ESID: Final = frozenset({Input.ESID_NORMAL, Input.ESID_ERROR})
+LISTENER_TABLE: Final = frozenset(State(state) for _, state, _ in cells(Table.LISTENER))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +69,11 @@ _IGNORED = _rows(Table.ERROR, "| | | WF_NDISC")
 
 DEVIATIONS: Final = (
     Deviation(
-        states=CONNECTED,
+        states=CONNECTED - LISTENER_TABLE,
         inputs=ESID,
         decision=_rows(Table.LISTENER, "| 1 | F_ABORT_IND(R,AO=D) N_DISC_RQ | IDLE"),
-        only_undefined=True,
-        because="ESID is missing from Speaker states and some others, but a peer may end its session at any time",
-    ),
-    Deviation(
-        states=_on(State.I_WF_RM, State.A_NC_ONLY, State.A_WF_CONRS),
-        inputs=ESID,
-        decision=_rows(Table.LISTENER, "| 1 | F_ABORT_IND(R,AO=D) N_DISC_RQ | IDLE"),
-        because="ESID before the session stands is marked impossible, but is how a peer without resources says so (5.3.11, 08)",
+        because="marked impossible, or row F that keeps the reason to itself; but a peer may end its session at any time, and"
+        " says why: unknown code, wrong password, no resources (5.3.11)",
     ),
     Deviation(
         states=_on(State.WF_NDISC),
@@ -202,8 +197,8 @@ DEVIATIONS: Final = (
     Deviation(
         states=_on(State.CLOP),
         inputs=_of(Input.CDT),
-        decision=_rows(Table.SPEAKER_1, "| 1,2 | | CLOP"),
-        because="a credit that crosses our EFID is late, not wrong",
+        decision=_rows(Table.SPEAKER_1, "| | | CLOP"),
+        because="a credit that crosses our EFID is late, not wrong; but it is no answer, and re-arms no timer",
     ),
     Deviation(
         states=_on(State.OPI),

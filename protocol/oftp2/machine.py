@@ -3,8 +3,9 @@
 ``tables`` and ``deviations`` decide which row holds; this module knows what a row's numbers do. The variables of section 9.6
 are one frozen value: a step works on a new one, and only a step that succeeds as a whole leaves it behind.
 
-Actions that stop and start the inactivity timer have no entry in ``EFFECTS``, since every step re-arms the session's
-deadline; nor have those that only say from what an output is built, since ``COMMANDS`` and ``EVENTS`` say that themselves.
+Actions that stop and start the inactivity timer have no entry in ``EFFECTS``, since every step that does anything re-arms the
+session's deadline; nor have those that only say from what an output is built, since ``COMMANDS`` and ``EVENTS`` say that
+themselves.
 """
 
 from __future__ import annotations
@@ -56,11 +57,10 @@ class Variables:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a step brought: commands to send, events to tell, and whether to close the connection."""
+    """What a step brought: commands to send and events to tell."""
 
     says: tuple[c.Command | r.SendData, ...]
     tells: tuple[e.Event, ...]
-    disconnect: bool
 
 
 Payload = Any
@@ -252,8 +252,8 @@ EVENTS: Final[Mapping[str, Callable[[Variables, Payload], e.Event]]] = {
     ),
 }
 
-_WITHOUT_COMMAND: Final = frozenset({"N_CON_RQ", "N_CON_RS"})
-"""What the application has done before it says ``connected``."""
+NETWORK: Final = frozenset({"N_CON_RQ", "N_CON_RS", "N_DISC_RQ"})
+"""What the application does with the connection: before it says ``connected``, and when the session is over."""
 
 _WHY: Final[Mapping[tuple[Table, str], str]] = {
     (Table.SPEAKER_1, "K"): "SFPAACNT is beyond the restart position that was offered",
@@ -273,6 +273,10 @@ class Machine:
     def __init__(self, variables: Variables) -> None:
         self.state = State.IDLE
         self.variables = variables
+
+    def introduction(self) -> c.Ssid:
+        """The SSID with which we introduce ourselves, as far as it is known."""
+        return _our_ssid(self.variables, None)
 
     def allows(self, event: Input) -> bool:
         """Whether the state has a row for ``event`` at all; what comes with the event may still be refused."""
@@ -323,9 +327,9 @@ class Machine:
                 (esid,) = says
                 assert isinstance(esid, c.Esid)  # noqa: S101 - the tables tell an abort of ours behind its ESID only
                 tells.append(e.SessionAborted(origin=e.Origin.LOCAL, reason=esid.reason, text=esid.text))
-            elif output in EVENTS:
+            elif output not in NETWORK:
                 tells.append(EVENTS[output](variables, payload))
-        return Outcome(says=tuple(says), tells=tuple(tells), disconnect="N_DISC_RQ" in row.outputs)
+        return Outcome(says=tuple(says), tells=tuple(tells))
 
     def _violation(self, row: Row, event: Input) -> c.Esid:
         text = _WHY.get((row.table, row.letter)) or f"{event.value} is not expected in state {self.state.value}"

@@ -27,7 +27,7 @@ from oftp2.layouts import COMMAND_OCTETS
 from oftp2.machine import Machine, Variables
 from oftp2.negotiation import Capabilities, Terms
 from oftp2.reasons import EndSessionReason
-from oftp2.tables import Input, State
+from oftp2.tables import Input, Row, State
 from oftp2.values import Role, Turn
 
 INACTIVITY: Final = 120.0
@@ -104,7 +104,7 @@ class Session:
     """One side of an OFTP2 session.
 
     An Initiator gives its identification ``code`` and ``password`` here, a Responder with ``AcceptSession``, when it knows
-    who calls. ``inactivity`` and ``closing`` are in seconds.
+    who calls. ``inactivity`` and ``closing`` are in seconds. Raises ``LocalProtocolError`` for what SSID cannot carry.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class Session:
         self._touched: float | None = None
         self._empty = 0
         self._deaf = False
+        codec.encode(self._machine.introduction())
         if role is Role.INITIATOR:
             self._apply(Input.F_CONNECT_RQ, None)
 
@@ -188,7 +189,9 @@ class Session:
         return self._machine.allows(_INPUTS[request])
 
     def connected(self, now: float) -> list[Event]:
-        """The connection stands (over TLS: after the handshake)."""
+        """The connection stands (over TLS: after the handshake). Once only: a session is for one connection."""
+        if self.finished:
+            raise LocalProtocolError("the session is over, another connection takes another session")
         event = Input.N_CON_CF if self.role is Role.INITIATOR else Input.N_CON_IND
         return self._step(event, None, now)
 
@@ -274,16 +277,21 @@ class Session:
             raise LocalProtocolError(f"{len(request.octets)} octets are more than the credit allows, {self.room}")
 
     def _step(self, event: Input, payload: object, now: float) -> list[Event]:
-        events = self._apply(event, payload)
-        self._touched = now
+        row, events = self._apply(event, payload)
+        # What is merely ignored re-arms nothing, or a peer could hold a session that is over for ever.
+        if row.actions or row.outputs or self._touched is None:
+            self._touched = now
         return events
 
-    def _apply(self, event: Input, payload: object) -> list[Event]:
+    def _apply(self, event: Input, payload: object) -> tuple[Row, list[Event]]:
         row, variables, outcome = self._machine.step(event, payload)
         written = [piece for said in outcome.says for piece in self._write(said)]
+        if variables.stored is not None and variables.stored is not self._machine.variables.stored:
+            # Now is the time to refuse it: when the turn comes, nobody is there to be told.
+            codec.encode(variables.stored.command)
         self._machine.commit(row, variables)
         self._out += written
-        return list(outcome.tells)
+        return row, list(outcome.tells)
 
     def _write(self, said: c.Command | r.SendData) -> list[bytes]:
         if isinstance(said, r.SendData):
