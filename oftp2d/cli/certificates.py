@@ -21,9 +21,7 @@ from .options import CODE, Section, command, complete_partner, complete_station,
 from .terminal import Terminal
 
 USAGES = ("signature", "encryption", "eerp_signature", "authentication", "tls_server", "tls_client")
-KEY_USAGES = (
-    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
-)  # fmt: skip
+KEY_USAGES = ("digitalSignature", "nonRepudiation", "keyEncipherment", "dataEncipherment", "keyAgreement")
 LARGEST_FILE = 1024 * 1024
 """Octets of a file of certificates; real ones have some thousand."""
 

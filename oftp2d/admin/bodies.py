@@ -1,0 +1,123 @@
+"""Octets of large requests and answers: bounded on their way in, at the client's pace on their way out."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from oftp2d.workers import Workers
+
+from .http import HttpRequest
+
+SMALL = 64 * 1024
+"""Octets of a body that stays in memory."""
+
+PIECE = 256 * 1024
+"""Octets read from the disk at once."""
+
+
+class BoundedBody(io.RawIOBase):
+    """The body of a request in a nameless file. What exceeds the bound is thrown away and remembered."""
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        super().__init__()
+        self._file = file
+        self._room = most
+        self.overflowed = False
+
+    def write(self, octets: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]  # a plain buffer
+        """Take octets of the body; the first ones that don't fit end the taking."""
+        length = len(octets)
+        if length > self._room or self.overflowed:
+            self.overflowed = True
+        else:
+            self._room -= length
+            self._file.write(octets)
+        return length
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # a plain buffer
+        """Read on."""
+        octets = self._file.read(len(buffer))
+        buffer[: len(octets)] = octets
+        return len(octets)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go elsewhere in it."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where we are in it."""
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def close(self) -> None:
+        """Forget it."""
+        self._file.close()
+        super().close()
+
+
+def room_for(length: int | None, folder: Path, most: int) -> IO[bytes]:
+    """Where a body of this length (None: unknown) may be written."""
+    if length is not None and length <= SMALL:
+        return io.BytesIO()
+    return BoundedBody(tempfile.TemporaryFile(dir=folder), most)  # type: ignore[return-value]  # its whole interface
+
+
+@implementer(IPushProducer)
+class Outflow:
+    """Sends a file as the body of an answer: the next piece is read when the client has taken the last."""
+
+    def __init__(self, request: HttpRequest, workers: Workers) -> None:
+        self._request = request
+        self._workers = workers
+        self._paused: Deferred[None] | None = None
+        self._stopped = False
+
+    async def send(self, file: BinaryIO) -> None:
+        """Send all of the file, then return; returns early when the client is gone."""
+        self._request.registerProducer(self, True)  # noqa: FBT003 - Twisted's own signature
+        try:
+            while not self._stopped:
+                octets = await self._workers.disk(file.read, PIECE)
+                if not octets:
+                    return
+                if self._paused is not None:
+                    await self._paused
+                if not self._stopped:
+                    self._request.write(octets)
+        finally:
+            if not self._stopped:
+                self._request.unregisterProducer()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The client is slower than the disk."""
+        if self._paused is None:
+            self._paused = Deferred()
+
+    def resumeProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The client has caught up."""
+        waiting, self._paused = self._paused, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def stopProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The client is gone."""
+        self._stopped = True
+        self.resumeProducing()

@@ -1,0 +1,264 @@
+"""Routes: certificates, announcements of certificates to come, and confirmations by hand."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from klein import Klein
+
+from oftp2.certs.facts import KEY_USAGE_BITS
+from oftp2.certs.names import DistinguishedName
+from oftp2.certs.usages import Usage
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import Announcement, Holder, Ledger, NewAnnouncement, Partner, StoredCertificate
+
+from . import documents
+from .collaborators import Desk
+from .fields import Fields, InputError
+from .http import HttpRequest
+from .lookup import all_certificates, certificate_of, certificates_of, codes, codes_for, partner_of
+from .routing import Document, body, query, route
+
+LARGEST_CONTENT = 1024 * 1024
+"""Octets of a file of certificates, and characters of a private key."""
+
+
+def add_routes(app: Klein, desk: Desk) -> None:
+    """Add the routes of this module."""
+    _add_reading(app, desk)
+    _add_bringing(app, desk)
+    _add_announcing(app, desk)
+
+
+def _add_reading(app: Klein, desk: Desk) -> None:
+    @route(app, "GET", "/v1/certificates")
+    async def certificates(request: HttpRequest) -> Document:
+        fields = query(request)
+        holder, code = fields.choice("holder", Holder), fields.code("partner")
+        fields.finish()
+        return {"certificates": await desk.workers.database(_listed, desk.ledger, holder, code)}
+
+    @route(app, "GET", "/v1/certificates/<path:name>")
+    async def certificate(request: HttpRequest, name: str) -> Document:
+        query(request).finish()
+        return await desk.workers.database(_shown, desk.ledger, name)
+
+
+def _add_bringing(app: Klein, desk: Desk) -> None:
+    @route(app, "POST", "/v1/certificates")
+    async def bring_in(request: HttpRequest) -> Document:
+        fields = body(request)
+        holder, code = fields.choice("holder", Holder), fields.code("partner")
+        content = _content(fields)
+        options: dict[str, Any] = {
+            "station": fields.code("station"),
+            "alias": fields.optional("alias", longest=100) or None,
+            "usages": fields.choices("usages", Usage) or None,
+            "private_key": _octets(fields.block("private_key_pem", longest=LARGEST_CONTENT)),
+            "passphrase": _octets(fields.secret("passphrase", longest=1000)),
+        }
+        fields.finish()
+        if holder is None or (holder is Holder.PARTNER) is not (code is not None):
+            raise InputError("it is not clear whose the certificate is", "give holder, and partner for a partner's")
+        added = await desk.workers.crypto(_bring_in, desk, content, holder, code, options)
+        desk.house.certificates_changed()
+        return await desk.workers.database(_shown, desk.ledger, added.fingerprint)
+
+    @route(app, "POST", "/v1/certificates/generate")
+    async def generate(request: HttpRequest) -> Document:
+        fields = body(request)
+        wish: dict[str, object] = {
+            "alias": fields.text("alias", longest=100),
+            "station": fields.code("station"),
+            "common_name": fields.optional("common_name", longest=64) or None,
+            "organisation": fields.optional("organisation", longest=64) or None,
+            "country": _country(fields),
+            "hosts": fields.texts("hosts", longest=253),
+            "key_bits": fields.whole("key_bits", 2048, 8192) or 3072,
+            "days": fields.whole("days", 1, 3650) or 730,
+        }
+        csr = fields.flag("csr", default=False)
+        fields.finish()
+        if csr:
+            return {"csr_pem": await desk.workers.crypto(_request, desk, wish)}
+        made = await desk.workers.crypto(_generate, desk, wish)
+        desk.house.certificates_changed()
+        return await desk.workers.database(_shown, desk.ledger, made.fingerprint)
+
+    @route(app, "POST", "/v1/certificates/<path:name>/confirm")
+    async def confirm(request: HttpRequest, name: str) -> Document:
+        fields = body(request)
+        code = _partner_code(fields)
+        fields.finish()
+        confirmed = await desk.workers.database(_confirm, desk, name, code)
+        return {"partner": code, "fingerprint": confirmed.fingerprint}
+
+
+def _add_announcing(app: Klein, desk: Desk) -> None:
+    @route(app, "GET", "/v1/announcements")
+    async def announcements(request: HttpRequest) -> Document:
+        fields = query(request)
+        code = fields.code("partner")
+        fields.finish()
+        found, known = await desk.workers.database(_announcements, desk.ledger, code)
+        return {"announcements": [documents.announcement(each, known) for each in found]}
+
+    @route(app, "POST", "/v1/announcements")
+    async def announce(request: HttpRequest) -> Document:
+        fields = body(request)
+        wish = {
+            "partner": _partner_code(fields),
+            "station": fields.code("station"),
+            "subject": _subject(fields),
+            "common_name": fields.optional("common_name", longest=64) or None,
+            "issuer": fields.optional("issuer") or None,
+            "key_usages": _key_usages(fields),
+            "usages": fields.choices("usages", Usage) or frozenset(Usage),
+        }
+        fields.finish()
+        if not wish["subject"] and not wish["common_name"]:
+            raise InputError("it is not said what the certificate looks like", "give common_name or subject")
+        announced, partner = await desk.workers.database(_announce, desk, wish)
+        return documents.announcement(announced, {partner.id: partner.code})
+
+    @route(app, "DELETE", "/v1/announcements/<int:number>")
+    async def withdraw(request: HttpRequest, number: int) -> Document:
+        query(request).finish()
+        await desk.workers.database(desk.ledger.certificates.withdraw_announcement, number)
+        return {"id": number}
+
+
+def _listed(ledger: Ledger, holder: Holder | None, code: str | None) -> list[Document]:
+    partner_id = partner_of(ledger, code).id if code else None
+    known = codes(ledger)
+    return [documents.certificate(each, known) for each in all_certificates(ledger, holder, partner_id)]
+
+
+def _shown(ledger: Ledger, name: str) -> Document:
+    """One certificate with all that is known of it; its usages are those of all its entries."""
+    entries = certificates_of(ledger, name)
+    known = codes(ledger)
+    confirmed = [
+        code
+        for partner_id, code in known.items()
+        if entries[0].fingerprint in ledger.certificates.confirmed(partner_id)
+    ]
+    return {
+        **documents.certificate(entries[0], known),
+        "usages": sorted(frozenset[Usage]().union(*(each.usages for each in entries))),
+        "confirmed_by": confirmed if entries[0].holder is Holder.OWN else [],
+        "pem": documents.pem(entries[0]),
+    }
+
+
+def _bring_in(
+    desk: Desk, content: bytes, holder: Holder, code: str | None, options: Mapping[str, Any]
+) -> StoredCertificate:
+    partner = partner_of(desk.ledger, code) if code else None
+    added = desk.certificates.bring_in(content, holder=holder, partner_id=partner.id if partner else None, **options)
+    _audit(desk, partner, "certificate imported", added)
+    return added
+
+
+def _generate(desk: Desk, wish: Mapping[str, object]) -> StoredCertificate:
+    made = desk.certificates.generate(wish)
+    _audit(desk, None, "certificate generated", made)
+    return made
+
+
+def _request(desk: Desk, wish: Mapping[str, object]) -> str:
+    request = desk.certificates.request(wish)
+    desk.ledger.audit.record(desk.now(), None, "certificate request made", {"alias": str(wish["alias"])})
+    return request
+
+
+def _confirm(desk: Desk, name: str, code: str) -> StoredCertificate:
+    partner = partner_of(desk.ledger, code)
+    certificate = certificate_of(desk.ledger, name, Holder.OWN)
+    desk.ledger.certificates.confirm(partner.id, certificate.fingerprint, desk.now(), "manual")
+    _audit(desk, partner, "certificate confirmed by hand", certificate)
+    return certificate
+
+
+def _audit(desk: Desk, partner: Partner | None, event: str, certificate: StoredCertificate) -> None:
+    detail = {
+        "fingerprint": certificate.fingerprint,
+        "alias": certificate.alias,
+        "holder": certificate.holder.value,
+    }
+    desk.ledger.audit.record(desk.now(), partner.code if partner else None, event, detail)
+
+
+def _announcements(ledger: Ledger, code: str | None) -> tuple[Sequence[Announcement], dict[int, str]]:
+    found = ledger.certificates.announcements(partner_of(ledger, code).id if code else None)
+    return found, codes_for(ledger, [each.partner_id for each in found])
+
+
+def _announce(desk: Desk, wish: Mapping[str, Any]) -> tuple[Announcement, Partner]:
+    partner = partner_of(desk.ledger, wish["partner"])
+    issuer = certificate_of(desk.ledger, wish["issuer"], Holder.ANCHOR).fingerprint if wish["issuer"] else None
+    station = wish["station"]
+    if station is not None and station not in {partner.code, *partner.sub_stations}:
+        raise OperatorError(f"{station} is no code of {partner.code}", "see 'oftp2d partner show'")
+    new = NewAnnouncement(
+        partner_id=partner.id,
+        station=station,
+        subject=wish["subject"],
+        common_name=wish["common_name"],
+        issuer=issuer,
+        key_usages=wish["key_usages"],
+        usages=wish["usages"],
+    )
+    announced = desk.ledger.certificates.announce(new, desk.now())
+    detail = {"id": announced.id, "expected": new.subject or new.common_name, "issuer": issuer}
+    desk.ledger.audit.record(desk.now(), partner.code, "certificate announced", detail)
+    return announced, partner
+
+
+def _content(fields: Fields) -> bytes:
+    pem, der = fields.block("pem", longest=LARGEST_CONTENT), fields.block("der_base64", longest=LARGEST_CONTENT)
+    if (pem is None) is (der is None):
+        raise InputError("there is no certificate in the request", "give either pem or der_base64")
+    try:
+        return pem.encode("ascii") if pem is not None else base64.b64decode(der or "", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise InputError("the certificate can't be decoded", "give PEM, or DER in base64") from None
+
+
+def _octets(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "replace")
+
+
+def _country(fields: Fields) -> str | None:
+    country = fields.optional("country", longest=2)
+    if country and not (len(country) == 2 and country.isascii() and country.isalpha()):
+        raise InputError("country is not known here", "give two letters, such as DE")
+    return country.upper() if country else None
+
+
+def _partner_code(fields: Fields) -> str:
+    code = fields.code("partner")
+    if code is None:
+        raise InputError("partner is missing", "give its code")
+    return code
+
+
+def _subject(fields: Fields) -> str | None:
+    subject = fields.optional("subject", longest=1000)
+    if not subject:
+        return None
+    try:
+        DistinguishedName.parse(subject)
+    except ValueError as error:
+        raise InputError(f"subject is no distinguished name ({error})", "write it like CN=host,O=Firm,C=DE") from None
+    return subject
+
+
+def _key_usages(fields: Fields) -> frozenset[str]:
+    found = frozenset(fields.texts("key_usages"))
+    if not found <= set(KEY_USAGE_BITS):
+        raise InputError("key_usages holds an unknown word", f"known are: {', '.join(KEY_USAGE_BITS)}")
+    return found

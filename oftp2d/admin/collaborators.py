@@ -1,0 +1,159 @@
+"""What the administration interface needs of the other rooms, and nothing more.
+
+The daemon fills one :class:`Desk` with them. The rooms below (ledger, spool, workers, vault, certificates) are
+used as they are; those above or beside are described as protocols, so that this package never imports them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from oftp2.certs.usages import Usage
+from oftp2d.config import Limits
+from oftp2d.ledger import ExchangeRecord, Holder, Ledger, Partner, StoredCertificate
+from oftp2d.spool import Spool
+from oftp2d.vault import Vault
+from oftp2d.workers import Workers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestStep:
+    """One step of a connection test: tcp, tls, ready, code, password, level or leave."""
+
+    __test__ = False
+    step: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestReport:
+    """What a connection test found; the steps end with the first that failed."""
+
+    __test__ = False
+    ok: bool
+    steps: tuple[TestStep, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionView:
+    """A session as people see it."""
+
+    partner: str | None
+    """The partner's code; None while it has not said who it is."""
+    role: Literal["initiator", "responder"]
+    state: str
+    since: datetime
+    remote: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerView:
+    """An address that is really listened on, with the port that was taken for port 0."""
+
+    transport: str
+    host: str
+    port: int
+
+
+class Dialler(Protocol):
+    """Who makes the calls."""
+
+    async def call(self, partner: Partner) -> None:
+        """Begin a call to the partner now; returns once it is under way.
+
+        Raises OperatorError where the partner has no address, is inactive, or is being called already.
+        """
+
+    async def test(self, partner: Partner) -> TestReport:
+        """Call, identify and leave; returns what was found, and raises nothing for what the partner does."""
+
+    def nudge(self, partner_id: int) -> None:
+        """Something changed for this partner: a file is queued, or its settings are new. Never blocks."""
+
+
+class ExchangeDesk(Protocol):
+    """Who speaks ACX. Without a certificate it chooses those in use; without a previous one it finds it."""
+
+    async def deliver(
+        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+    ) -> Sequence[ExchangeRecord]:
+        """Queue DELIVER messages."""
+
+    async def request(
+        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+    ) -> Sequence[ExchangeRecord]:
+        """Queue REQUEST messages."""
+
+    async def recall(
+        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+    ) -> Sequence[ExchangeRecord]:
+        """Queue REPLACE messages."""
+
+
+class House(Protocol):
+    """The daemon about itself."""
+
+    def listeners(self) -> Sequence[ListenerView]:
+        """What is listened on."""
+
+    def sessions(self) -> Sequence[SessionView]:
+        """The sessions that are open."""
+
+    def warnings(self) -> Sequence[str]:
+        """What an administrator should look after, such as a certificate that ends soon."""
+
+    def progress(self, transfer_id: str) -> int | None:
+        """Octets moved of a transfer that is under way right now; None when it is not."""
+
+    def certificates_changed(self) -> None:
+        """A certificate was added or changed: TLS contexts and trust are to be made anew."""
+
+
+class CertificateStore(Protocol):
+    """What is used of the certificate store; all of it blocks."""
+
+    def generate(self, wish: Mapping[str, object]) -> StoredCertificate:
+        """Make a key pair with a self-signed certificate."""
+
+    def request(self, wish: Mapping[str, object]) -> str:
+        """Make a key pair that waits for its certificate, and the request for it (PEM)."""
+
+    def bring_in(
+        self,
+        content: bytes,
+        *,
+        holder: Holder,
+        partner_id: int | None,
+        station: str | None,
+        alias: str | None,
+        usages: frozenset[Usage] | None,
+        private_key: bytes | None,
+        passphrase: bytes | None,
+    ) -> StoredCertificate:
+        """Add a certificate from outside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """All collaborators of the administration interface."""
+
+    ledger: Ledger
+    spool: Spool
+    workers: Workers
+    vault: Vault
+    certificates: CertificateStore
+    dialler: Dialler
+    exchange: ExchangeDesk
+    house: House
+    limits: Limits
+    upload_folder: Path
+    """Where the bodies of large requests lie until they are in the spool; on the file system of the spool."""
+    started_at: datetime
+    version: str
+    now: Callable[[], datetime]
+    """The time, UTC."""

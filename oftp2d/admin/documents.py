@@ -1,0 +1,118 @@
+"""What the administration interface answers: records of the ledger as JSON documents.
+
+Times are RFC 3339 in UTC with a Z, sizes octets, names snake_case. No sealed password and no private key is
+ever part of a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from oftp2.certs.facts import CertificateFacts
+from oftp2d.ledger import Announcement, AuditEntry, ExchangeRecord, Partner, Station, StoredCertificate, Transfer
+
+Document = dict[str, Any]
+Codes = Mapping[int, str]
+"""The codes of partners by their ids."""
+
+
+def moment(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC, milliseconds."""
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def station(record: Station) -> Document:
+    """A station of ours."""
+    return asdict(record)
+
+
+def partner(record: Partner) -> Document:
+    """A partner without its passwords, but whether there are any."""
+    document = asdict(record)
+    for side in ("ours", "theirs"):
+        document[f"password_{side}_set"] = bool(document.pop(f"password_{side}"))
+    return _timed(document)
+
+
+def transfer(record: Transfer, codes: Codes, moved: int | None = None) -> Document:
+    """A transfer; ``moved`` is what the running session knows of it."""
+    document = asdict(record)
+    for inner in ("claim_owner", "claim_until", "spool_name"):
+        del document[inner]
+    document["partner"] = codes.get(document.pop("partner_id"))
+    complete = record.state in {"sent", "acknowledged", "received", "delivered"}
+    document["octets_moved"] = record.octets if complete else moved or 0
+    return _timed(document)
+
+
+def certificate(record: StoredCertificate, codes: Codes) -> Document:
+    """A certificate of the store with what is written in it; not its private key, but whether it is there."""
+    facts = CertificateFacts.of(record.der)
+    return {
+        "fingerprint": record.fingerprint,
+        "alias": record.alias,
+        "holder": record.holder,
+        "partner": codes.get(record.partner_id) if record.partner_id is not None else None,
+        "station": record.station,
+        "subject": str(facts.subject),
+        "issuer": str(facts.issuer),
+        "serial": f"{facts.serial:x}",
+        "self_signed": facts.self_signed,
+        "key": f"{facts.key_type} {facts.key_bits}" if facts.key_bits else facts.key_type,
+        "key_usage": sorted(facts.key_usage or ()),
+        "extended_key_usage": sorted(facts.extended or ()),
+        "hosts": list(facts.hosts),
+        "valid_from": moment(record.valid_from),
+        "valid_until": moment(record.valid_until),
+        "slice_from": moment(record.slice_from),
+        "slice_until": moment(record.slice_until),
+        "usages": sorted(record.usages),
+        "slot": record.slot,
+        "active": record.active,
+        "private_key": record.private_key is not None,
+        "source": record.source,
+        "added_at": moment(record.added_at),
+    }
+
+
+def pem(record: StoredCertificate) -> str:
+    """The certificate itself."""
+    return CertificateFacts.of(record.der).certificate.public_bytes(Encoding.PEM).decode("ascii")
+
+
+def announcement(record: Announcement, codes: Codes) -> Document:
+    """An announced certificate."""
+    document = asdict(record)
+    document["partner"] = codes.get(document.pop("partner_id"))
+    document["usages"] = sorted(record.usages)
+    document["key_usages"] = sorted(record.key_usages)
+    return _timed(document)
+
+
+def exchange(record: ExchangeRecord, codes: Codes) -> Document:
+    """A message of the certificate exchange."""
+    document = asdict(record)
+    document["partner"] = codes.get(document.pop("partner_id"))
+    return _timed(document)
+
+
+def audit_entry(record: AuditEntry) -> Document:
+    """A line of the audit trail."""
+    return {
+        "id": record.id,
+        "at": moment(record.at),
+        "partner": record.partner_code,
+        "event": record.event,
+        "detail": dict(record.detail),
+    }
+
+
+def _timed(document: Document) -> Document:
+    return {name: moment(value) if isinstance(value, datetime) else value for name, value in document.items()}

@@ -1,0 +1,74 @@
+"""Routes: the automatic exchange of certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from klein import Klein
+
+from oftp2d.ledger import ExchangeRecord, Holder, Ledger, Partner, StoredCertificate
+
+from . import documents
+from .collaborators import Desk
+from .fields import InputError
+from .http import HttpRequest
+from .lookup import certificate_of, codes_for, partner_of
+from .routing import Document, body, query, route
+
+Queue = Callable[[Partner, StoredCertificate | None, StoredCertificate | None], Awaitable[Sequence[ExchangeRecord]]]
+
+
+def add_routes(app: Klein, desk: Desk) -> None:
+    """Add the routes of this module."""
+
+    @route(app, "GET", "/v1/exchange")
+    async def exchanges(request: HttpRequest) -> Document:
+        fields = query(request)
+        partner, limit = fields.code("partner"), fields.limit()
+        before = fields.whole("before", 1, 2**62)
+        fields.finish()
+        found, codes = await desk.workers.database(_listed, desk.ledger, partner, limit, before)
+        return {"exchanges": [documents.exchange(each, codes) for each in found]}
+
+    @route(app, "POST", "/v1/exchange/deliver")
+    async def deliver(request: HttpRequest) -> Document:
+        return await _queue(request, desk, desk.exchange.deliver)
+
+    @route(app, "POST", "/v1/exchange/request")
+    async def ask(request: HttpRequest) -> Document:
+        return await _queue(request, desk, desk.exchange.request)
+
+    @route(app, "POST", "/v1/exchange/recall")
+    async def recall(request: HttpRequest) -> Document:
+        return await _queue(request, desk, desk.exchange.recall)
+
+
+async def _queue(request: HttpRequest, desk: Desk, queue: Queue) -> Document:
+    fields = body(request)
+    code = fields.code("partner")
+    names = fields.optional("certificate"), fields.optional("previous")
+    fields.finish()
+    if code is None:
+        raise InputError("partner is missing", "give its code")
+    partner, certificate, previous = await desk.workers.database(_named, desk.ledger, code, *names)
+    queued = await queue(partner, certificate, previous)
+    desk.dialler.nudge(partner.id)
+    return {"exchanges": [documents.exchange(each, {partner.id: partner.code}) for each in queued]}
+
+
+def _named(
+    ledger: Ledger, code: str, certificate: str | None, previous: str | None
+) -> tuple[Partner, StoredCertificate | None, StoredCertificate | None]:
+    return (
+        partner_of(ledger, code),
+        certificate_of(ledger, certificate, Holder.OWN) if certificate else None,
+        certificate_of(ledger, previous, Holder.OWN) if previous else None,
+    )
+
+
+def _listed(
+    ledger: Ledger, code: str | None, limit: int, before: int | None
+) -> tuple[Sequence[ExchangeRecord], dict[int, str]]:
+    partner_id = partner_of(ledger, code).id if code else None
+    found = ledger.exchanges.list(partner_id, limit, before=before)
+    return found, codes_for(ledger, [each.partner_id for each in found])

@@ -1,0 +1,91 @@
+"""Routes: the files that partners sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from klein import Klein
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import Direction, Kind, Ledger, Transfer, TransferState
+
+from . import documents
+from .bodies import Outflow
+from .collaborators import Desk
+from .http import HttpRequest
+from .lookup import codes_for, partner_of
+from .routing import Document, MissingError, query, route
+
+_log = Logger()
+
+
+def add_routes(app: Klein, desk: Desk) -> None:
+    """Add the routes of this module."""
+
+    @route(app, "GET", "/v1/inbox")
+    async def inbox(request: HttpRequest) -> Document:
+        fields = query(request)
+        code, limit = fields.code("partner"), fields.limit()
+        before = fields.optional("before", longest=40)
+        fields.finish()
+
+        def find(ledger: Ledger) -> tuple[Sequence[Transfer], dict[int, str]]:
+            found = ledger.transfers.list(
+                direction=Direction.IN,
+                state=TransferState.DELIVERED,
+                partner_id=partner_of(ledger, code).id if code else None,
+                kind=Kind.FILE,
+                limit=limit,
+                before=before,
+            )
+            return found, codes_for(ledger, [each.partner_id for each in found])
+
+        found, codes = await desk.workers.database(find, desk.ledger)
+        return {"files": [documents.transfer(each, codes) for each in found]}
+
+    @route(app, "GET", "/v1/inbox/<transfer_id>")
+    async def one(request: HttpRequest, transfer_id: str) -> Document:
+        query(request).finish()
+        transfer = await desk.workers.database(_delivered, desk.ledger, transfer_id)
+        codes = await desk.workers.database(codes_for, desk.ledger, [transfer.partner_id])
+        return documents.transfer(transfer, codes)
+
+    @route(app, "GET", "/v1/inbox/<transfer_id>/content")
+    async def content(request: HttpRequest, transfer_id: str) -> None:
+        query(request).finish()
+        transfer = await desk.workers.database(_delivered, desk.ledger, transfer_id)
+        await _send(request, desk, transfer)
+
+
+def _delivered(ledger: Ledger, transfer_id: str) -> Transfer:
+    transfer = ledger.transfers.get(transfer_id)
+    if (transfer.direction, transfer.kind, transfer.state) != (
+        Direction.IN,
+        Kind.FILE,
+        TransferState.DELIVERED,
+    ):
+        raise MissingError(f"{transfer_id} is no file of the inbox", "see 'oftp2d inbox list'")
+    return transfer
+
+
+async def _send(request: HttpRequest, desk: Desk, transfer: Transfer) -> None:
+    """The content; once it has begun, a failure can only be told by cutting it short."""
+    try:
+        file = await desk.workers.disk(desk.spool.inbox_path(transfer.spool_name).open, "rb")
+    except OSError:
+        raise OperatorError(
+            f"the content of {transfer.id} is not in the spool any more", "ask the partner to send it again"
+        ) from None
+    try:
+        request.setHeader(b"Content-Type", b"application/octet-stream")
+        request.setHeader(b"Content-Length", str(transfer.octets).encode("ascii"))
+        await Outflow(request, desk.workers).send(file)
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001 - the border: the answer is under way and can't become another one
+        _log.failure("sending the content of {transfer} failed", transfer=transfer.id)
+        request.loseConnection()
+    finally:
+        await desk.workers.disk(file.close)

@@ -1,0 +1,82 @@
+"""Finding what a request names: partners by code, certificates by alias or fingerprint. All of it blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import Holder, Ledger, Partner, StoredCertificate
+
+from .routing import MissingError
+
+_PAGE = 1000
+_FINGERPRINT = re.compile(r"[0-9a-f]{6,64}")
+
+
+def partner_of(ledger: Ledger, code: str) -> Partner:
+    """The partner with this SSID code; raises MissingError."""
+    found = ledger.partners.by_code(code.upper())
+    if found is None:
+        raise MissingError(f"there is no partner {code}", "see 'oftp2d partner list'")
+    return found
+
+
+def all_partners(ledger: Ledger) -> list[Partner]:
+    """All partners by code."""
+    found: list[Partner] = []
+    while page := ledger.partners.list(limit=_PAGE, after=found[-1].code if found else ""):
+        found += page
+        if len(page) < _PAGE:
+            break
+    return found
+
+
+def codes(ledger: Ledger) -> dict[int, str]:
+    """The codes of all partners by their ids."""
+    return {partner.id: partner.code for partner in all_partners(ledger)}
+
+
+def codes_for(ledger: Ledger, partner_ids: Sequence[int]) -> dict[int, str]:
+    """The codes of some partners by their ids, those removed since too."""
+    return {partner_id: ledger.partners.get(partner_id).code for partner_id in set(partner_ids)}
+
+
+def all_certificates(
+    ledger: Ledger, holder: Holder | None = None, partner_id: int | None = None
+) -> list[StoredCertificate]:
+    """All certificates of a holder and partner, in the order they were added."""
+    found: list[StoredCertificate] = []
+    while page := ledger.certificates.list(holder, partner_id, limit=_PAGE, after=found[-1].id if found else 0):
+        found += page
+        if len(page) < _PAGE:
+            break
+    return found
+
+
+def certificates_of(
+    ledger: Ledger, name: str, holder: Holder | None = None, partner_id: int | None = None
+) -> list[StoredCertificate]:
+    """The entries of the one certificate with this alias or beginning of the fingerprint.
+
+    Raises:
+        MissingError: there is none.
+        OperatorError: several different certificates fit.
+    """
+    held = all_certificates(ledger, holder, partner_id)
+    found = [each for each in held if each.alias == name]
+    begun = name.lower().replace(":", "")
+    if not found and _FINGERPRINT.fullmatch(begun):
+        found = [each for each in held if each.fingerprint.startswith(begun)]
+    if not found:
+        raise MissingError(f"there is no certificate {name!r}", "see 'oftp2d cert list'")
+    if len({each.fingerprint for each in found}) > 1:
+        raise OperatorError(f"several certificates fit {name!r}", "name it by more of its fingerprint")
+    return found
+
+
+def certificate_of(
+    ledger: Ledger, name: str, holder: Holder | None = None, partner_id: int | None = None
+) -> StoredCertificate:
+    """The first entry of the one certificate with this name."""
+    return certificates_of(ledger, name, holder, partner_id)[0]

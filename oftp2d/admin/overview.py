@@ -1,0 +1,81 @@
+"""Routes: the status, our stations, and the audit trail."""
+
+from __future__ import annotations
+
+from klein import Klein
+
+from oftp2d.ledger import Ledger, Station
+
+from . import documents
+from .collaborators import Desk
+from .fields import InputError
+from .http import HttpRequest
+from .routing import Document, body, query, route
+
+
+def add_routes(app: Klein, desk: Desk) -> None:
+    """Add the routes of this module."""
+
+    @route(app, "GET", "/v1/status")
+    async def status(request: HttpRequest) -> Document:
+        query(request).finish()
+        stations, counts, owed = await desk.workers.database(_standing, desk.ledger)
+        return {
+            "version": desk.version,
+            "started_at": documents.moment(desk.started_at),
+            "stations": [documents.station(each) for each in stations],
+            "listeners": [
+                {"transport": each.transport, "host": each.host, "port": each.port} for each in desk.house.listeners()
+            ],
+            "sessions": [
+                {
+                    "partner": each.partner,
+                    "role": each.role,
+                    "state": each.state,
+                    "since": documents.moment(each.since),
+                    "remote": each.remote,
+                }
+                for each in desk.house.sessions()
+            ],
+            "transfers": counts,
+            "end_responses_owed": owed,
+            "warnings": list(desk.house.warnings()),
+        }
+
+    @route(app, "GET", "/v1/stations")
+    async def stations(request: HttpRequest) -> Document:
+        query(request).finish()
+        found = await desk.workers.database(desk.ledger.stations.list)
+        return {"stations": [documents.station(each) for each in found]}
+
+    @route(app, "POST", "/v1/stations")
+    async def add_station(request: HttpRequest) -> Document:
+        fields = body(request)
+        code, name = fields.code("code"), fields.text("name", longest=100)
+        main = fields.flag("main", default=False)
+        fields.finish()
+        if code is None:
+            raise InputError("code is missing", "give it")
+        station = Station(code=code, name=name, main=main)
+        added = await desk.workers.database(_add_station, desk, station)
+        return documents.station(added)
+
+    @route(app, "GET", "/v1/audit")
+    async def audit(request: HttpRequest) -> Document:
+        fields = query(request)
+        partner, event = fields.code("partner"), fields.optional("event", longest=50)
+        limit, before = fields.limit(), fields.whole("before", 1, 2**62)
+        fields.finish()
+        found = await desk.workers.database(desk.ledger.audit.list, partner, event, limit=limit, before=before)
+        return {"entries": [documents.audit_entry(each) for each in found]}
+
+
+def _standing(ledger: Ledger) -> tuple[list[Station], dict[str, int], int]:
+    counts = {state.value: count for state, count in ledger.transfers.counts().items()}
+    return list(ledger.stations.list()), counts, ledger.receipts.count_owed()
+
+
+def _add_station(desk: Desk, station: Station) -> Station:
+    added = desk.ledger.stations.add(station)
+    desk.ledger.audit.record(desk.now(), None, "station added", {"code": station.code, "main": station.main})
+    return added

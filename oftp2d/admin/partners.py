@@ -1,0 +1,161 @@
+"""Routes: partners, their settings, and calls to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from klein import Klein
+
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import AcxMode, Authentication, NewPartner, Partner, Transport
+from oftp2d.ledger.records import Detail, PartnerChange
+
+from . import documents
+from .collaborators import Desk
+from .fields import Fields, InputError
+from .http import HttpRequest
+from .lookup import all_partners, partner_of
+from .routing import Document, body, query, route
+
+LONGEST_PASSWORD = 8
+"""Characters of SSIDPSWD, RFC 5024 5.3.2."""
+
+_SECURITY = ("client_certificate", "acx", "authentication", "active", "transport")
+"""The settings whose changes belong into the audit trail."""
+
+
+def add_routes(app: Klein, desk: Desk) -> None:
+    """Add the routes of this module."""
+    _add_reading(app, desk)
+    _add_changing(app, desk)
+    _add_calling(app, desk)
+
+
+def _add_reading(app: Klein, desk: Desk) -> None:
+    @route(app, "GET", "/v1/partners")
+    async def partners(request: HttpRequest) -> Document:
+        query(request).finish()
+        found = await desk.workers.database(all_partners, desk.ledger)
+        return {"partners": [documents.partner(each) for each in found]}
+
+    @route(app, "GET", "/v1/partners/<path:code>")
+    async def partner(request: HttpRequest, code: str) -> Document:
+        query(request).finish()
+        return documents.partner(await desk.workers.database(partner_of, desk.ledger, code))
+
+
+def _add_changing(app: Klein, desk: Desk) -> None:
+    @route(app, "POST", "/v1/partners")
+    async def add(request: HttpRequest) -> Document:
+        fields = body(request)
+        code = fields.code("code")
+        settings = _settings(fields, desk)
+        fields.finish()
+        if code is None:
+            raise InputError("code is missing", "give it")
+        added = await desk.workers.database(_add, desk, code, settings)
+        desk.dialler.nudge(added.id)
+        return documents.partner(added)
+
+    @route(app, "PATCH", "/v1/partners/<path:code>")
+    async def change(request: HttpRequest, code: str) -> Document:
+        fields = body(request)
+        settings = _settings(fields, desk)
+        fields.finish()
+        if not settings:
+            raise InputError("nothing is to be changed", "name at least one setting")
+        changed = await desk.workers.database(_change, desk, code, settings)
+        desk.dialler.nudge(changed.id)
+        return documents.partner(changed)
+
+    @route(app, "DELETE", "/v1/partners/<path:code>")
+    async def remove(request: HttpRequest, code: str) -> Document:
+        query(request).finish()
+        removed = await desk.workers.database(_remove, desk, code)
+        desk.dialler.nudge(removed.id)
+        return documents.partner(removed)
+
+
+def _add_calling(app: Klein, desk: Desk) -> None:
+    @route(app, "POST", "/v1/partners/<path:code>/test")
+    async def test(request: HttpRequest, code: str) -> Document:
+        body(request).finish()
+        report = await desk.dialler.test(await desk.workers.database(partner_of, desk.ledger, code))
+        return {
+            "ok": report.ok,
+            "steps": [{"step": each.step, "ok": each.ok, "text": each.text} for each in report.steps],
+        }
+
+    @route(app, "POST", "/v1/partners/<path:code>/call")
+    async def call(request: HttpRequest, code: str) -> Document:
+        body(request).finish()
+        partner = await desk.workers.database(partner_of, desk.ledger, code)
+        await desk.dialler.call(partner)
+        return {"partner": partner.code, "calling": True}
+
+
+def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
+    """The settings a request gives, checked; those it leaves out are left out. Null clears where it may."""
+    read: dict[str, Any] = {
+        "name": fields.optional("name", longest=100),
+        "station": fields.code("station"),
+        "host": fields.optional("host", longest=255),
+        "port": fields.whole("port", 1, 65535),
+        "transport": fields.choice("transport", Transport),
+        "server_name": fields.optional("server_name", longest=255),
+        "acx": fields.choice("acx", AcxMode),
+        "authentication": fields.choice("authentication", Authentication),
+        "buffer_size": fields.whole("buffer_size", 128, 99_999),
+        "credit": fields.whole("credit", 1, 999),
+        "call_every": fields.whole("call_every", 60, 604_800),
+    }
+    settings = {name: value for name, value in read.items() if value is not None and value != ""}
+    # An empty host, name in the certificate or interval is the wish to have none.
+    settings |= {name: None for name in ("host", "server_name") if read[name] == ""}
+    for name in ("client_certificate", "compression", "active"):
+        if name in fields:
+            settings[name] = fields.flag(name, default=False)
+        else:
+            fields.flag(name, default=False)
+    given = "sub_stations" in fields
+    sub_stations = fields.codes("sub_stations")
+    if given:
+        settings["sub_stations"] = sub_stations
+    for name in ("password_ours", "password_theirs"):
+        password = fields.secret(name, longest=LONGEST_PASSWORD)
+        if password is not None:
+            settings[name] = desk.vault.seal(password.encode("ascii")) if password else b""
+    return settings
+
+
+def _add(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:
+    chosen = {"name": code} | dict(settings)
+    if "station" not in chosen:
+        main = desk.ledger.stations.main()
+        if main is None:
+            raise OperatorError("there is no station yet", "add one with 'oftp2d station add'")
+        chosen["station"] = main.code
+    added = desk.ledger.partners.add(NewPartner(code=code, **chosen), desk.now())
+    _audit(desk, added, "partner added", settings)
+    return added
+
+
+def _change(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:
+    partner = partner_of(desk.ledger, code)
+    changed = desk.ledger.partners.change(partner.id, **cast("PartnerChange", dict(settings)))
+    _audit(desk, changed, "partner changed", settings)
+    return changed
+
+
+def _remove(desk: Desk, code: str) -> Partner:
+    partner = partner_of(desk.ledger, code)
+    desk.ledger.partners.remove(partner.id, desk.now())
+    _audit(desk, partner, "partner removed", {})
+    return partner
+
+
+def _audit(desk: Desk, partner: Partner, event: str, settings: Mapping[str, Any]) -> None:
+    detail: dict[str, Detail] = {name: settings[name] for name in _SECURITY if name in settings}
+    detail |= {f"{name}_set": True for name in ("password_ours", "password_theirs") if name in settings}
+    desk.ledger.audit.record(desk.now(), partner.code, event, detail)

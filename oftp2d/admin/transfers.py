@@ -1,0 +1,169 @@
+"""Routes: files to send, transfers of both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from klein import Klein
+
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import Direction, Kind, Ledger, NewOutgoing, Partner, Transfer, TransferState
+from oftp2d.spool import Staged
+
+from . import documents
+from .bodies import BoundedBody
+from .collaborators import Desk
+from .fields import DATASET, Fields, InputError, dataset_name
+from .http import HttpRequest
+from .lookup import codes_for, partner_of
+from .routing import Document, TooLargeError, body, query, route
+
+LONGEST_DESCRIPTION = 999
+"""Octets of SFIDDESC, RFC 5024 5.3.3."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """Where a file is to go, as the request says."""
+
+    partner: str
+    dataset: str
+    file_name: str
+    originator: str | None
+    destination: str | None
+    description: str
+
+
+def add_routes(app: Klein, desk: Desk) -> None:
+    """Add the routes of this module."""
+    _add_reading(app, desk)
+    _add_sending(app, desk)
+
+
+def _add_reading(app: Klein, desk: Desk) -> None:
+    @route(app, "GET", "/v1/transfers")
+    async def transfers(request: HttpRequest) -> Document:
+        fields = query(request)
+        state, direction = fields.choice("state", TransferState), fields.choice("direction", Direction)
+        kind, code = fields.choice("kind", Kind), fields.code("partner")
+        limit, before = fields.limit(), fields.optional("before", longest=40)
+        fields.finish()
+
+        def find(ledger: Ledger) -> tuple[Sequence[Transfer], dict[int, str]]:
+            found = ledger.transfers.list(
+                direction=direction,
+                state=state,
+                partner_id=partner_of(ledger, code).id if code else None,
+                kind=kind,
+                limit=limit,
+                before=before,
+            )
+            return found, codes_for(ledger, [each.partner_id for each in found])
+
+        found, codes = await desk.workers.database(find, desk.ledger)
+        return {"transfers": [_document(desk, each, codes) for each in found]}
+
+    @route(app, "GET", "/v1/transfers/<transfer_id>")
+    async def transfer(request: HttpRequest, transfer_id: str) -> Document:
+        query(request).finish()
+        return await _one(desk, await desk.workers.database(desk.ledger.transfers.get, transfer_id))
+
+
+def _add_sending(app: Klein, desk: Desk) -> None:
+    @route(app, "POST", "/v1/transfers")
+    async def send(request: HttpRequest) -> Document:
+        letter = _letter(query(request))
+        partner, originator, destination = await desk.workers.database(_addressed, desk.ledger, letter)
+        staged = await _staged(request, desk)
+        new = NewOutgoing(
+            kind=Kind.FILE,
+            partner_id=partner.id,
+            dataset=letter.dataset,
+            originator=originator,
+            destination=destination,
+            octets=staged.octets,
+            spool_name=staged.name,
+            file_name=letter.file_name,
+            description=letter.description,
+            sha256=staged.sha256,
+        )
+        try:
+            queued = await desk.workers.database(desk.ledger.transfers.queue, new, desk.now())
+        except OperatorError:
+            await desk.workers.disk(desk.spool.remove_outgoing, staged.name)
+            raise
+        desk.dialler.nudge(partner.id)
+        return _document(desk, queued, {partner.id: partner.code})
+
+    @route(app, "POST", "/v1/transfers/<transfer_id>/retry")
+    async def retry(request: HttpRequest, transfer_id: str) -> Document:
+        body(request).finish()
+        queued = await desk.workers.database(desk.ledger.transfers.retry, transfer_id, desk.now())
+        desk.dialler.nudge(queued.partner_id)
+        return await _one(desk, queued)
+
+    @route(app, "POST", "/v1/transfers/<transfer_id>/cancel")
+    async def cancel(request: HttpRequest, transfer_id: str) -> Document:
+        body(request).finish()
+        return await _one(desk, await desk.workers.database(desk.ledger.transfers.cancel, transfer_id, desk.now()))
+
+
+async def _one(desk: Desk, transfer: Transfer) -> Document:
+    codes = await desk.workers.database(codes_for, desk.ledger, [transfer.partner_id])
+    return _document(desk, transfer, codes)
+
+
+def _document(desk: Desk, transfer: Transfer, codes: dict[int, str]) -> Document:
+    return documents.transfer(transfer, codes, desk.house.progress(transfer.id))
+
+
+def _letter(fields: Fields) -> Letter:
+    partner = fields.code("partner")
+    dataset = fields.optional("dataset", longest=26)
+    file_name = fields.optional("file_name", longest=255) or ""
+    originator, destination = fields.code("originator"), fields.code("destination")
+    description = fields.block("description", longest=LONGEST_DESCRIPTION) or ""
+    fields.finish()
+    if partner is None:
+        raise InputError("partner is missing", "give its code")
+    if dataset and not DATASET.fullmatch(dataset):
+        raise InputError(
+            f"{dataset!r} is no dataset name",
+            "use 1 to 26 characters: capitals, digits, / - . & ( ) and blanks",
+        )
+    if len(description.encode("utf-8", "replace")) > LONGEST_DESCRIPTION:
+        raise InputError("the description is too long", f"use at most {LONGEST_DESCRIPTION} octets in UTF-8")
+    return Letter(
+        partner=partner,
+        dataset=dataset or dataset_name(file_name),
+        file_name=file_name,
+        originator=originator,
+        destination=destination,
+        description=description,
+    )
+
+
+def _addressed(ledger: Ledger, letter: Letter) -> tuple[Partner, str, str]:
+    """The partner, SFIDORIG and SFIDDEST of a file; both codes must belong where they are said to."""
+    partner = partner_of(ledger, letter.partner)
+    originator = letter.originator or partner.station
+    if ledger.stations.get(originator) is None:
+        raise InputError(f"{originator} is no station of ours", "see 'oftp2d station list'")
+    destination = letter.destination or partner.code
+    if destination not in {partner.code, *partner.sub_stations}:
+        raise InputError(
+            f"{destination} is no code of {partner.code}", "see 'oftp2d partner show', or add it as sub-station"
+        )
+    return partner, originator, destination
+
+
+async def _staged(request: HttpRequest, desk: Desk) -> Staged:
+    """The body of the request, in the spool."""
+    content = request.content
+    if isinstance(content, BoundedBody) and content.overflowed:
+        raise TooLargeError(
+            f"the file has more than {desk.limits.max_file_octets} octets", "raise limits.max_file_octets"
+        )
+    return await desk.workers.disk(desk.spool.stage, cast("BinaryIO", content))
