@@ -1,0 +1,45 @@
+"""What every session of one daemon shares: made once by ``daemon``, handed to whoever needs it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from twisted.internet.interfaces import IReactorTime
+
+from oftp2d.certificates import CertificateStore
+from oftp2d.config import Config
+from oftp2d.ledger import Ledger
+from oftp2d.spool import Spool
+from oftp2d.vault import Vault
+from oftp2d.workers import Workers
+
+LEASE = timedelta(minutes=2)
+"""How long a claim on a transfer holds without being renewed."""
+
+
+def new_owner() -> str:
+    """A name for this run of the daemon, under which it claims work: no other run ever has it."""
+    return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """The rooms of a running daemon."""
+
+    reactor: IReactorTime
+    config: Config
+    ledger: Ledger
+    spool: Spool
+    workers: Workers
+    vault: Vault
+    certificates: CertificateStore
+    owner: str = field(default_factory=new_owner)
+    stopping: bool = False
+
+    def now(self) -> datetime:
+        """The time of day, UTC."""
+        return datetime.now(UTC)

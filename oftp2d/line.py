@@ -1,0 +1,66 @@
+"""What the User Monitor sees of a connection: a session it can ask things of, and events that it awaits.
+
+``link`` implements it on a Twisted transport. The rooms below (``monitor``, ``sending``, ``receiving``) know nothing else of the
+network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from oftp2.events import Event, Origin, SessionAborted, SessionReleased
+from oftp2.requests import Request
+from oftp2.session import Session
+
+
+class SessionOverError(Exception):
+    """The session has ended: ``end`` says how. Nothing can be asked of it any more."""
+
+    def __init__(self, end: SessionAborted | SessionReleased) -> None:
+        super().__init__(str(end) if isinstance(end, SessionAborted) else "ended normally by the peer")
+        self.end = end
+
+    @property
+    def by_us(self) -> bool:
+        """Whether it was this side that ended it."""
+        return isinstance(self.end, SessionAborted) and self.end.origin is Origin.LOCAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerTls:
+    """What TLS told about the peer."""
+
+    version: str
+    cipher: str
+    certificate: bytes | None
+    """DER of the peer's certificate; None when it showed none."""
+    chain: tuple[bytes, ...] = ()
+    """What came with it, DER."""
+
+
+class Line(Protocol):
+    """One connection with its session, as the User Monitor uses it."""
+
+    session: Session
+
+    @property
+    def remote(self) -> str:
+        """The peer's address, for log lines."""
+
+    @property
+    def address(self) -> str:
+        """The peer's network address without its port."""
+
+    @property
+    def tls(self) -> PeerTls | None:
+        """What TLS told; None over plain TCP."""
+
+    async def event(self) -> Event:
+        """The next event. Raises ``SessionOverError`` when the session has ended and all events are told."""
+
+    def request(self, request: Request) -> None:
+        """Ask the session and send what it says. Raises ``SessionOverError`` when the session has ended."""
+
+    async def drained(self) -> None:
+        """Wait until the network takes more. Raises ``SessionOverError`` when the session ends meanwhile."""

@@ -1,0 +1,292 @@
+"""The Twisted Protocol: a Session on a transport (TCP or TLS).
+
+Only ``_pump`` writes to the transport. The link is the transport's one push producer, so that a slow peer stops the sending room
+through ``drained``. A session begins when the connection stands, over TLS when the handshake is complete: the peer's
+certificate is not there before. The session's deadline is kept with one delayed call, which looks again when it fires instead of
+being moved at every octet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from OpenSSL import SSL, crypto
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer, IReactorTime, ISSLTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from oftp2.errors import LocalProtocolError
+from oftp2.events import Event, Origin, SessionAborted, SessionReleased
+from oftp2.reasons import EndSessionReason
+from oftp2.requests import Abort, EndSession, Request
+from oftp2.session import Session
+from oftp2d.line import PeerTls, SessionOverError
+
+CLOSE_SECONDS = 10.0
+"""How long the transport may take to flush and close before it is cut."""
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class Link(Protocol):
+    """One connection and its session.
+
+    ``begin`` is called once, when the session has begun. ``closed`` fires when the connection is gone, whether or not it ever
+    stood, with a line that says why.
+    """
+
+    log = Logger(namespace="link")
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        session: Session,
+        *,
+        tls: bool,
+        handshake_seconds: float,
+        begin: Callable[[Link], object],
+    ) -> None:
+        self.session = session
+        self.closed: Deferred[str] = Deferred()
+        self._clock = clock
+        self._over_tls = tls
+        self._begin = begin
+        self._begun = False
+        self._events: deque[Event] = deque()
+        self._end: SessionAborted | SessionReleased | None = None
+        self._waiting_event: Deferred[None] | None = None
+        self._waiting_drain: Deferred[None] | None = None
+        self._paused = False
+        self._handshake_seconds = handshake_seconds
+        self._alarm: IDelayedCall | None = None
+        self._cut: IDelayedCall | None = None
+        self._tls: PeerTls | None = None
+        self._gone = False
+
+    # --- what the User Monitor sees -----------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """The peer's network address."""
+        peer = self.transport.getPeer() if self.transport is not None else None
+        return str(getattr(peer, "host", "unknown"))
+
+    @property
+    def remote(self) -> str:
+        """The peer's address and port."""
+        peer = self.transport.getPeer() if self.transport is not None else None
+        return f"{self.address}:{getattr(peer, 'port', 0)}"
+
+    @property
+    def tls(self) -> PeerTls | None:
+        """What TLS told about the peer; None over plain TCP."""
+        return self._tls
+
+    async def event(self) -> Event:
+        """The next event of the session."""
+        while not self._events:
+            if self._end is not None:
+                raise SessionOverError(self._end)
+            self._waiting_event = Deferred()
+            await self._waiting_event
+        event = self._events.popleft()
+        if isinstance(event, SessionAborted | SessionReleased):
+            raise SessionOverError(event)
+        return event
+
+    def request(self, request: Request) -> None:
+        """Ask something of the session and send what it says."""
+        if self._end is not None:
+            raise SessionOverError(self._end)
+        self._take(self.session.send(request, self._clock.seconds()))
+        if isinstance(request, EndSession | Abort) and self._end is None:
+            # Our own leave has no event of its own in the RFC: nobody is to wait for more.
+            reason = request.reason if isinstance(request, EndSession) else EndSessionReason.UNSPECIFIED
+            text = request.text if isinstance(request, EndSession) else "given up"
+            self._end = SessionAborted(origin=Origin.LOCAL, reason=reason, text=text)
+        self._pump()
+
+    async def drained(self) -> None:
+        """Wait until the transport takes more."""
+        while self._paused and self._end is None:
+            self._waiting_drain = Deferred()
+            await self._waiting_drain
+        if self._end is not None:
+            raise SessionOverError(self._end)
+
+    def give_up(self, why: str) -> None:
+        """Cut the connection without a word."""
+        self._fail(why)
+        self._abort_transport()
+
+    # --- what the transport tells -------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """The TCP connection stands."""
+        if self._over_tls:
+            self._cut = self._clock.callLater(self._handshake_seconds, self._handshake_too_slow)
+        else:
+            self._start()
+
+    def handshakeCompleted(self) -> None:
+        """The TLS handshake is complete; the peer's certificate is known."""
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
+        if not self._begun and not self._gone:
+            self._tls = _peer_tls(self.transport)
+            self._start()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Octets from the peer."""
+        if not self._begun:
+            return
+        self._take(self.session.receive_data(data, self._clock.seconds()))
+        self._pump()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        self._gone = True
+        for delayed in (self._alarm, self._cut):
+            if delayed is not None and delayed.active():
+                delayed.cancel()
+        why = _why(reason)
+        if self._begun:
+            self._take(self.session.connection_lost(why, self._clock.seconds()))
+        self._fail(why)
+        self.closed.callback(why)
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The transport takes more."""
+        self._paused = False
+        self._wake_drain()
+
+    def stopProducing(self) -> None:
+        """The transport will never take more; ``connectionLost`` follows."""
+        self._paused = True
+
+    # --- within -------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._begun = True
+        assert self.transport is not None  # noqa: S101 - set by makeConnection
+        self.transport.registerProducer(self, True)
+        self._take(self.session.connected(self._clock.seconds()))
+        self._pump()
+        self._begin(self)
+
+    def _pump(self) -> None:
+        """Write what the session has to say, and close when it has nothing more to say."""
+        octets = self.session.data_to_send()
+        if self._gone:
+            return
+        assert self.transport is not None  # noqa: S101 - set by makeConnection
+        if octets:
+            self.transport.write(octets)
+        if self.session.finished:
+            self._close()
+        self._rearm()
+
+    def _close(self) -> None:
+        if self._cut is not None:
+            return
+        assert self.transport is not None  # noqa: S101 - set by makeConnection
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+        self._cut = self._clock.callLater(CLOSE_SECONDS, self._abort_transport)
+
+    def _abort_transport(self) -> None:
+        if not self._gone and self.transport is not None:
+            self.transport.abortConnection()
+
+    def _handshake_too_slow(self) -> None:
+        self._cut = None
+        self._fail(f"the TLS handshake took more than {self._handshake_seconds:g} seconds")
+        self._abort_transport()
+
+    def _rearm(self) -> None:
+        deadline = self.session.deadline
+        if deadline is None or self._gone:
+            return
+        if self._alarm is None or not self._alarm.active():
+            self._alarm = self._clock.callLater(max(deadline - self._clock.seconds(), 0), self._look)
+        elif self._alarm.getTime() > deadline:
+            self._alarm.reset(max(deadline - self._clock.seconds(), 0))
+
+    def _look(self) -> None:
+        self._take(self.session.tick(self._clock.seconds()))
+        self._pump()
+
+    def _take(self, events: list[Event]) -> None:
+        if not events:
+            return
+        self._events.extend(events)
+        for event in events:
+            if isinstance(event, SessionAborted | SessionReleased):
+                self._end = event
+        self._wake_event()
+        if self._end is not None:
+            self._wake_drain()
+
+    def _fail(self, why: str) -> None:
+        """No session came about, or it ended without an event: whoever waits is told."""
+        if self._end is None:
+            self._end = SessionAborted(origin=Origin.NETWORK, reason=EndSessionReason.UNSPECIFIED, text=why)
+        self._wake_event()
+        self._wake_drain()
+
+    def _wake_event(self) -> None:
+        waiting, self._waiting_event = self._waiting_event, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def _wake_drain(self) -> None:
+        waiting, self._waiting_drain = self._waiting_drain, None
+        if waiting is not None:
+            waiting.callback(None)
+
+
+def end_politely(link: Link, reason: EndSessionReason, text: str) -> None:
+    """Say ESID with ``reason`` if there is still a session to say it in, else cut the connection."""
+    try:
+        link.request(EndSession(reason=reason, text=text))
+    except (LocalProtocolError, SessionOverError):
+        link.give_up(text)
+
+
+def _peer_tls(transport: object) -> PeerTls:
+    assert ISSLTransport.providedBy(transport)  # noqa: S101 - asked for after a handshake only
+    connection: SSL.Connection = transport.getHandle()  # type: ignore[attr-defined]  # TLSMemoryBIOProtocol's own
+    certificate = connection.get_peer_certificate()
+    chain = connection.get_peer_cert_chain() or []
+    return PeerTls(
+        version=connection.get_protocol_version_name(),
+        cipher=connection.get_cipher_name() or "",
+        certificate=None if certificate is None else _der(certificate),
+        chain=tuple(_der(other) for other in chain),
+    )
+
+
+def _der(certificate: crypto.X509) -> bytes:
+    return bytes(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+
+
+def _why(reason: Failure) -> str:
+    """One line for people about how a connection ended."""
+    if reason.check(ConnectionDone):
+        return "the peer closed the connection"
+    if reason.check(SSL.Error):
+        told = reason.value.args[0] if reason.value.args and isinstance(reason.value.args[0], list) else []
+        texts = [" ".join(part for part in entry[-1:] if part) for entry in told if isinstance(entry, tuple)]
+        return f"TLS failed: {'; '.join(texts) or 'the peer broke off'}"
+    if reason.check(ConnectionLost):
+        return "the connection was lost"
+    return f"the connection failed: {reason.getErrorMessage()}"

@@ -1,0 +1,388 @@
+"""The User Monitor (RFC 5024 section 3): one coroutine per session that decides what is done in it.
+
+It opens the session, then speaks while it has the turn and listens while it has not. A Speaker first hands over the end responses
+it owes, then its files, and passes the turn when it has nothing left; one that got the turn and has nothing to say leaves. So a
+session ends by itself and never loops. What happens in a turn is the business of ``sending``, ``receiving`` and ``exchange``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from oftp2.commands import Eerp, EndResponse, Nerp
+from oftp2.errors import LocalProtocolError
+from oftp2.events import (
+    ChallengeReceived,
+    ChallengeWanted,
+    EndResponseReceived,
+    FileOffered,
+    ReadyReceived,
+    SessionEstablished,
+    SessionOffered,
+    SessionReleased,
+    TurnReceived,
+)
+from oftp2.reasons import EndSessionReason, NegativeResponseReason
+from oftp2.requests import (
+    AcceptSession,
+    AnswerChallenge,
+    ChangeDirection,
+    EndSession,
+    SendChallenge,
+    SendEndResponse,
+    SendReady,
+)
+from oftp2.tables import State
+from oftp2.values import FileIdentity, Role, Turn
+from oftp2d.context import LEASE, Context
+from oftp2d.errors import OperatorError
+from oftp2d.exchange import Exchange
+from oftp2d.ledger import FileKey, Kind, Partner, Receipt, ReceiptKind
+from oftp2d.line import Line, SessionOverError
+from oftp2d.partners import Denial, Gate
+from oftp2d.receiving import Receiving
+from oftp2d.sending import Sending
+
+TURN_SECONDS = 60.0
+"""How long a Speaker may keep the turn before a Listener with something to say asks for it."""
+
+
+class Purpose(Enum):
+    """What a call is for."""
+
+    EXCHANGE = "exchange what there is"
+    TEST = "identify and leave"
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What became of a session, for whoever made the call and for the status."""
+
+    id: str
+    role: Role
+    remote: str
+    since: datetime
+    partner: str | None = None
+    established: bool = False
+    normal: bool = False
+    """Whether it ended as sessions should."""
+    text: str = ""
+    """How it ended, one line."""
+    reason: EndSessionReason | None = None
+    level: int | None = None
+    denial: Denial | None = None
+    """Why we ended it, when who answered was not whom we called."""
+    progress: dict[str, int] = field(default_factory=dict)
+    """Octets already sent of the transfers under way."""
+
+
+class Monitor:
+    """Runs one session from its first event to its last."""
+
+    log = Logger(namespace="session")
+
+    def __init__(
+        self,
+        context: Context,
+        line: Line,
+        report: Report,
+        *,
+        gate: Gate,
+        exchange: Exchange,
+        partner: Partner | None = None,
+        purpose: Purpose = Purpose.EXCHANGE,
+    ) -> None:
+        self.report = report
+        self._context = context
+        self._line = line
+        self._gate = gate
+        self._exchange = exchange
+        self._partner = partner
+        self._purpose = purpose
+        self._owner = f"{context.owner}#{report.id}"
+        self._authenticated = False
+        self._listening_since = 0.0
+
+    async def run(self) -> Report:
+        """Run the session to its end. Never raises for what the peer or the network does."""
+        try:
+            partner = await self._open()
+            self._established(partner)
+            await self._converse(partner)
+        except SessionOverError as over:
+            self._ended(over)
+        except LocalProtocolError as error:
+            self._broken(f"the session was not in the state for it: {error}")
+        except OperatorError as error:
+            self._broken(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, this session ends and the daemon goes on
+            self.log.failure("session {session} failed", session=self.report.id)
+            self._broken(f"an internal error ({type(error).__name__})")
+        finally:
+            await self._context.workers.database(self._context.ledger.receipts.release, self._owner)
+        return self.report
+
+    # --- opening ------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> Partner:
+        """Both sides know each other and, where it is required, have proven it."""
+        slow = self._time_limit()
+        try:
+            if self._line.session.role is Role.RESPONDER:
+                self._partner = await self._answer_call()
+            assert self._partner is not None  # noqa: S101 - an Initiator knows whom it calls
+            await self._introduce(self._partner)
+            return self._partner
+        finally:
+            if slow.active():
+                slow.cancel()
+
+    def _time_limit(self) -> IDelayedCall:
+        def too_slow() -> None:
+            text = f"no session came about within {seconds} seconds"
+            self._leave(EndSessionReason.TIME_OUT, text)
+
+        seconds = self._context.config.limits.handshake_seconds
+        return self._context.reactor.callLater(seconds, too_slow)
+
+    async def _answer_call(self) -> Partner:
+        offer = await self._line.event()
+        assert isinstance(offer, SessionOffered)  # noqa: S101 - the tables allow nothing else here
+        self.report.partner = offer.peer.code or None
+        admitted = await self._gate.admit(offer.peer, self._line)
+        if isinstance(admitted, Denial):
+            raise self._deny(admitted)
+        authentication = await self._exchange.answer_authentication(admitted, asked=offer.peer.authentication)
+        if authentication is not offer.peer.authentication:
+            text = "secure authentication is required" if authentication else "secure authentication is not possible yet"
+            raise self._deny(Denial(reason=EndSessionReason.AUTHENTICATION_INCOMPATIBLE, text=text))
+        self._line.request(
+            AcceptSession(
+                code=admitted.station,
+                password=self._exchange.password_for(admitted),
+                authentication=authentication,
+            )
+        )
+        return admitted
+
+    async def _introduce(self, partner: Partner) -> None:
+        """Challenges both ways, if any, until the session stands; an Initiator looks who has answered."""
+        checked = self._line.session.role is Role.RESPONDER
+        while True:
+            event = await self._line.event()
+            peer = self._line.session.peer
+            if not checked and peer is not None:
+                checked = True
+                denial = await self._gate.expect(partner, peer, self._line)
+                if denial is not None:
+                    self.report.denial = denial
+                    raise self._deny(denial)
+            match event:
+                case ChallengeWanted():
+                    envelope, secret = await self._exchange.make_challenge(partner)
+                    self._line.request(SendChallenge(envelope=envelope, secret=secret))
+                case ChallengeReceived(envelope=envelope):
+                    self._line.request(AnswerChallenge(secret=await self._exchange.open_challenge(partner, envelope)))
+                    self._authenticated = True
+                case SessionEstablished(terms=terms):
+                    self.report.level = int(terms.level)
+                    return
+                case _:
+                    raise LocalProtocolError(f"{type(event).__name__} before the session stands")
+
+    def _deny(self, denial: Denial) -> SessionOverError:
+        self._leave(denial.reason, denial.text)
+        return _over(denial.reason, denial.text)
+
+    def _established(self, partner: Partner) -> None:
+        self.report.partner = partner.code
+        self.report.established = True
+        self._listening_since = self._context.reactor.seconds()
+        tls = self._line.tls
+        self.log.info(
+            "{partner}: session {session} with {remote} stands, {role}, {tls}{authenticated}",
+            partner=partner.code,
+            session=self.report.id,
+            remote=self._line.remote,
+            role=self._line.session.role.value,
+            tls=f"{tls.version} {tls.cipher}" if tls else "plain TCP",
+            authenticated=", authenticated" if self._authenticated else "",
+        )
+
+    # --- the conversation ---------------------------------------------------------------------------------------
+
+    async def _converse(self, partner: Partner) -> None:
+        stations = await self._context.workers.database(self._context.ledger.stations.list)
+        sending = Sending(
+            self._context, self._line, owner=self._owner, partner=partner, progress=self.report.progress
+        )
+        receiving = Receiving(
+            self._context,
+            self._line,
+            owner=self._owner,
+            partner=partner,
+            stations=frozenset(station.code for station in stations),
+        )
+        if self._purpose is Purpose.TEST:
+            self._line.request(EndSession())
+        while True:
+            if self._line.session.turn is Turn.SPEAKER:
+                await self._speak(partner, sending)
+            else:
+                await self._listen(partner, receiving)
+
+    async def _speak(self, partner: Partner, sending: Sending) -> None:
+        """One thing to say: an end response, a file, or that there is nothing more."""
+        now = self._context.now()
+        receipt = await self._context.workers.database(
+            self._context.ledger.receipts.claim_next, partner.id, self._owner, now, LEASE
+        )
+        if receipt is not None:
+            await self._send_end_response(partner, receipt)
+            return
+        if not self._context.stopping:
+            transfer = await self._context.workers.database(
+                self._context.ledger.transfers.claim_next, partner.id, self._owner, now, LEASE
+            )
+            if transfer is not None:
+                await sending.send(transfer)
+                return
+        if self._line.session.state is State.IDLESPCD:
+            self._line.request(EndSession())
+        else:
+            self._line.request(ChangeDirection())
+            self._listening_since = self._context.reactor.seconds()
+
+    async def _send_end_response(self, partner: Partner, receipt: Receipt) -> None:
+        self._line.request(SendEndResponse(command=_end_response(receipt)))
+        answer = await self._line.event()
+        assert isinstance(answer, ReadyReceived)  # noqa: S101 - the tables allow nothing else here
+        await self._context.workers.database(self._context.ledger.receipts.sent, receipt.id, self._context.now())
+        self.log.info(
+            "{partner}: sent {kind} for {file}, transfer {transfer}",
+            partner=partner.code,
+            kind=receipt.kind.value,
+            file=receipt.dataset,
+            transfer=receipt.transfer_id,
+        )
+
+    async def _listen(self, partner: Partner, receiving: Receiving) -> None:
+        event = await self._line.event()
+        match event:
+            case FileOffered(command=offer):
+                received = await receiving.receive(offer, wants_turn=await self._wants_turn(partner))
+                if received is not None and received.kind is Kind.EXCHANGE:
+                    await self._exchange.judge(partner, received, self._line, authenticated=self._authenticated)
+            case EndResponseReceived(command=response):
+                await self._note(partner, response)
+                self._line.request(SendReady())
+            case TurnReceived():
+                pass
+            case _:
+                raise LocalProtocolError(f"{type(event).__name__} in state {self._line.session.state}")
+
+    async def _wants_turn(self, partner: Partner) -> bool:
+        """Whether the Speaker has kept the turn for long while something waits here."""
+        if self._context.reactor.seconds() - self._listening_since < TURN_SECONDS:
+            return False
+        self._listening_since = self._context.reactor.seconds()
+        owed = await self._context.workers.database(self._context.ledger.receipts.owed, partner.id, 1)
+        if owed:
+            return True
+        waiting = await self._context.workers.database(
+            self._context.ledger.transfers.partners_waiting, self._context.now()
+        )
+        return partner.id in waiting
+
+    async def _note(self, partner: Partner, response: EndResponse) -> None:
+        """An end response of the partner, noted in the ledger before RTR says so."""
+        transfers, key, now = self._context.ledger.transfers, _key(response.identity), self._context.now()
+        if isinstance(response, Nerp):
+            kind, text = "NERP", response.text or response.reason.meaning
+            transfer = await self._context.workers.database(
+                transfers.refused, key, now, f"NERP {response.reason:02}", text, partner_id=partner.id
+            )
+        else:
+            kind, text = "EERP", ""
+            transfer = await self._context.workers.database(transfers.acknowledged, key, now, partner_id=partner.id)
+        if transfer is None:
+            self.log.warn("{partner}: {kind} for a file never sent: {key}", partner=partner.code, kind=kind, key=str(key))
+            return
+        self.log.info(
+            "{partner}: {kind} received for {file}, transfer {transfer}{text}",
+            partner=partner.code,
+            kind=kind,
+            file=transfer.dataset,
+            transfer=transfer.id,
+            text=f": {text}" if text else "",
+        )
+        if transfer.kind is Kind.EXCHANGE:
+            await self._exchange.answered(partner, transfer)
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _leave(self, reason: EndSessionReason, text: str) -> None:
+        try:
+            self._line.request(EndSession(reason=reason, text=text))
+        except (LocalProtocolError, SessionOverError):
+            self._line.give_up(text)
+
+    def _broken(self, text: str) -> None:
+        self._leave(EndSessionReason.UNSPECIFIED, text)
+        self._ended(_over(EndSessionReason.UNSPECIFIED, text))
+
+    def _ended(self, over: SessionOverError) -> None:
+        report, end = self.report, over.end
+        report.reason = EndSessionReason.NORMAL if isinstance(end, SessionReleased) else end.reason
+        report.normal = report.established and report.reason is EndSessionReason.NORMAL
+        report.text = "ended normally" if report.normal else str(over)
+        (self.log.info if report.normal else self.log.warn)(
+            "{partner}: session {session} with {remote}: {text}",
+            partner=report.partner or "unknown",
+            session=report.id,
+            remote=report.remote,
+            text=report.text,
+        )
+
+
+def _over(reason: EndSessionReason, text: str) -> SessionOverError:
+    from oftp2.events import Origin, SessionAborted
+
+    return SessionOverError(SessionAborted(origin=Origin.LOCAL, reason=reason, text=text))
+
+
+def _key(identity: FileIdentity) -> FileKey:
+    return FileKey(
+        originator=identity.originator,
+        destination=identity.destination,
+        dataset=identity.dataset,
+        date=identity.date,
+        time=identity.time,
+    )
+
+
+def _end_response(receipt: Receipt) -> EndResponse:
+    if receipt.kind is ReceiptKind.EERP:
+        return Eerp(
+            dataset=receipt.dataset,
+            date=receipt.date,
+            time=receipt.time,
+            user=receipt.user,
+            destination=receipt.destination,
+            originator=receipt.originator,
+        )
+    return Nerp(
+        dataset=receipt.dataset,
+        date=receipt.date,
+        time=receipt.time,
+        destination=receipt.destination,
+        originator=receipt.originator,
+        creator=receipt.creator or receipt.originator,
+        reason=NegativeResponseReason(receipt.reason if receipt.reason is not None else NegativeResponseReason.UNSPECIFIED),
+        text=receipt.text,
+    )

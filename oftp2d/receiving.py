@@ -1,0 +1,357 @@
+"""One file in: from SFID to EFPA, or to the reason why not.
+
+The order that makes an acknowledged file safe: the octets are in a part file, synced and renamed, the ledger has committed, and
+only then EFPA goes. Data is consumed, and so credit given back, when it is in the buffer of at most ``BUFFERED`` octets; one write
+to the disk is under way while the next is collected, so that a slow disk slows the peer through the protocol itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from oftp2.commands import Sfid
+from oftp2.events import DataReceived, FileEnded
+from oftp2.reasons import AnswerReason
+from oftp2.requests import AcceptFile, ConfirmFile, Consumed, RefuseFile, RejectFile
+from oftp2.values import FileFormat, SecurityLevel
+from oftp2d.context import LEASE, Context
+from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer
+from oftp2d.line import Line, SessionOverError
+from oftp2d.spool import Part, SpoolError, SpoolFullError, Staged
+
+CHUNK = 256 * 1024
+"""Octets that make a write to the disk worth a thread."""
+
+BUFFERED = 4 * CHUNK
+"""Octets that may wait for the disk before the peer has to."""
+
+MAX_CERTIFICATE_FILE = 64 * 1024
+"""The largest file of the certificate exchange, in octets (acx.md 4.1)."""
+
+EXCHANGE_NAMES = frozenset({f"ODETTE_CERTIFICATE_{message}" for message in ("REQUEST", "DELIVER", "REPLACE")})
+"""The dataset names of the certificate exchange (acx.md 2.1)."""
+
+BLOCK = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a file is not taken: SFNA before its data, EFNA behind."""
+
+    reason: AnswerReason
+    text: str
+    retry: bool = False
+
+
+class Receiving:
+    """Receives the files of one session, one after the other."""
+
+    log = Logger(namespace="receiving")
+
+    def __init__(
+        self, context: Context, line: Line, *, owner: str, partner: Partner, stations: frozenset[str]
+    ) -> None:
+        self._context = context
+        self._line = line
+        self._owner = owner
+        self._partner = partner
+        self._stations = stations
+        self._theirs = frozenset({partner.code, *partner.sub_stations})
+
+    async def receive(self, offer: Sfid, *, wants_turn: bool) -> Transfer | None:
+        """Answer an offered file and receive it; the transfer when it is safely here, None when it was refused.
+
+        Raises ``SessionOverError`` when the session ends before the file does; what arrived is kept for another try.
+        """
+        refusal = await self._judge(offer)
+        if refusal is not None:
+            return self._refuse(offer, refusal)
+        opened = await self._context.workers.database(
+            self._context.ledger.transfers.open_incoming,
+            self._incoming(offer),
+            self._context.now(),
+            self._owner,
+            LEASE,
+        )
+        if isinstance(opened, Duplicate):
+            return self._refuse(
+                offer, Refusal(reason=AnswerReason.DUPLICATE_FILE, text=f"received before, {opened.transfer.created_at:%F %T}Z")
+            )
+        if isinstance(opened, Busy):
+            text = "another session is receiving this file"
+            return self._refuse(offer, Refusal(reason=AnswerReason.DUPLICATE_FILE, text=text, retry=True))
+        return await self._take(opened, wants_turn=wants_turn)
+
+    async def _take(self, transfer: Transfer, *, wants_turn: bool) -> Transfer | None:
+        """Receive into the part file of a transfer that the ledger has opened."""
+        disk = self._context.workers.disk
+        try:
+            part = await disk(self._context.spool.part, transfer.id, fresh=transfer.attempts <= 1)
+        except SpoolError as error:
+            await self._give_back(transfer)
+            return self._refuse(
+                transfer, Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
+            )
+        try:
+            outcome = await self._collect(transfer, part)
+        except BaseException:
+            # The session ended, or something of ours broke: what arrived is kept for another try.
+            await self._give_back(transfer)
+            raise
+        finally:
+            await disk(part.close)
+        if isinstance(outcome, Transfer):
+            self._line.request(ConfirmFile(wants_turn=wants_turn))
+            return outcome
+        await disk(self._discard, transfer)
+        await self._give_back(transfer)
+        self._line.request(RejectFile(reason=outcome.reason, text=outcome.text))
+        self._log_refusal(transfer, outcome, "EFNA")
+        return None
+
+    async def _collect(self, transfer: Transfer, part: Part) -> Transfer | Refusal:
+        """All of the file, made safe; or why it cannot be kept."""
+        try:
+            await self._context.workers.disk(part.resume, 0)
+            self._line.request(AcceptFile(restart=0))
+            intake = _Intake(
+                context=self._context,
+                line=self._line,
+                part=part,
+                transfer=transfer,
+                owner=self._owner,
+                limit=self._limit(transfer.kind),
+            )
+            end = await intake.collect()
+            return intake.refusal or _wrong_count(end, intake.octets) or await self._keep(transfer, part)
+        except SpoolError as error:
+            self.log.error("{partner}: {what}; {advice}", partner=self._partner.code, what=error.what, advice=error.advice)
+            return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text="the file could not be stored", retry=True)
+
+    async def _keep(self, transfer: Transfer, part: Part) -> Transfer:
+        """The whole file is in its part: make it safe, and say so to the ledger. Only then the peer may know."""
+        workers, transfers, owner = self._context.workers, self._context.ledger.transfers, self._owner
+        if transfer.kind is Kind.EXCHANGE:
+            sealed = await workers.disk(part.seal)
+            kept = await workers.database(
+                transfers.received, transfer.id, sealed.octets, sealed.sha256, sealed.name, self._context.now(), owner=owner
+            )
+        else:
+            kept = await self._deliver(transfer, await workers.disk(part.seal_into_inbox, transfer.dataset))
+        self.log.info(
+            "{partner}: received {file}, {octets} octets, transfer {transfer}",
+            partner=self._partner.code,
+            file=transfer.dataset,
+            octets=kept.octets,
+            transfer=kept.id,
+        )
+        return kept
+
+    async def _deliver(self, transfer: Transfer, sealed: Staged) -> Transfer:
+        return await self._context.workers.database(
+            self._context.ledger.transfers.received_and_delivered,
+            transfer.id,
+            sealed.octets,
+            sealed.sha256,
+            sealed.name,
+            self._context.now(),
+            receipt=NewReceipt(kind=ReceiptKind.EERP),
+            owner=self._owner,
+        )
+
+    async def _give_back(self, transfer: Transfer) -> None:
+        await self._context.workers.database(
+            self._context.ledger.transfers.interrupted, transfer.id, self._context.now(), owner=self._owner
+        )
+
+    def _discard(self, transfer: Transfer) -> None:
+        part = self._context.spool.part(transfer.id)
+        part.discard()
+
+    async def _judge(self, offer: Sfid) -> Refusal | None:
+        """What speaks against the file before a single octet of it is here."""
+        refusal = self._addressing(offer) or _form(offer)
+        if refusal is not None:
+            return refusal
+        announced = max(offer.size, 1) * BLOCK
+        limit = self._limit(_kind(offer))
+        if announced - BLOCK > limit:
+            return Refusal(reason=AnswerReason.FILE_TOO_BIG, text=f"SFIDFSIZ says {offer.size} KiB, allowed are {limit // BLOCK}")
+        try:
+            free = await self._context.workers.disk(self._context.spool.free_octets)
+        except SpoolError as error:
+            return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
+        if free - announced < self._context.config.spool.free_octets_reserved:
+            return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text="not enough room on the disk now", retry=True)
+        if self._context.stopping:
+            return Refusal(reason=AnswerReason.UNSPECIFIED, text="the station is stopping", retry=True)
+        return None
+
+    def _addressing(self, offer: Sfid) -> Refusal | None:
+        if offer.destination not in self._stations:
+            return Refusal(reason=AnswerReason.INVALID_DESTINATION, text=f"{offer.destination} is no station here")
+        if offer.originator not in self._theirs:
+            text = f"{offer.originator} is no station of {self._partner.code}"
+            return Refusal(reason=AnswerReason.INVALID_ORIGIN, text=text)
+        if not offer.dataset:
+            return Refusal(reason=AnswerReason.INVALID_FILE_NAME, text="SFIDDSN is empty")
+        return None
+
+    def _limit(self, kind: Kind) -> int:
+        return MAX_CERTIFICATE_FILE if kind is Kind.EXCHANGE else self._context.config.limits.max_file_octets
+
+    def _incoming(self, offer: Sfid) -> NewIncoming:
+        return NewIncoming(
+            kind=_kind(offer),
+            partner_id=self._partner.id,
+            dataset=offer.dataset,
+            date=offer.date,
+            time=offer.time,
+            originator=offer.originator,
+            destination=offer.destination,
+            format=offer.format.value,
+            octets=offer.size * BLOCK,
+            description=offer.description,
+            user=offer.user,
+        )
+
+    def _refuse(self, offer: Sfid | Transfer, refusal: Refusal) -> None:
+        self._line.request(RefuseFile(reason=refusal.reason, text=refusal.text, retry=refusal.retry))
+        self._log_refusal(offer, refusal, "SFNA")
+
+    def _log_refusal(self, offer: Sfid | Transfer, refusal: Refusal, answer: str) -> None:
+        self.log.warn(
+            "{partner}: refused {file} with {answer} {reason}: {text}",
+            partner=self._partner.code,
+            file=offer.dataset,
+            answer=answer,
+            reason=refusal.reason,
+            text=refusal.text,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Intake:
+    """Data on its way from the session to the part file."""
+
+    context: Context
+    line: Line
+    part: Part
+    transfer: Transfer
+    owner: str
+    limit: int
+    octets: int = 0
+    refusal: Refusal | None = None
+    _held: list[bytes] = field(default_factory=list)
+    _held_octets: int = 0
+    _writing: Deferred[None] | None = None
+    _renewed_at: datetime | None = None
+
+    async def collect(self) -> FileEnded:
+        """Take all data of the file; returns what the Speaker says of it. A full disk becomes ``refusal``."""
+        try:
+            while not isinstance(event := await self.line.event(), FileEnded):
+                assert isinstance(event, DataReceived)  # noqa: S101 - the tables allow nothing else here
+                await self._add(event.octets)
+                if self.line.session.accepts(Consumed):
+                    self.line.request(Consumed(octets=len(event.octets)))
+            await self._flush()
+        except SessionOverError:
+            await self._keep_what_came()
+            raise
+        finally:
+            await self._settle()
+        return event
+
+    async def _add(self, octets: bytes) -> None:
+        self.octets += len(octets)
+        if self.octets > self.limit:
+            self.refusal = Refusal(reason=AnswerReason.FILE_TOO_BIG, text=f"more than {self.limit} octets came")
+        if self.refusal is not None:
+            self._held.clear()
+            self._held_octets = 0
+            return
+        self._held.append(octets)
+        self._held_octets += len(octets)
+        if self._writing is not None and self._writing.called:
+            await self._settle()
+        if self._held_octets >= BUFFERED:
+            await self._settle()
+        if self._held_octets >= CHUNK and self._writing is None:
+            self._write()
+        await self._renew()
+
+    def _write(self) -> None:
+        pieces, self._held, self._held_octets = self._held, [], 0
+        self._writing = Deferred.fromCoroutine(self.context.workers.disk(self.part.write, *pieces))
+
+    async def _settle(self) -> None:
+        """Wait for the write under way."""
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        try:
+            await writing
+        except SpoolFullError as error:
+            self.refusal = Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
+
+    async def _flush(self) -> None:
+        await self._settle()
+        if self._held and self.refusal is None:
+            self._write()
+            await self._settle()
+
+    async def _keep_what_came(self) -> None:
+        try:
+            await self._flush()
+        except SpoolError as error:
+            Receiving.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
+
+    async def _renew(self) -> None:
+        now = self.context.now()
+        self._renewed_at = self._renewed_at or now
+        if now - self._renewed_at > LEASE / 4:
+            self._renewed_at = now
+            await self.context.workers.database(
+                self.context.ledger.transfers.renew, self.transfer.id, self.owner, now, LEASE
+            )
+
+
+def _kind(offer: Sfid) -> Kind:
+    return Kind.EXCHANGE if offer.dataset.upper() in EXCHANGE_NAMES else Kind.FILE
+
+
+def _form(offer: Sfid) -> Refusal | None:
+    """Whether the file is of a form we take: a date that exists, a format and security we know."""
+    if not is_stamp(offer.date, offer.time):
+        return Refusal(reason=AnswerReason.INVALID_FILE_NAME, text=f"{offer.date} {offer.time} is no date and time")
+    exchange = _kind(offer) is Kind.EXCHANGE
+    if offer.format is not FileFormat.UNSTRUCTURED and not (exchange and offer.format is FileFormat.TEXT):
+        return Refusal(reason=AnswerReason.RECORD_FORMAT_NOT_SUPPORTED, text=f"format {offer.format} is not supported")
+    if offer.security in {SecurityLevel.ENCRYPTED, SecurityLevel.ENCRYPTED_AND_SIGNED}:
+        text = "certificates are exchanged unencrypted" if exchange else "encrypted files are not supported"
+        return Refusal(reason=AnswerReason.ENCRYPTED_NOT_ALLOWED, text=text)
+    if offer.security is SecurityLevel.SIGNED and not exchange:
+        return Refusal(reason=AnswerReason.SIGNED_NOT_ALLOWED, text="signed files are not supported")
+    if offer.compression or (offer.envelope and not exchange):
+        return Refusal(reason=AnswerReason.COMPRESSION_NOT_ALLOWED, text="compressed files are not supported")
+    return None
+
+
+def is_stamp(date: str, time: str) -> bool:
+    """Whether CCYYMMDD and HHMMSScccc are a date and a time that exist; any counter is let pass (interop.md 12)."""
+    try:
+        datetime.strptime(date + time[:6], "%Y%m%d%H%M%S")  # noqa: DTZ007 - a stamp has no zone
+    except ValueError:
+        return False
+    return True
+
+
+def _wrong_count(end: FileEnded, octets: int) -> Refusal | None:
+    if end.octets != octets:
+        return Refusal(reason=AnswerReason.INVALID_BYTE_COUNT, text=f"EFIDUCNT is {end.octets}, {octets} octets came")
+    return None
