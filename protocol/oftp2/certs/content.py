@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from asn1crypto import cms
@@ -20,8 +20,9 @@ MAX_CONTENT = 65_536
 """Octets; a certificate has one to four thousand."""
 
 _ARMOUR = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
-_CERTIFICATE_LABELS = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"})
+_CERTIFICATE_LABELS = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE"})
 _CMS_LABELS = frozenset({b"PKCS7", b"CMS"})
+_BLANKS = b"\xef\xbb\xbf \t\r\n"
 
 
 class ContentError(ValueError):
@@ -38,38 +39,47 @@ class Content:
 
 def read_certificate(octets: bytes) -> Content:
     """Read the one certificate out of a received file of at most 64 KiB; raises :class:`ContentError`."""
-    if not octets:
-        raise ContentError("the file is empty")
     if len(octets) > MAX_CONTENT:
         raise ContentError(f"the file has {len(octets)} octets, a certificate has at most {MAX_CONTENT}")
-    if octets.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if octets.lstrip(_BLANKS).startswith(b"<"):
         raise ContentError("XML certificate messages are not supported")
-    if b"-----BEGIN " in octets:
-        return _one(_armoured(octets))
-    try:
-        return Content(certificate=CertificateFacts.of(octets))
-    except UnreadableCertificateError as error:
-        bundled = _bundled(octets)
-        if bundled is None:
-            raise ContentError(str(error)) from error
-        return _one(bundled)
+    return _one(certificates_in(octets))
 
 
-def _one(found: Iterable[bytes]) -> Content:
-    """The one end entity among several; a single certificate is taken whatever it is, and judged later."""
+def certificates_in(octets: bytes, *, keys: bool = False) -> tuple[CertificateFacts, ...]:
+    """Every certificate in DER, PEM or a certs-only CMS message, each once; raises :class:`ContentError`.
+
+    ``keys`` passes over private keys in PEM; without it they are refused.
+    """
+    if not octets:
+        raise ContentError("the file is empty")
     try:
-        certificates = list({facts.fingerprint: facts for facts in map(CertificateFacts.of, found)}.values())
+        found = list(_armoured(octets, keys=keys)) if b"-----BEGIN " in octets else _plain(octets)
+        certificates = tuple({facts.fingerprint: facts for facts in map(CertificateFacts.of, found)}.values())
     except UnreadableCertificateError as error:
         raise ContentError(str(error)) from error
+    if not certificates:
+        raise ContentError("the file holds no certificate")
+    return certificates
+
+
+def _one(certificates: Sequence[CertificateFacts]) -> Content:
+    """The one end entity among several; a single certificate is taken whatever it is, and judged later."""
     entities = [facts for facts in certificates if not facts.is_ca] if len(certificates) > 1 else certificates
     if len(entities) != 1:
         raise ContentError(f"the file holds {len(entities)} end-entity certificates, expected is one")
-    return Content(certificate=entities[0], chain=tuple(facts for facts in certificates if facts is not entities[0]))
+    chain = tuple(facts for facts in certificates if facts is not entities[0])
+    return Content(certificate=entities[0], chain=chain)
 
 
-def _armoured(octets: bytes) -> Iterable[bytes]:
+def _plain(octets: bytes) -> Sequence[bytes]:
+    bundled = _bundled(octets)
+    return [octets] if bundled is None else bundled
+
+
+def _armoured(octets: bytes, *, keys: bool) -> Iterator[bytes]:
     for label, body in _ARMOUR.findall(octets):
-        if b"PRIVATE KEY" in label:
+        if b"PRIVATE KEY" in label and not keys:
             raise ContentError("the file holds a private key, which must never leave its owner")
         if label not in _CERTIFICATE_LABELS | _CMS_LABELS:
             continue
@@ -77,10 +87,7 @@ def _armoured(octets: bytes) -> Iterable[bytes]:
             decoded = b64decode(b"".join(body.split()), validate=True)
         except ValueError as error:
             raise ContentError(f"the PEM armour is damaged ({error})") from error
-        if label in _CMS_LABELS:
-            yield from _bundled(decoded) or ()
-        else:
-            yield decoded
+        yield from _plain(decoded) if label in _CMS_LABELS else [decoded]
 
 
 def _bundled(octets: bytes) -> list[bytes] | None:
@@ -90,7 +97,8 @@ def _bundled(octets: bytes) -> list[bytes] | None:
         if info["content_type"].native != "signed_data":
             return None
         signed = info["content"]
-        certificates = [choice.chosen.dump() for choice in signed["certificates"] if choice.name == "certificate"]
+        members = [choice for choice in signed["certificates"] if choice.name == "certificate"]
+        certificates = [member.chosen.dump() for member in members]
         bare = not signed["signer_infos"] and signed["encap_content_info"]["content"].native is None
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
         return None

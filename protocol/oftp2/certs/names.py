@@ -101,6 +101,11 @@ class DistinguishedName:
         """The first common name, if there is one."""
         return next((item.value for item in self.attributes if item.oid == COMMON_NAME), None)
 
+    @property
+    def serial_number(self) -> str | None:
+        """The first serialNumber, where the Odette policy puts the station's code."""
+        return next((item.value for item in self.attributes if item.oid == SERIAL_NUMBER), None)
+
     def includes(self, partial: DistinguishedName) -> bool:
         """Whether every attribute that ``partial`` names is here with an equal value (acx.md 4.3 item 5)."""
         return not partial._counted() - self._counted()

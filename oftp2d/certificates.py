@@ -1,0 +1,569 @@
+"""The certificate store: the ledger's entries, opened with the vault, chosen by ``oftp2.certs`` (acx.md 3 and 4).
+
+Our own certificates stand side by side. A new one decrypts and answers challenges at once; towards a
+partner it signs from the moment the partner confirmed it. A partner's certificates stand in slots: current,
+and previous for files under way. Anchors are trusted when active; inactive ones, and those that came in one
+file with an authority they issued, are chain material only.
+
+Everything here blocks: the ledger's calls belong in the database worker, making keys in the crypto worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from oftp2.certs import selection
+from oftp2.certs.acceptance import Announced, Limits, Verdict
+from oftp2.certs.acceptance import Retirement as Displaced
+from oftp2.certs.clid import Identification
+from oftp2.certs.facts import CertificateFacts
+from oftp2.certs.matching import Held, Place
+from oftp2.certs.names import DistinguishedName
+from oftp2.certs.selection import Entry, Selection, Situation
+from oftp2.certs.usages import Usage, listed
+from oftp2d import credentials
+from oftp2d.credentials import Profile
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import (
+    Announcement,
+    Holder,
+    Ledger,
+    NewAnnouncement,
+    NewCertificate,
+    NewPendingKey,
+    PendingKey,
+    Retirement,
+    Slot,
+    StoredCertificate,
+)
+from oftp2d.trust import Trust
+from oftp2d.vault import Vault
+
+_SITUATIONS: dict[Usage, Situation] = {
+    Usage.SIGNATURE: selection.SIGNING,
+    Usage.ENCRYPTION: selection.ENCRYPTION,
+    Usage.EERP_SIGNATURE: selection.EERP_SIGNING,
+    Usage.AUTHENTICATION: selection.CHALLENGE,
+    Usage.TLS_SERVER: selection.TLS_SERVER,
+    Usage.TLS_CLIENT: selection.TLS_CLIENT,
+}
+_PLACES = {Slot.CURRENT: Place.CURRENT, Slot.PREVIOUS: Place.PREVIOUS, Slot.WITHDRAWN: Place.WITHDRAWN}
+_SLOTS = {place: slot for slot, place in _PLACES.items()}
+# A certificate without a station serves all of its holder's: the party alias of certificate-selection.md.
+_PARTY = "*"
+_MIN_PREFIX = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """One of our certificates with its private key and the intermediates a peer may need, without the root."""
+
+    stored: StoredCertificate
+    certificate: x509.Certificate
+    key: RSAPrivateKey = field(repr=False)
+    chain: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def chain_pem(self) -> bytes:
+        """The certificate and its intermediates, in the order TLS sends them."""
+        return b"".join(item.public_bytes(Encoding.PEM) for item in (self.certificate, *self.chain))
+
+
+class Certificates:
+    """The store of one station."""
+
+    def __init__(self, ledger: Ledger, vault: Vault, limits: Limits | None = None) -> None:
+        self._ledger = ledger
+        self._vault = vault
+        self._limits = limits or Limits()
+        self._keys: dict[str, RSAPrivateKey] = {}
+
+    # --- own certificates: making, importing ---------------------------------------------------------------
+
+    def generate(
+        self,
+        profile: Profile,
+        *,
+        alias: str,
+        now: datetime,
+        key_bits: int = credentials.KEY_BITS,
+        days: int = credentials.VALID_DAYS,
+        usages: frozenset[Usage] = frozenset(Usage),
+    ) -> StoredCertificate:
+        """Make a key pair with a self-signed certificate for the station of the profile; slow."""
+        key = credentials.generate_key(key_bits)
+        return self.adopt(key, credentials.self_signed(key, profile, now, days), alias=alias, now=now, usages=usages)
+
+    def adopt(
+        self,
+        key: RSAPrivateKey,
+        certificate: x509.Certificate,
+        *,
+        alias: str,
+        now: datetime,
+        station: str | None = None,
+        usages: frozenset[Usage] | None = None,
+        source: str = "generated",
+    ) -> StoredCertificate:
+        """Store a key pair of ours that is in hand. Without ``station`` it is read from the subject, if it is there."""
+        facts = CertificateFacts.of(certificate)
+        new = self._own(
+            facts,
+            key,
+            alias=alias,
+            station=station or facts.subject.serial_number,
+            usages=usages,
+            source=source,
+        )
+        return self._ledger.certificates.add(new, now)
+
+    def request(
+        self, profile: Profile, *, alias: str, now: datetime, key_bits: int = credentials.KEY_BITS
+    ) -> PendingKey:
+        """Make a key pair that waits for its certificate, and the request for a certification authority; slow."""
+        key = credentials.generate_key(key_bits)
+        request = credentials.signing_request(key, profile)
+        public = x509.load_pem_x509_csr(request).public_key()
+        new = NewPendingKey(
+            alias=alias,
+            station=profile.station,
+            private_key=credentials.sealed_key(key, self._vault.passphrase()),
+            csr_pem=request,
+            spki_fingerprint=credentials.key_fingerprint(public),
+        )
+        return self._ledger.certificates.add_pending(new, now)
+
+    def import_own(
+        self,
+        octets: bytes,
+        *,
+        now: datetime,
+        alias: str | None = None,
+        station: str | None = None,
+        usages: frozenset[Usage] | None = None,
+        private_key: bytes | None = None,
+        passphrase: bytes | None = None,
+    ) -> StoredCertificate:
+        """Store a certificate of ours; its key is in the file, in ``private_key``, pending, or held already.
+
+        Other certificates in the file become chain material. Raises :class:`OperatorError` when no key
+        belongs to it.
+        """
+        material = credentials.read_material(octets, passphrase)
+        key = credentials.read_key(private_key, passphrase) if private_key else material.key
+        pending = None
+        facts, others = credentials.leaf(material.certificates, key)
+        if key is None:
+            pending = self._ledger.certificates.find_pending(facts.key_fingerprint)
+            key = self._opened(pending.private_key) if pending else self._held_key(facts)
+        elif credentials.key_fingerprint(key.public_key()) != facts.key_fingerprint:
+            raise OperatorError("the private key does not belong to the certificate", "give the matching pair")
+        self._check(facts, now)
+        new = self._own(
+            facts,
+            key,
+            alias=alias or (pending.alias if pending else facts.subject.common_name or facts.fingerprint[:16]),
+            station=station or (pending.station if pending else facts.subject.serial_number),
+            usages=usages,
+            source="imported",
+        )
+        self._keep_chain(others, now)
+        return self._ledger.certificates.add(new, now, pending_key_id=pending.id if pending else None)
+
+    def _own(
+        self,
+        facts: CertificateFacts,
+        key: RSAPrivateKey,
+        *,
+        alias: str,
+        station: str | None,
+        usages: frozenset[Usage] | None,
+        source: str,
+    ) -> NewCertificate:
+        self._keys[facts.fingerprint] = key
+        return _entry(
+            facts,
+            holder=Holder.OWN,
+            alias=alias,
+            station=station,
+            usages=_checked_usages(facts, usages),
+            source=source,
+            private_key=credentials.sealed_key(key, self._vault.passphrase()),
+        )
+
+    def _held_key(self, facts: CertificateFacts) -> RSAPrivateKey:
+        for stored in self._ledger.certificates.list(Holder.OWN):
+            if CertificateFacts.of(stored.der).key_fingerprint == facts.key_fingerprint:
+                return self._key(stored)
+        raise OperatorError(
+            "no private key belongs to the certificate",
+            "give the key with it, or make the request with 'oftp2d cert generate --csr' first",
+        )
+
+    # --- partner certificates and anchors ------------------------------------------------------------------
+
+    def import_partner(
+        self,
+        octets: bytes,
+        *,
+        partner_id: int,
+        station: str,
+        now: datetime,
+        alias: str | None = None,
+        usages: frozenset[Usage] | None = None,
+    ) -> StoredCertificate:
+        """Store a certificate of a partner by an operator's hand; those it displaces become previous ones."""
+        material = credentials.read_material(octets)
+        facts, others = credentials.leaf(material.certificates, None)
+        self._check(facts, now)
+        wanted = _checked_usages(facts, usages)
+        new = _entry(
+            facts,
+            holder=Holder.PARTNER,
+            partner_id=partner_id,
+            alias=alias or facts.subject.common_name or facts.fingerprint[:16],
+            station=station,
+            usages=wanted,
+            source="imported",
+        )
+        displaced = tuple(
+            Retirement(certificate_id=entry.id, slot=Slot.PREVIOUS, usages=entry.usages & wanted)
+            for entry in self._ledger.certificates.list(Holder.PARTNER, partner_id, station)
+            if entry.slot is Slot.CURRENT and entry.usages & wanted and entry.fingerprint != facts.fingerprint
+        )
+        self._keep_chain(others, now)
+        return self._ledger.certificates.accept(partner_id, new, displaced, now)
+
+    def import_anchors(
+        self, octets: bytes, *, now: datetime, alias: str | None = None
+    ) -> tuple[StoredCertificate, ...]:
+        """Store trust anchors. In one file, one that issued another of the same file is chain material only.
+
+        That is the rule of the Odette trust list (acx.md 10.2): a root that came along to verify its issuing
+        authority is not trusted itself. To trust a root, import it alone.
+        """
+        found = credentials.read_material(octets).certificates
+        for facts in found:
+            self._check(facts, now, authority=True)
+        stored = []
+        for facts in found:
+            verifies_only = any(credentials.issued(facts, other) for other in found if other is not facts)
+            name = alias if alias and not verifies_only and len(found) == 1 else None
+            new = _anchor(facts, alias=name or facts.subject.common_name, active=not verifies_only)
+            stored.append(self._ledger.certificates.add(new, now))
+        return tuple(stored)
+
+    def _keep_chain(self, others: Iterable[CertificateFacts], now: datetime) -> None:
+        """Keep what may build a chain, without trusting it; what is there already stays as it is."""
+        for facts in others:
+            if facts.is_ca and self._ledger.certificates.get(facts.fingerprint, holder=Holder.ANCHOR) is None:
+                new = _anchor(facts, alias=facts.subject.common_name, active=False)
+                self._ledger.certificates.add(new, now)
+
+    def anchors(self) -> tuple[StoredCertificate, ...]:
+        """The anchors that are trusted."""
+        return tuple(entry for entry in self._ledger.certificates.list(Holder.ANCHOR) if entry.active)
+
+    def trust(self) -> Trust:
+        """What to judge chains with; make it anew when the store has changed."""
+        entries = self._ledger.certificates.list(Holder.ANCHOR)
+        return Trust.of(
+            [entry.der for entry in entries if entry.active],
+            [entry.der for entry in entries if not entry.active],
+        )
+
+    # --- what is used --------------------------------------------------------------------------------------
+
+    def own(self, usage: Usage, *, station: str, now: datetime, partner_id: int | None = None) -> Credential | None:
+        """Our certificate for a usage, towards a partner: the newest that it has confirmed, else the newest."""
+        taken = self.explain_own(usage, station=station, now=now, partner_id=partner_id).taken
+        return None if taken is None else self._credential(self._stored_own(taken))
+
+    def explain_own(self, usage: Usage, *, station: str, now: datetime, partner_id: int | None = None) -> Selection:
+        """The same choice with the account of every certificate that was looked at."""
+        confirmed = None if partner_id is None else self._ledger.certificates.confirmed(partner_id)
+        entries = [_selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
+        return selection.select(
+            _SITUATIONS[usage], entries, station=station, party=_PARTY, now=now, confirmed=confirmed
+        )
+
+    def decryption_keys(
+        self, now: datetime, named: str | None = None
+    ) -> tuple[tuple[x509.Certificate, RSAPrivateKey], ...]:
+        """Every key of ours that opens challenges and files, the one ``named`` by fingerprint first."""
+        chosen = selection.select(
+            selection.DECRYPTION, map(_selectable, self._owned()), station="", now=now, named=named
+        )
+        credentials_ = (self._credential(self._stored_own(entry)) for entry in chosen.entries)
+        return tuple((item.certificate, item.key) for item in credentials_)
+
+    def to_deliver(self, *, station: str, now: datetime) -> tuple[StoredCertificate, ...]:
+        """The certificates that answer a REQUEST to one of our stations, each once (acx.md 4.5)."""
+        entries = [_selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
+        chosen = selection.to_deliver(entries, station=station, party=_PARTY, now=now)
+        return tuple(self._stored_own(entry) for entry in chosen)
+
+    def partner_certificate(
+        self, usage: Usage, *, partner_id: int, station: str, now: datetime
+    ) -> CertificateFacts | None:
+        """The partner's certificate we use towards it: to encrypt a file or to make a challenge."""
+        entries = [
+            _selectable(entry)
+            for entry in self._ledger.certificates.list(Holder.PARTNER, partner_id)
+            if entry.slot is Slot.CURRENT
+        ]
+        found = selection.select(_SITUATIONS[usage], entries, station=station, party=_PARTY, now=now).taken
+        return None if found is None else found.facts
+
+    def partner_certificates(self, *, partner_id: int, station: str | None = None) -> tuple[StoredCertificate, ...]:
+        """All entries of a partner, withdrawn ones too."""
+        return tuple(self._ledger.certificates.list(Holder.PARTNER, partner_id, station))
+
+    def authentication_ready(self, *, partner_id: int, code: str, now: datetime) -> tuple[bool, bool]:
+        """The two halves of the latch (acx.md 5.2): their certificate is active here; they confirmed ours."""
+        theirs = self.partner_certificate(Usage.AUTHENTICATION, partner_id=partner_id, station=code, now=now)
+        confirmed = self._ledger.certificates.confirmed(partner_id)
+        ours = any(
+            entry.fingerprint in confirmed and Usage.AUTHENTICATION in entry.usages and entry.active
+            for entry in self._owned()
+            if entry.valid_from <= now <= entry.valid_until
+        )
+        return theirs is not None, ours
+
+    # --- the exchange: what a verdict needs and what it leads to
+    # ---------------------------------------------
+
+    def held(self, *, partner_id: int, station: str) -> tuple[Held, ...]:
+        """What is held of a partner for one of its stations, as the acceptance rules see it."""
+        return tuple(
+            Held(
+                key=entry.id,
+                facts=CertificateFacts.of(entry.der),
+                usages=entry.usages,
+                place=_PLACES[entry.slot],
+            )
+            for entry in self._ledger.certificates.list(Holder.PARTNER, partner_id)
+            if entry.station in {station, None} and entry.slot in _PLACES
+        )
+
+    def announce(
+        self,
+        *,
+        partner_id: int,
+        now: datetime,
+        station: str | None = None,
+        subject: str | None = None,
+        common_name: str | None = None,
+        issuer: str | None = None,
+        key_usages: frozenset[str] = frozenset(),
+        usages: frozenset[Usage] = frozenset(Usage),
+    ) -> Announcement:
+        """Enter identification data; ``issuer`` is an anchor by alias or fingerprint (acx.md 5.1)."""
+        anchor = None if issuer is None else self.find(issuer, Holder.ANCHOR)
+        try:
+            Identification(
+                subject=DistinguishedName.parse(subject) if subject else None,
+                common_name=common_name,
+                key_usages=key_usages,
+            )
+        except ValueError as error:
+            raise OperatorError(
+                f"the identification data are not usable ({error})",
+                "give a subject like 'CN=host.example,O=Company,C=DE' or a common name",
+            ) from None
+        new = NewAnnouncement(
+            partner_id=partner_id,
+            station=station,
+            subject=subject,
+            common_name=common_name,
+            issuer=anchor.fingerprint if anchor else None,
+            key_usages=key_usages,
+            usages=usages,
+        )
+        return self._ledger.certificates.announce(new, now)
+
+    def announced(self, *, partner_id: int, station: str) -> tuple[Announced, ...]:
+        """The announcements for a partner's station that nothing has fulfilled yet."""
+        open_ones = [
+            entry
+            for entry in self._ledger.certificates.announcements(partner_id)
+            if entry.fulfilled_by is None and entry.station in {station, None}
+        ]
+        return tuple(found for entry in open_ones if (found := self._announced(entry)) is not None)
+
+    def _announced(self, entry: Announcement) -> Announced | None:
+        issuer = None
+        if entry.issuer is not None:
+            anchor = self._ledger.certificates.get(entry.issuer, holder=Holder.ANCHOR)
+            if anchor is None:
+                # The anchor is gone: without it the announcement would match any issuer, so it matches
+                # nothing.
+                return None
+            issuer = CertificateFacts.of(anchor.der).subject
+        return Announced(
+            key=entry.id,
+            identification=Identification(
+                subject=DistinguishedName.parse(entry.subject) if entry.subject else None,
+                common_name=entry.common_name,
+                issuer=issuer,
+                key_usages=entry.key_usages,
+            ),
+            usages=entry.usages,
+        )
+
+    def accepted(
+        self, verdict: Verdict, facts: CertificateFacts, *, partner_id: int, station: str
+    ) -> NewCertificate | None:
+        """The entry an accepting verdict stores, or ``None`` when there is nothing to add."""
+        if not verdict.stores:
+            return None
+        return _entry(
+            facts,
+            holder=Holder.PARTNER,
+            partner_id=partner_id,
+            alias=facts.subject.common_name or facts.fingerprint[:16],
+            station=station,
+            usages=verdict.usages,
+            source="acx",
+        )
+
+    def retirements(self, displaced: Iterable[Displaced]) -> tuple[Retirement, ...]:
+        """What a verdict displaces, as the ledger takes it."""
+        return tuple(
+            Retirement(certificate_id=item.key, slot=_SLOTS[item.place], usages=item.usages) for item in displaced
+        )
+
+    # --- looking things up
+    # -----------------------------------------------------------------------------------
+
+    def find(self, reference: str, holder: Holder | None = None, *, partner_id: int | None = None) -> StoredCertificate:
+        """An entry by alias or by the first four or more digits of its fingerprint."""
+        entries = self._ledger.certificates.list(holder, partner_id)
+        digits = reference.replace(":", "").lower()
+        by_alias = [entry for entry in entries if entry.alias.lower() == reference.lower()]
+        by_digits = [entry for entry in entries if len(digits) >= _MIN_PREFIX and entry.fingerprint.startswith(digits)]
+        found = {entry.fingerprint: entry for entry in reversed(by_alias or by_digits)}
+        if not found:
+            raise OperatorError(f"no certificate is called {reference!r}", "see 'oftp2d cert list'")
+        if len(found) > 1:
+            what = f"{len(found)} certificates are called {reference!r}"
+            raise OperatorError(what, "name the one you mean by its fingerprint")
+        return next(iter(found.values()))
+
+    def _owned(self) -> Sequence[StoredCertificate]:
+        return self._ledger.certificates.list(Holder.OWN)
+
+    def _stored_own(self, entry: Entry) -> StoredCertificate:
+        return next(stored for stored in self._owned() if stored.fingerprint == entry.facts.fingerprint)
+
+    def _credential(self, stored: StoredCertificate) -> Credential:
+        return Credential(
+            stored=stored,
+            certificate=x509.load_der_x509_certificate(stored.der),
+            key=self._key(stored),
+            chain=self._chain(CertificateFacts.of(stored.der)),
+        )
+
+    def _chain(self, leaf: CertificateFacts) -> tuple[x509.Certificate, ...]:
+        pool = [CertificateFacts.of(entry.der) for entry in self._ledger.certificates.list(Holder.ANCHOR)]
+        chain: list[CertificateFacts] = []
+        below = leaf
+        while not below.self_signed:
+            above = next((facts for facts in pool if facts not in chain and credentials.issued(facts, below)), None)
+            if above is None or above.self_signed:
+                break
+            chain.append(above)
+            below = above
+        return tuple(facts.certificate for facts in chain)
+
+    def _key(self, stored: StoredCertificate) -> RSAPrivateKey:
+        key = self._keys.get(stored.fingerprint)
+        if key is None:
+            if stored.private_key is None:
+                raise OperatorError(f"{stored.alias} has no private key in the store", "import it with its key")
+            key = self._keys[stored.fingerprint] = self._opened(stored.private_key)
+        return key
+
+    def _opened(self, private_key: bytes) -> RSAPrivateKey:
+        return credentials.read_key(private_key, self._vault.passphrase())
+
+    def _check(self, facts: CertificateFacts, now: datetime, *, authority: bool = False) -> None:
+        if now > facts.not_after:
+            raise OperatorError(f"{facts.subject} expired on {facts.not_after:%Y-%m-%d}", "get its successor")
+        if authority:
+            return
+        if facts.is_ca:
+            raise OperatorError(
+                f"{facts.subject} is the certificate of a certification authority", "import it as an anchor"
+            )
+        if facts.key_type != "RSA" or (facts.key_bits or 0) < self._limits.min_rsa_bits:
+            raise OperatorError(
+                f"{facts.subject} has a key of {facts.key_bits} bits ({facts.key_type})",
+                f"OFTP2 needs RSA with at least {self._limits.min_rsa_bits} bits",
+            )
+
+
+def _checked_usages(facts: CertificateFacts, usages: frozenset[Usage] | None) -> frozenset[Usage]:
+    """The usages asked for that its key usage allows; all of those without a wish. None at all is an error."""
+    wanted = facts.allowed if usages is None else usages & facts.allowed
+    if not wanted:
+        raise OperatorError(
+            f"the key usage of {facts.subject} does not allow {listed(usages or frozenset(Usage))}",
+            f"it allows {listed(facts.allowed)}",
+        )
+    return wanted
+
+
+def _anchor(facts: CertificateFacts, *, alias: str | None, active: bool) -> NewCertificate:
+    new = _entry(
+        facts,
+        holder=Holder.ANCHOR,
+        alias=alias or facts.fingerprint[:16],
+        station=None,
+        usages=frozenset(),
+        source="imported",
+    )
+    return replace(new, active=active)
+
+
+def _entry(
+    facts: CertificateFacts,
+    *,
+    holder: Holder,
+    alias: str,
+    station: str | None,
+    usages: frozenset[Usage],
+    source: str,
+    partner_id: int | None = None,
+    private_key: bytes | None = None,
+) -> NewCertificate:
+    return NewCertificate(
+        fingerprint=facts.fingerprint,
+        der=facts.der,
+        holder=holder,
+        partner_id=partner_id,
+        station=station,
+        alias=alias,
+        usages=usages,
+        valid_from=facts.not_before,
+        valid_until=facts.not_after,
+        private_key=private_key,
+        source=source,
+    )
+
+
+def _selectable(stored: StoredCertificate) -> Entry:
+    return Entry(
+        facts=CertificateFacts.of(stored.der),
+        usages=stored.usages,
+        alias=stored.station or _PARTY,
+        active=stored.active,
+        slice_from=stored.slice_from,
+        slice_until=stored.slice_until,
+    )
