@@ -412,7 +412,7 @@ class Transfers:
         claimed = sa.select(transfers.c.id, transfers.c.state, transfers.c.claim_owner).where(
             transfers.c.state.in_(_CLAIMED)
         )
-        holders = sa.select(receipts.c.claim_owner.distinct()).where(receipts.c.state == ReceiptState.SENDING)
+        holders = sa.select(receipts.c.claim_owner).where(receipts.c.state == ReceiptState.SENDING).distinct()
         with self._database.writing() as connection:
             moved = [
                 (_REQUEUED if state is _S.SENDING else _INTERRUPTED).apply(connection, transfer_id, now)

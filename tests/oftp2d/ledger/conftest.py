@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from oftp2.certs.usages import Usage
 from oftp2d.ledger import (
+    Holder,
     Kind,
     Ledger,
+    NewCertificate,
     NewIncoming,
     NewOutgoing,
     NewPartner,
@@ -19,17 +23,11 @@ from oftp2d.ledger import (
 )
 
 NOW = datetime(2026, 3, 4, 12, 30, 15, 250_000, tzinfo=UTC)
-LEASE = timedelta(seconds=60)
 
 
 @pytest.fixture
 def now() -> datetime:
     return NOW
-
-
-@pytest.fixture
-def lease() -> timedelta:
-    return LEASE
 
 
 @pytest.fixture
@@ -57,7 +55,7 @@ def other(ledger: Ledger) -> Partner:
 
 
 class Files:
-    """Files to send and to receive, with everything that does not matter filled in."""
+    """Files and certificates, with everything that does not matter filled in."""
 
     @staticmethod
     def outgoing(partner: Partner, dataset: str = "INVOICE", kind: Kind = Kind.FILE) -> NewOutgoing:
@@ -83,6 +81,19 @@ class Files:
             destination="O0055US",
             octets=1024,
         )
+
+    @staticmethod
+    def certificate(mark: str = "01", **changes: Any) -> NewCertificate:
+        values: dict[str, Any] = {
+            "fingerprint": mark * 32,
+            "der": b"DER",
+            "holder": Holder.OWN,
+            "alias": mark,
+            "usages": frozenset({Usage.SIGNATURE, Usage.ENCRYPTION}),
+            "valid_from": NOW,
+            "valid_until": NOW + timedelta(days=365),
+        }
+        return NewCertificate(**(values | changes))
 
 
 @pytest.fixture

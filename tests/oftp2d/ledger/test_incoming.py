@@ -29,6 +29,8 @@ EERP = NewReceipt(kind=ReceiptKind.EERP)
 NERP = NewReceipt(kind=ReceiptKind.NERP, reason=34, text="cannot be opened")
 SHA = "ab" * 32
 
+LEASE = timedelta(seconds=60)
+
 
 @pytest.fixture
 def offer(partner: Partner, files: Any) -> NewIncoming:
@@ -36,8 +38,8 @@ def offer(partner: Partner, files: Any) -> NewIncoming:
 
 
 @pytest.fixture
-def open_(ledger: Ledger, offer: NewIncoming, now: datetime, lease: timedelta) -> Transfer:
-    transfer = ledger.transfers.open_incoming(offer, now, "session-1", lease)
+def open_(ledger: Ledger, offer: NewIncoming, now: datetime) -> Transfer:
+    transfer = ledger.transfers.open_incoming(offer, now, "session-1", LEASE)
     assert isinstance(transfer, Transfer)
     return transfer
 
@@ -82,18 +84,18 @@ def test_a_receipt_is_owed_until_the_rtr(ledger: Ledger, open_: Transfer, now: d
 
 
 def test_two_sessions_do_not_send_the_same_receipt(
-    ledger: Ledger, open_: Transfer, now: datetime, lease: timedelta, partner: Partner
+    ledger: Ledger, open_: Transfer, now: datetime, partner: Partner
 ) -> None:
     ledger.transfers.received_and_delivered(open_.id, 5, SHA, "inbox1", now, receipt=EERP)
-    claimed = ledger.receipts.claim_next(partner.id, "session-1", now, lease)
+    claimed = ledger.receipts.claim_next(partner.id, "session-1", now, LEASE)
     assert claimed is not None
     assert claimed.state is ReceiptState.SENDING
-    assert ledger.receipts.claim_next(partner.id, "session-2", now, lease) is None
+    assert ledger.receipts.claim_next(partner.id, "session-2", now, LEASE) is None
     assert ledger.receipts.partners_owed(now) == set()
     assert ledger.transfers.get(open_.id).end_response == "owed"
-    later = now + 2 * lease
+    later = now + 2 * LEASE
     assert ledger.receipts.partners_owed(later) == {partner.id}
-    taken = ledger.receipts.claim_next(partner.id, "session-2", later, lease)
+    taken = ledger.receipts.claim_next(partner.id, "session-2", later, LEASE)
     assert taken is not None
     assert taken.claim_owner == "session-2"
     ledger.receipts.release("session-1")
@@ -113,45 +115,45 @@ def test_a_file_that_cannot_be_delivered_owes_a_nerp(
 
 
 @pytest.mark.parametrize("end", ["received", "delivered", "refused"])
-def test_what_is_here_already_is_a_duplicate(  # noqa: PLR0917
-    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, lease: timedelta, end: str
+def test_what_is_here_already_is_a_duplicate(
+    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, end: str
 ) -> None:
     ledger.transfers.received(open_.id, 5, SHA, open_.id, now)
     if end == "delivered":
         ledger.transfers.delivered(open_.id, "inbox1", now, EERP)
     elif end == "refused":
         ledger.transfers.refuse(open_.id, "NERP 34", "", now, NERP)
-    again = ledger.transfers.open_incoming(offer, now, "session-2", lease)
+    again = ledger.transfers.open_incoming(offer, now, "session-2", LEASE)
     assert isinstance(again, Duplicate)
     assert again.transfer.id == open_.id
 
 
 def test_an_interrupted_file_goes_on_in_its_own_row(
-    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, lease: timedelta
+    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime
 ) -> None:
     ledger.transfers.interrupted(open_.id, now, owner="session-1")
-    again = ledger.transfers.open_incoming(replace(offer, octets=2048), now, "session-2", lease)
+    again = ledger.transfers.open_incoming(replace(offer, octets=2048), now, "session-2", LEASE)
     assert isinstance(again, Transfer)
     assert (again.id, again.spool_name, again.attempts, again.octets) == (open_.id, open_.id, 2, 2048)
     assert again.claim_owner == "session-2"
 
 
 def test_a_cancelled_file_may_be_offered_again(
-    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, lease: timedelta
+    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime
 ) -> None:
     ledger.transfers.interrupted(open_.id, now)
     ledger.transfers.cancel(open_.id, now)
-    again = ledger.transfers.open_incoming(offer, now, "session-2", lease)
+    again = ledger.transfers.open_incoming(offer, now, "session-2", LEASE)
     assert isinstance(again, Transfer)
     assert (again.state, again.ended_at) == (TransferState.RECEIVING, None)
 
 
 def test_a_file_another_session_is_receiving_is_busy_until_its_lease_runs_out(
-    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, lease: timedelta
+    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime
 ) -> None:
-    assert isinstance(ledger.transfers.open_incoming(offer, now, "session-2", lease), Busy)
-    assert isinstance(ledger.transfers.open_incoming(offer, now, "session-1", lease), Transfer)
-    taken = ledger.transfers.open_incoming(offer, now + 2 * lease, "session-2", lease)
+    assert isinstance(ledger.transfers.open_incoming(offer, now, "session-2", LEASE), Busy)
+    assert isinstance(ledger.transfers.open_incoming(offer, now, "session-1", LEASE), Transfer)
+    taken = ledger.transfers.open_incoming(offer, now + 2 * LEASE, "session-2", LEASE)
     assert isinstance(taken, Transfer)
     assert taken.id == open_.id
     with pytest.raises(ClaimLostError, match="taken over"):
@@ -159,10 +161,10 @@ def test_a_file_another_session_is_receiving_is_busy_until_its_lease_runs_out(
 
 
 def test_nobody_appends_to_a_file_another_partner_has_begun(
-    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, lease: timedelta, other: Partner
+    ledger: Ledger, offer: NewIncoming, open_: Transfer, now: datetime, other: Partner
 ) -> None:
     ledger.transfers.interrupted(open_.id, now)
-    stolen = ledger.transfers.open_incoming(replace(offer, partner_id=other.id), now, "session-2", lease)
+    stolen = ledger.transfers.open_incoming(replace(offer, partner_id=other.id), now, "session-2", LEASE)
     assert isinstance(stolen, Duplicate)
 
 
@@ -174,7 +176,7 @@ def test_a_file_is_delivered_once_only(ledger: Ledger, open_: Transfer, now: dat
 
 
 def test_a_copy_that_comes_from_ourselves_is_another_file(
-    ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
 ) -> None:
     sent = ledger.transfers.queue(files.outgoing(partner), now)
     echo = NewIncoming(
@@ -186,20 +188,20 @@ def test_a_copy_that_comes_from_ourselves_is_another_file(
         originator=sent.originator,
         destination=sent.destination,
     )
-    assert isinstance(ledger.transfers.open_incoming(echo, now, "session-1", lease), Transfer)
+    assert isinstance(ledger.transfers.open_incoming(echo, now, "session-1", LEASE), Transfer)
     assert ledger.transfers.find(Direction.OUT, echo.key) == sent
 
 
 def test_recover_gives_back_what_dead_owners_held(
-    ledger: Ledger, partner: Partner, open_: Transfer, files: Any, now: datetime, lease: timedelta
+    ledger: Ledger, partner: Partner, open_: Transfer, files: Any, now: datetime
 ) -> None:
-    done = ledger.transfers.open_incoming(files.incoming(partner, "DONE"), now, "session-1", lease)
+    done = ledger.transfers.open_incoming(files.incoming(partner, "DONE"), now, "session-1", LEASE)
     assert isinstance(done, Transfer)
     ledger.transfers.received_and_delivered(done.id, 5, SHA, "inbox1", now, receipt=EERP)
-    ledger.receipts.claim_next(partner.id, "session-1", now, lease)
+    ledger.receipts.claim_next(partner.id, "session-1", now, LEASE)
     for owner in ("session-1", "session-2"):
         ledger.transfers.queue(files.outgoing(partner, owner), now)
-        ledger.transfers.claim_next(partner.id, owner, now, lease)
+        ledger.transfers.claim_next(partner.id, owner, now, LEASE)
     moved = ledger.transfers.recover(lambda owner: owner == "session-2", now)
     assert [(transfer.dataset, transfer.state) for transfer in moved] == [
         ("ORDER", TransferState.INTERRUPTED),
@@ -209,9 +211,7 @@ def test_recover_gives_back_what_dead_owners_held(
     assert ledger.transfers.counts()[TransferState.SENDING] == 1
 
 
-def test_the_spool_keeps_what_may_still_be_needed(
-    ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta
-) -> None:
+def test_the_spool_keeps_what_may_still_be_needed(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:
     queued, done, refused = (
         ledger.transfers.queue(files.outgoing(partner, name), now) for name in ("QUEUED", "DONE", "REFUSED")
     )
@@ -219,7 +219,7 @@ def test_the_spool_keeps_what_may_still_be_needed(
     ledger.transfers.refused(refused.key, now, "NERP 34", "")
     kept = {queued.spool_name, refused.spool_name}
     for name in ("OPEN", "RECEIVED", "DELIVERED", "BAD"):
-        transfer = ledger.transfers.open_incoming(files.incoming(partner, name), now, "session-1", lease)
+        transfer = ledger.transfers.open_incoming(files.incoming(partner, name), now, "session-1", LEASE)
         assert isinstance(transfer, Transfer)
         if name != "OPEN":
             ledger.transfers.received(transfer.id, 5, SHA, transfer.id, now)

@@ -23,11 +23,13 @@ from oftp2d.ledger import (
 
 SECOND = timedelta(seconds=1)
 
+LEASE = timedelta(seconds=60)
+
 
 @pytest.fixture
-def claimed(ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta) -> Transfer:
+def claimed(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> Transfer:
     ledger.transfers.queue(files.outgoing(partner), now)
-    transfer = ledger.transfers.claim_next(partner.id, "session-1", now, lease)
+    transfer = ledger.transfers.claim_next(partner.id, "session-1", now, LEASE)
     assert transfer is not None
     return transfer
 
@@ -83,12 +85,12 @@ def test_stamps_are_unique_over_two_processes_sending_at_once(
 
 
 def test_the_certificate_exchange_goes_first_then_the_oldest(
-    ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
 ) -> None:
     for dataset in ("FIRST", "SECOND"):
         ledger.transfers.queue(files.outgoing(partner, dataset), now)
     ledger.transfers.queue(files.outgoing(partner, "ODETTE_CERTIFICATE_DELIVER", Kind.EXCHANGE), now)
-    order = [ledger.transfers.claim_next(partner.id, "session-1", now, lease) for _ in range(4)]
+    order = [ledger.transfers.claim_next(partner.id, "session-1", now, LEASE) for _ in range(4)]
     assert [transfer and transfer.dataset for transfer in order] == [
         "ODETTE_CERTIFICATE_DELIVER",
         "FIRST",
@@ -98,36 +100,36 @@ def test_the_certificate_exchange_goes_first_then_the_oldest(
 
 
 def test_a_session_may_ask_for_the_certificate_exchange_only(
-    ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
 ) -> None:
     ledger.transfers.queue(files.outgoing(partner), now)
-    assert ledger.transfers.claim_next(partner.id, "session-1", now, lease, kind=Kind.EXCHANGE) is None
+    assert ledger.transfers.claim_next(partner.id, "session-1", now, LEASE, kind=Kind.EXCHANGE) is None
 
 
 def test_a_postponed_file_waits_for_its_time(
-    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime, lease: timedelta
+    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime
 ) -> None:
-    postponed = ledger.transfers.requeue(claimed.id, now, now + lease, "SFNA 06")
+    postponed = ledger.transfers.requeue(claimed.id, now, now + LEASE, "SFNA 06")
     assert (postponed.state, postponed.text, postponed.claim_owner) == (TransferState.QUEUED, "SFNA 06", None)
-    assert ledger.transfers.claim_next(partner.id, "session-1", now, lease) is None
+    assert ledger.transfers.claim_next(partner.id, "session-1", now, LEASE) is None
     assert ledger.transfers.partners_waiting(now) == set()
-    assert ledger.transfers.partners_waiting(now + lease) == {partner.id}
-    again = ledger.transfers.claim_next(partner.id, "session-1", now + lease, lease)
+    assert ledger.transfers.partners_waiting(now + LEASE) == {partner.id}
+    again = ledger.transfers.claim_next(partner.id, "session-1", now + LEASE, LEASE)
     assert again is not None
     assert again.attempts == 2
 
 
 def test_a_claim_is_held_until_its_lease_runs_out_and_then_lost(
-    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime, lease: timedelta
+    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime
 ) -> None:
-    assert ledger.transfers.claim_next(partner.id, "session-2", now + lease, lease) is None
-    ledger.transfers.renew(claimed.id, "session-1", now, 2 * lease)
-    assert ledger.transfers.claim_next(partner.id, "session-2", now + lease + SECOND, lease) is None
-    taken = ledger.transfers.claim_next(partner.id, "session-2", now + 2 * lease + SECOND, lease)
+    assert ledger.transfers.claim_next(partner.id, "session-2", now + LEASE, LEASE) is None
+    ledger.transfers.renew(claimed.id, "session-1", now, 2 * LEASE)
+    assert ledger.transfers.claim_next(partner.id, "session-2", now + LEASE + SECOND, LEASE) is None
+    taken = ledger.transfers.claim_next(partner.id, "session-2", now + 2 * LEASE + SECOND, LEASE)
     assert taken is not None
     assert (taken.id, taken.claim_owner, taken.state) == (claimed.id, "session-2", TransferState.SENDING)
     for late in (
-        lambda: ledger.transfers.renew(claimed.id, "session-1", now, lease),
+        lambda: ledger.transfers.renew(claimed.id, "session-1", now, LEASE),
         lambda: ledger.transfers.efid_going(claimed.id, "session-1"),
         lambda: ledger.transfers.sent(claimed.id, now, owner="session-1"),
     ):
@@ -137,14 +139,14 @@ def test_a_claim_is_held_until_its_lease_runs_out_and_then_lost(
 
 
 def test_no_file_is_claimed_twice_by_two_processes(
-    url: str, ledger: Ledger, partner: Partner, files: Any, now: datetime, lease: timedelta
+    url: str, ledger: Ledger, partner: Partner, files: Any, now: datetime
 ) -> None:
     queued = [ledger.transfers.queue(files.outgoing(partner, f"F{n}"), now).id for n in range(100)]
     claims: dict[str, list[str]] = {"a": [], "b": []}
     second = Ledger.open(url)
 
     def work(name: str, own: Ledger) -> None:
-        while (transfer := own.transfers.claim_next(partner.id, name, now, lease)) is not None:
+        while (transfer := own.transfers.claim_next(partner.id, name, now, LEASE)) is not None:
             claims[name].append(transfer.id)
 
     threads = [threading.Thread(target=work, args=args) for args in (("a", ledger), ("b", second))]
@@ -205,11 +207,11 @@ def test_a_refused_file_is_retried_under_a_new_stamp(ledger: Ledger, claimed: Tr
 
 
 def test_an_efna_says_that_the_partner_has_not_got_the_file(
-    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime, lease: timedelta
+    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime
 ) -> None:
     ledger.transfers.efid_going(claimed.id)
     assert not ledger.transfers.requeue(claimed.id, now, None, "EFNA 99", efid_answered=True).efid_sent
-    assert ledger.transfers.claim_next(partner.id, "session-1", now, lease)
+    assert ledger.transfers.claim_next(partner.id, "session-1", now, LEASE)
     ledger.transfers.efid_going(claimed.id)
     assert not ledger.transfers.failed(claimed.id, now, "EFNA 02", "", efid_answered=True).efid_sent
 

@@ -1,0 +1,187 @@
+"""The certificate exchange and the audit trail in the ledger."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from oftp2d.ledger import (
+    Conclusion,
+    Direction,
+    ExchangeMessage,
+    ExchangeState,
+    Holder,
+    IllegalMoveError,
+    Kind,
+    Ledger,
+    NewAnnouncement,
+    NewAuditEntry,
+    NewExchange,
+    NewReceipt,
+    Partner,
+    ReceiptKind,
+    Reply,
+    Retirement,
+    Slot,
+    Transfer,
+    TransferState,
+    UnknownError,
+)
+
+LEASE = timedelta(seconds=60)
+DELIVER = "ODETTE_CERTIFICATE_DELIVER"
+FINGERPRINT = "02" * 32
+
+
+@pytest.fixture
+def reply(partner: Partner, files: Any) -> Reply:
+    file = files.outgoing(partner, DELIVER, Kind.EXCHANGE)
+    return Reply(file=file, message=ExchangeMessage.DELIVER, fingerprint="aa" * 32)
+
+
+@pytest.fixture
+def received(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> Transfer:
+    offer = files.incoming(partner, "ODETTE_CERTIFICATE_REQUEST", Kind.EXCHANGE)
+    transfer = ledger.transfers.open_incoming(offer, now, "session-1", LEASE)
+    assert isinstance(transfer, Transfer)
+    return ledger.transfers.received(transfer.id, 900, "", transfer.id, now)
+
+
+def test_an_eerp_confirms_the_certificate_it_answers(
+    ledger: Ledger, partner: Partner, reply: Reply, now: datetime
+) -> None:
+    transfer, record = ledger.exchanges.queue(reply, now)
+    assert (record.state, record.direction, record.transfer_id) == (
+        ExchangeState.QUEUED,
+        Direction.OUT,
+        transfer.id,
+    )
+    ledger.transfers.claim_next(partner.id, "session-1", now, LEASE)
+    ledger.transfers.sent(transfer.id, now)
+    assert ledger.exchanges.list(partner.id)[0].state is ExchangeState.SENT
+    for _ in range(2):
+        ledger.transfers.acknowledged(transfer.key, now)
+    answered = ledger.exchanges.by_transfer(transfer.id)
+    assert answered is not None
+    assert (answered.state, answered.answered_at) == (ExchangeState.ACCEPTED, now)
+    assert ledger.certificates.confirmed(partner.id) == {"aa" * 32}
+
+
+def test_a_nerp_changes_nothing_but_the_record(ledger: Ledger, partner: Partner, reply: Reply, now: datetime) -> None:
+    transfer, _ = ledger.exchanges.queue(reply, now)
+    ledger.transfers.refused(transfer.key, now, "NERP 99", "expired on 2026-01-01")
+    record = ledger.exchanges.by_transfer(transfer.id)
+    assert record is not None
+    assert (record.state, record.text) == (ExchangeState.REFUSED, "expired on 2026-01-01")
+    assert ledger.certificates.confirmed(partner.id) == set()
+
+
+def test_answers_of_one_second_have_stamps_of_their_own(ledger: Ledger, reply: Reply, now: datetime) -> None:
+    stamps = {ledger.exchanges.queue(reply, now)[0].time for _ in range(3)}
+    assert len(stamps) == 3
+
+
+def test_an_accepted_request_becomes_true_as_a_whole(  # everything of it below
+    ledger: Ledger, partner: Partner, files: Any, reply: Reply, received: Transfer
+) -> None:
+    now = received.updated_at
+    old = ledger.certificates.add(files.certificate("01", holder=Holder.PARTNER, partner_id=partner.id), now)
+    announced = ledger.certificates.announce(
+        NewAnnouncement(partner_id=partner.id, usages=old.usages, common_name="them"), now
+    )
+    record = ledger.exchanges.conclude(
+        Conclusion(
+            transfer_id=received.id,
+            message=ExchangeMessage.REQUEST,
+            state=ExchangeState.ACCEPTED,
+            receipt=NewReceipt(kind=ReceiptKind.EERP),
+            fingerprint=FINGERPRINT,
+            certificate=files.certificate("02", holder=Holder.PARTNER, partner_id=partner.id),
+            retire=(Retirement(certificate_id=old.id, slot=Slot.PREVIOUS),),
+            announcement_id=announced.id,
+            replies=(reply,),
+            audit=(NewAuditEntry(at=now, partner_code=partner.code, event="accepted"),),
+        ),
+        now,
+    )
+    assert (record.state, record.direction, record.answered_at) == (ExchangeState.ACCEPTED, Direction.IN, now)
+    assert ledger.transfers.get(received.id).state is TransferState.DELIVERED
+    assert [receipt.kind for receipt in ledger.receipts.owed(partner.id)] == [ReceiptKind.EERP]
+    assert [(entry.alias, entry.slot) for entry in ledger.certificates.list()] == [
+        ("01", Slot.PREVIOUS),
+        ("02", Slot.CURRENT),
+    ]
+    assert ledger.certificates.announcements()[0].fulfilled_by == FINGERPRINT
+    assert ledger.transfers.list(direction=Direction.OUT)[0].dataset == DELIVER
+    assert [entry.event for entry in ledger.audit.list(partner.code)] == ["accepted"]
+
+
+def test_a_refused_message_owes_its_reason_as_text(
+    ledger: Ledger, partner: Partner, received: Transfer, now: datetime
+) -> None:
+    nerp = NewReceipt(kind=ReceiptKind.NERP, reason=99, text="issuer unknown")
+    refused = Conclusion(
+        transfer_id=received.id,
+        message=ExchangeMessage.REQUEST,
+        state=ExchangeState.REFUSED,
+        receipt=nerp,
+        text="issuer unknown",
+    )
+    ledger.exchanges.conclude(refused, now)
+    transfer = ledger.transfers.get(received.id)
+    assert (transfer.state, transfer.reason, transfer.text) == (
+        TransferState.REFUSED,
+        "NERP 99",
+        "issuer unknown",
+    )
+    assert [receipt.text for receipt in ledger.receipts.owed(partner.id)] == ["issuer unknown"]
+    with pytest.raises(IllegalMoveError):
+        ledger.exchanges.conclude(refused, now)
+
+
+def test_a_conclusion_that_fails_in_its_last_step_leaves_nothing_behind(
+    ledger: Ledger, partner: Partner, files: Any, received: Transfer, reply: Reply
+) -> None:
+    now = received.updated_at
+    broken = Conclusion(
+        transfer_id=received.id,
+        message=ExchangeMessage.REQUEST,
+        state=ExchangeState.ACCEPTED,
+        receipt=NewReceipt(kind=ReceiptKind.EERP),
+        fingerprint=FINGERPRINT,
+        certificate=files.certificate("02"),
+        announcement_id=99,
+        replies=(reply,),
+    )
+    with pytest.raises(UnknownError):
+        ledger.exchanges.conclude(broken, now)
+    assert ledger.transfers.undelivered() == [received]
+    assert ledger.certificates.list() == ledger.exchanges.list() == ledger.receipts.owed(partner.id) == []
+
+
+def test_a_message_is_recorded_and_answered_once(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:
+    transfer = ledger.transfers.queue(files.outgoing(partner, DELIVER, Kind.EXCHANGE), now)
+    new = NewExchange(
+        partner_id=partner.id,
+        direction=Direction.OUT,
+        message=ExchangeMessage.DELIVER,
+        transfer_id=transfer.id,
+    )
+    record = ledger.exchanges.add(new, now)
+    refused = ledger.exchanges.answer(record.id, ExchangeState.REFUSED, "no", now)
+    assert ledger.exchanges.answer(record.id, ExchangeState.ACCEPTED, "", now) == refused
+    assert ledger.exchanges.list(limit=1, before=record.id) == []
+    with pytest.raises(UnknownError):
+        ledger.exchanges.answer(99, ExchangeState.ACCEPTED, "", now)
+
+
+def test_the_audit_trail_is_read_backwards_in_pages(ledger: Ledger, now: datetime) -> None:
+    for number in range(5):
+        ledger.audit.record(now, "A" if number % 2 else None, f"event {number}", {"n": number, "ok": True})
+    page = ledger.audit.list(limit=2)
+    assert [entry.detail["n"] for entry in page] == [4, 3]
+    assert [entry.detail["n"] for entry in ledger.audit.list(before=page[-1].id)] == [2, 1, 0]
+    assert [entry.event for entry in ledger.audit.list("A")] == ["event 3", "event 1"]
+    assert [entry.at for entry in ledger.audit.list(event="event 0")] == [now]
