@@ -1,11 +1,10 @@
 """Where we leave the tables of RFC 5024 section 9: each departure one entry, with its reason.
 
 Applied in order over the RFC's cells they give ``EFFECTIVE``, in which every pair of state and input is decided: by rows, or
-as an error of our own side (``USER_ERROR``, ``IMPOSSIBLE``). Four defects need no entry here, because they lie in what a
+as an error of our own side (``USER_ERROR``, ``IMPOSSIBLE``). Three defects need no entry here, because they lie in what a
 predicate or action means, not in a cell: Listener row H compares the restart position with the yes/no variable instead of
-the position (``machine`` compares positions); the last line of Listener row I lacks its next state (special logic is never
-used); Speaker rows R and Z1 lack the signing that row A has (the User Monitor signs before it asks); an idle Speaker may not
-release, so it passes the turn first (``IDLESP`` below has the one exception).
+the position (``machine`` compares positions); Speaker rows R and Z1 lack the signing that row A has (the User Monitor signs
+before it asks); an idle Speaker may not release, so it passes the turn first (``IDLESP`` below has the one exception).
 """
 
 from __future__ import annotations
