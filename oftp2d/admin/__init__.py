@@ -9,7 +9,6 @@ together.
 from __future__ import annotations
 
 from .collaborators import (
-    CertificateStore,
     Desk,
     Dialler,
     ExchangeDesk,
@@ -23,7 +22,6 @@ from .server import AdminServer
 
 __all__ = [
     "AdminServer",
-    "CertificateStore",
     "Desk",
     "Dialler",
     "ExchangeDesk",

@@ -5,25 +5,40 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from klein import Klein
 
 from oftp2.certs.facts import KEY_USAGE_BITS
-from oftp2.certs.names import DistinguishedName
 from oftp2.certs.usages import Usage
+from oftp2d.credentials import KEY_BITS, VALID_DAYS, Profile
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Announcement, Holder, Ledger, NewAnnouncement, Partner, StoredCertificate
+from oftp2d.ledger import Announcement, Holder, Ledger, Partner, StoredCertificate
 
 from . import documents
 from .collaborators import Desk
 from .fields import Fields, InputError
 from .http import HttpRequest
-from .lookup import all_certificates, certificate_of, certificates_of, codes, codes_for, partner_of
+from .lookup import all_certificates, codes, codes_for, partner_of
 from .routing import Document, body, query, route
 
 LARGEST_CONTENT = 1024 * 1024
 """Octets of a file of certificates, and characters of a private key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A key pair to make, as the request says."""
+
+    alias: str
+    station: str | None
+    common_name: str | None
+    organisation: str | None
+    country: str | None
+    hosts: tuple[str, ...]
+    key_bits: int
+    days: int
 
 
 def add_routes(app: Klein, desk: Desk) -> None:
@@ -44,7 +59,7 @@ def _add_reading(app: Klein, desk: Desk) -> None:
     @route(app, "GET", "/v1/certificates/<path:name>")
     async def certificate(request: HttpRequest, name: str) -> Document:
         query(request).finish()
-        return await desk.workers.database(_shown, desk.ledger, name)
+        return await desk.workers.database(_shown, desk, name)
 
 
 def _add_bringing(app: Klein, desk: Desk) -> None:
@@ -62,31 +77,22 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
         }
         fields.finish()
         if holder is None or (holder is Holder.PARTNER) is not (code is not None):
-            raise InputError("it is not clear whose the certificate is", "give holder, and partner for a partner's")
+            raise InputError("it is not clear whose it is", "give holder, and partner for a partner's")
         added = await desk.workers.crypto(_bring_in, desk, content, holder, code, options)
         desk.house.certificates_changed()
-        return await desk.workers.database(_shown, desk.ledger, added.fingerprint)
+        return await desk.workers.database(_shown, desk, added.fingerprint)
 
     @route(app, "POST", "/v1/certificates/generate")
     async def generate(request: HttpRequest) -> Document:
         fields = body(request)
-        wish: dict[str, object] = {
-            "alias": fields.text("alias", longest=100),
-            "station": fields.code("station"),
-            "common_name": fields.optional("common_name", longest=64) or None,
-            "organisation": fields.optional("organisation", longest=64) or None,
-            "country": _country(fields),
-            "hosts": fields.texts("hosts", longest=253),
-            "key_bits": fields.whole("key_bits", 2048, 8192) or 3072,
-            "days": fields.whole("days", 1, 3650) or 730,
-        }
+        wish = _wish(fields)
         csr = fields.flag("csr", default=False)
         fields.finish()
         if csr:
             return {"csr_pem": await desk.workers.crypto(_request, desk, wish)}
         made = await desk.workers.crypto(_generate, desk, wish)
         desk.house.certificates_changed()
-        return await desk.workers.database(_shown, desk.ledger, made.fingerprint)
+        return await desk.workers.database(_shown, desk, made.fingerprint)
 
     @route(app, "POST", "/v1/certificates/<path:name>/confirm")
     async def confirm(request: HttpRequest, name: str) -> Document:
@@ -109,10 +115,10 @@ def _add_announcing(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/announcements")
     async def announce(request: HttpRequest) -> Document:
         fields = body(request)
+        code = _partner_code(fields)
         wish = {
-            "partner": _partner_code(fields),
             "station": fields.code("station"),
-            "subject": _subject(fields),
+            "subject": fields.optional("subject", longest=1000) or None,
             "common_name": fields.optional("common_name", longest=64) or None,
             "issuer": fields.optional("issuer") or None,
             "key_usages": _key_usages(fields),
@@ -121,7 +127,7 @@ def _add_announcing(app: Klein, desk: Desk) -> None:
         fields.finish()
         if not wish["subject"] and not wish["common_name"]:
             raise InputError("it is not said what the certificate looks like", "give common_name or subject")
-        announced, partner = await desk.workers.database(_announce, desk, wish)
+        announced, partner = await desk.workers.database(_announce, desk, code, wish)
         return documents.announcement(announced, {partner.id: partner.code})
 
     @route(app, "DELETE", "/v1/announcements/<int:number>")
@@ -137,47 +143,70 @@ def _listed(ledger: Ledger, holder: Holder | None, code: str | None) -> list[Doc
     return [documents.certificate(each, known) for each in all_certificates(ledger, holder, partner_id)]
 
 
-def _shown(ledger: Ledger, name: str) -> Document:
+def _shown(desk: Desk, name: str) -> Document:
     """One certificate with all that is known of it; its usages are those of all its entries."""
-    entries = certificates_of(ledger, name)
+    found = desk.certificates.find(name)
+    ledger = desk.ledger
+    entries = [each for each in all_certificates(ledger, found.holder) if each.fingerprint == found.fingerprint]
     known = codes(ledger)
-    confirmed = [
-        code
-        for partner_id, code in known.items()
-        if entries[0].fingerprint in ledger.certificates.confirmed(partner_id)
-    ]
+    confirmed = [code for number, code in known.items() if found.fingerprint in ledger.certificates.confirmed(number)]
     return {
-        **documents.certificate(entries[0], known),
+        **documents.certificate(found, known),
         "usages": sorted(frozenset[Usage]().union(*(each.usages for each in entries))),
-        "confirmed_by": confirmed if entries[0].holder is Holder.OWN else [],
-        "pem": documents.pem(entries[0]),
+        "confirmed_by": confirmed if found.holder is Holder.OWN else [],
+        "pem": documents.pem(found),
     }
 
 
 def _bring_in(
-    desk: Desk, content: bytes, holder: Holder, code: str | None, options: Mapping[str, Any]
+    desk: Desk, content: bytes, holder: Holder, code: str | None, wish: Mapping[str, Any]
 ) -> StoredCertificate:
+    """Store the certificate of a file; of several anchors the first."""
+    now = desk.now()
     partner = partner_of(desk.ledger, code) if code else None
-    added = desk.certificates.bring_in(content, holder=holder, partner_id=partner.id if partner else None, **options)
+    if partner is not None:
+        chosen = {name: wish[name] for name in ("alias", "usages")}
+        station = _station_of(partner, wish["station"]) or partner.code
+        added = desk.certificates.import_partner(content, partner_id=partner.id, station=station, now=now, **chosen)
+    elif holder is Holder.OWN:
+        added = desk.certificates.import_own(content, now=now, **wish)
+    else:
+        added = desk.certificates.import_anchors(content, now=now, alias=wish["alias"])[0]
     _audit(desk, partner, "certificate imported", added)
     return added
 
 
-def _generate(desk: Desk, wish: Mapping[str, object]) -> StoredCertificate:
-    made = desk.certificates.generate(wish)
+def _profile(desk: Desk, wish: Wish) -> Profile:
+    """What the certificate is to say; what the request leaves open is that of the main station."""
+    main = desk.ledger.stations.get(wish.station) if wish.station else desk.ledger.stations.main()
+    if main is None:
+        raise OperatorError(f"{wish.station or 'the main one'} is no station of ours", "see 'oftp2d station list'")
+    return Profile(
+        common_name=wish.common_name or (wish.hosts[0] if wish.hosts else main.name)[:64],
+        station=main.code,
+        organisation=wish.organisation,
+        country=wish.country,
+        hosts=wish.hosts,
+    )
+
+
+def _generate(desk: Desk, wish: Wish) -> StoredCertificate:
+    made = desk.certificates.generate(
+        _profile(desk, wish), alias=wish.alias, now=desk.now(), key_bits=wish.key_bits, days=wish.days
+    )
     _audit(desk, None, "certificate generated", made)
     return made
 
 
-def _request(desk: Desk, wish: Mapping[str, object]) -> str:
-    request = desk.certificates.request(wish)
-    desk.ledger.audit.record(desk.now(), None, "certificate request made", {"alias": str(wish["alias"])})
-    return request
+def _request(desk: Desk, wish: Wish) -> str:
+    pending = desk.certificates.request(_profile(desk, wish), alias=wish.alias, now=desk.now(), key_bits=wish.key_bits)
+    desk.ledger.audit.record(desk.now(), None, "certificate request made", {"alias": wish.alias})
+    return pending.csr_pem.decode("ascii")
 
 
 def _confirm(desk: Desk, name: str, code: str) -> StoredCertificate:
     partner = partner_of(desk.ledger, code)
-    certificate = certificate_of(desk.ledger, name, Holder.OWN)
+    certificate = desk.certificates.find(name, Holder.OWN)
     desk.ledger.certificates.confirm(partner.id, certificate.fingerprint, desk.now(), "manual")
     _audit(desk, partner, "certificate confirmed by hand", certificate)
     return certificate
@@ -197,25 +226,24 @@ def _announcements(ledger: Ledger, code: str | None) -> tuple[Sequence[Announcem
     return found, codes_for(ledger, [each.partner_id for each in found])
 
 
-def _announce(desk: Desk, wish: Mapping[str, Any]) -> tuple[Announcement, Partner]:
-    partner = partner_of(desk.ledger, wish["partner"])
-    issuer = certificate_of(desk.ledger, wish["issuer"], Holder.ANCHOR).fingerprint if wish["issuer"] else None
-    station = wish["station"]
-    if station is not None and station not in {partner.code, *partner.sub_stations}:
-        raise OperatorError(f"{station} is no code of {partner.code}", "see 'oftp2d partner show'")
-    new = NewAnnouncement(
-        partner_id=partner.id,
-        station=station,
-        subject=wish["subject"],
-        common_name=wish["common_name"],
-        issuer=issuer,
-        key_usages=wish["key_usages"],
-        usages=wish["usages"],
-    )
-    announced = desk.ledger.certificates.announce(new, desk.now())
-    detail = {"id": announced.id, "expected": new.subject or new.common_name, "issuer": issuer}
+def _announce(desk: Desk, code: str, wish: Mapping[str, Any]) -> tuple[Announcement, Partner]:
+    partner = partner_of(desk.ledger, code)
+    _station_of(partner, wish["station"])
+    announced = desk.certificates.announce(partner_id=partner.id, now=desk.now(), **wish)
+    detail = {
+        "id": announced.id,
+        "expected": announced.subject or announced.common_name,
+        "issuer": announced.issuer,
+    }
     desk.ledger.audit.record(desk.now(), partner.code, "certificate announced", detail)
     return announced, partner
+
+
+def _station_of(partner: Partner, station: str | None) -> str | None:
+    """The station, if it is one of the partner's."""
+    if station is not None and station not in {partner.code, *partner.sub_stations}:
+        raise OperatorError(f"{station} is no code of {partner.code}", "see 'oftp2d partner show'")
+    return station
 
 
 def _content(fields: Fields) -> bytes:
@@ -226,6 +254,19 @@ def _content(fields: Fields) -> bytes:
         return pem.encode("ascii") if pem is not None else base64.b64decode(der or "", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise InputError("the certificate can't be decoded", "give PEM, or DER in base64") from None
+
+
+def _wish(fields: Fields) -> Wish:
+    return Wish(
+        alias=fields.text("alias", longest=100),
+        station=fields.code("station"),
+        common_name=fields.optional("common_name", longest=64) or None,
+        organisation=fields.optional("organisation", longest=64) or None,
+        country=_country(fields),
+        hosts=fields.texts("hosts", longest=253),
+        key_bits=fields.whole("key_bits", 2048, 8192) or KEY_BITS,
+        days=fields.whole("days", 1, 3650) or VALID_DAYS,
+    )
 
 
 def _octets(text: str | None) -> bytes | None:
@@ -244,17 +285,6 @@ def _partner_code(fields: Fields) -> str:
     if code is None:
         raise InputError("partner is missing", "give its code")
     return code
-
-
-def _subject(fields: Fields) -> str | None:
-    subject = fields.optional("subject", longest=1000)
-    if not subject:
-        return None
-    try:
-        DistinguishedName.parse(subject)
-    except ValueError as error:
-        raise InputError(f"subject is no distinguished name ({error})", "write it like CN=host,O=Firm,C=DE") from None
-    return subject
 
 
 def _key_usages(fields: Fields) -> frozenset[str]:

@@ -6,15 +6,15 @@ used as they are; those above or beside are described as protocols, so that this
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from oftp2.certs.usages import Usage
+from oftp2d.certificates import Certificates
 from oftp2d.config import Limits
-from oftp2d.ledger import ExchangeRecord, Holder, Ledger, Partner, StoredCertificate
+from oftp2d.ledger import ExchangeRecord, Ledger, Partner, StoredCertificate
 from oftp2d.spool import Spool
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
@@ -114,30 +114,6 @@ class House(Protocol):
         """A certificate was added or changed: TLS contexts and trust are to be made anew."""
 
 
-class CertificateStore(Protocol):
-    """What is used of the certificate store; all of it blocks."""
-
-    def generate(self, wish: Mapping[str, object]) -> StoredCertificate:
-        """Make a key pair with a self-signed certificate."""
-
-    def request(self, wish: Mapping[str, object]) -> str:
-        """Make a key pair that waits for its certificate, and the request for it (PEM)."""
-
-    def bring_in(
-        self,
-        content: bytes,
-        *,
-        holder: Holder,
-        partner_id: int | None,
-        station: str | None,
-        alias: str | None,
-        usages: frozenset[Usage] | None,
-        private_key: bytes | None,
-        passphrase: bytes | None,
-    ) -> StoredCertificate:
-        """Add a certificate from outside."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """All collaborators of the administration interface."""
@@ -146,7 +122,7 @@ class Desk:
     spool: Spool
     workers: Workers
     vault: Vault
-    certificates: CertificateStore
+    certificates: Certificates
     dialler: Dialler
     exchange: ExchangeDesk
     house: House

@@ -12,7 +12,7 @@ from . import documents
 from .collaborators import Desk
 from .fields import InputError
 from .http import HttpRequest
-from .lookup import certificate_of, codes_for, partner_of
+from .lookup import codes_for, partner_of
 from .routing import Document, body, query, route
 
 Queue = Callable[[Partner, StoredCertificate | None, StoredCertificate | None], Awaitable[Sequence[ExchangeRecord]]]
@@ -50,19 +50,19 @@ async def _queue(request: HttpRequest, desk: Desk, queue: Queue) -> Document:
     fields.finish()
     if code is None:
         raise InputError("partner is missing", "give its code")
-    partner, certificate, previous = await desk.workers.database(_named, desk.ledger, code, *names)
+    partner, certificate, previous = await desk.workers.database(_named, desk, code, *names)
     queued = await queue(partner, certificate, previous)
     desk.dialler.nudge(partner.id)
     return {"exchanges": [documents.exchange(each, {partner.id: partner.code}) for each in queued]}
 
 
 def _named(
-    ledger: Ledger, code: str, certificate: str | None, previous: str | None
+    desk: Desk, code: str, certificate: str | None, previous: str | None
 ) -> tuple[Partner, StoredCertificate | None, StoredCertificate | None]:
     return (
-        partner_of(ledger, code),
-        certificate_of(ledger, certificate, Holder.OWN) if certificate else None,
-        certificate_of(ledger, previous, Holder.OWN) if previous else None,
+        partner_of(desk.ledger, code),
+        desk.certificates.find(certificate, Holder.OWN) if certificate else None,
+        desk.certificates.find(previous, Holder.OWN) if previous else None,
     )
 
 

@@ -1,17 +1,14 @@
-"""Finding what a request names: partners by code, certificates by alias or fingerprint. All of it blocks."""
+"""Finding what a request names, and whole listings page by page. All of it blocks."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from oftp2d.errors import OperatorError
 from oftp2d.ledger import Holder, Ledger, Partner, StoredCertificate
 
 from .routing import MissingError
 
 _PAGE = 1000
-_FINGERPRINT = re.compile(r"[0-9a-f]{6,64}")
 
 
 def partner_of(ledger: Ledger, code: str) -> Partner:
@@ -52,31 +49,3 @@ def all_certificates(
         if len(page) < _PAGE:
             break
     return found
-
-
-def certificates_of(
-    ledger: Ledger, name: str, holder: Holder | None = None, partner_id: int | None = None
-) -> list[StoredCertificate]:
-    """The entries of the one certificate with this alias or beginning of the fingerprint.
-
-    Raises:
-        MissingError: there is none.
-        OperatorError: several different certificates fit.
-    """
-    held = all_certificates(ledger, holder, partner_id)
-    found = [each for each in held if each.alias == name]
-    begun = name.lower().replace(":", "")
-    if not found and _FINGERPRINT.fullmatch(begun):
-        found = [each for each in held if each.fingerprint.startswith(begun)]
-    if not found:
-        raise MissingError(f"there is no certificate {name!r}", "see 'oftp2d cert list'")
-    if len({each.fingerprint for each in found}) > 1:
-        raise OperatorError(f"several certificates fit {name!r}", "name it by more of its fingerprint")
-    return found
-
-
-def certificate_of(
-    ledger: Ledger, name: str, holder: Holder | None = None, partner_id: int | None = None
-) -> StoredCertificate:
-    """The first entry of the one certificate with this name."""
-    return certificates_of(ledger, name, holder, partner_id)[0]

@@ -43,9 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def commands(
-    group: click.Group = cli, above: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def commands(group: click.Group = cli, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     for name, each in group.commands.items():
         if isinstance(each, click.Group):
             yield from commands(each, (*above, name))
@@ -87,9 +85,7 @@ def test_every_command_can_answer_in_json(path: tuple[str, ...]) -> None:
 def test_no_option_takes_a_secret_on_the_command_line(path: tuple[str, ...]) -> None:
     for parameter in ALL[path].params:
         if "passw" in (parameter.name or "") or "passphrase" in (parameter.name or ""):
-            assert isinstance(parameter.type, click.Path) or (
-                isinstance(parameter, click.Option) and parameter.is_flag
-            )
+            assert isinstance(parameter.type, click.Path) or (isinstance(parameter, click.Option) and parameter.is_flag)
 
 
 @pytest.mark.parametrize(

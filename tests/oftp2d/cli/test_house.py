@@ -1,0 +1,178 @@
+"""``init`` and ``check`` on a real home folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from rich.console import Console
+
+from oftp2d import config
+from oftp2d.certificates import Certificates
+from oftp2d.cli.app import execute
+from oftp2d.cli.terminal import Exit, Terminal
+from oftp2d.ledger import Holder, Ledger
+from oftp2d.vault import Vault
+
+CODE = "O0013000001TEST"
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    terminal = Terminal(out=Console(file=out, width=200), err=Console(file=err, width=200), serve=lambda _config: 0)
+    return execute(arguments, terminal), out.getvalue(), err.getvalue()
+
+
+def init(*more: str) -> tuple[int, str, str]:
+    return run("init", "--code", CODE, "--name", "Test Ltd", "--host", "oftp.test.example", "--tls-port", "0", *more)
+
+
+def findings() -> dict[str, dict[str, object]]:
+    code, out, _ = run("check", "--json")
+    document = json.loads(out)
+    assert document["ok"] is (code == Exit.DONE)
+    return {f"{each['subject']}: {each['what']}": each for each in document["findings"]}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("OFTP2D_MASTER_KEY", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path / "station"
+    monkeypatch.setenv("OFTP2D_HOME", str(home))
+    return home
+
+
+def test_init_makes_a_station_that_check_finds_in_order(home: Path) -> None:
+    code, out, _ = init()
+    assert code == Exit.DONE
+    assert "oftp2d run" in out
+    assert "master.key" in out
+    assert all(each["ok"] for each in findings().values())
+    assert run("check")[0] == Exit.DONE
+
+
+def test_everything_init_makes_is_private(home: Path) -> None:
+    init()
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    for path in home.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_init_makes_the_main_station_and_a_certificate_that_names_it(home: Path) -> None:
+    init()
+    settings = config.load(home)
+    ledger = Ledger.open(settings.database_url)
+    main = ledger.stations.main()
+    assert main is not None
+    assert (main.code, main.name) == (CODE, "Test Ltd")
+    (stored,) = ledger.certificates.list(Holder.OWN)
+    certificate = x509.load_der_x509_certificate(stored.der)
+    assert certificate.subject.get_attributes_for_oid(NameOID.SERIAL_NUMBER)[0].value == CODE
+    assert certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "oftp.test.example"
+    assert Certificates(ledger, Vault.open(settings.master_key_path)).decryption_keys(stored.valid_from)
+    ledger.close()
+
+
+def test_init_with_csr_also_writes_a_request_whose_key_waits(home: Path) -> None:
+    code, out, _ = init("--csr", "--json")
+    assert code == Exit.DONE
+    path = Path(json.loads(out)["csr_path"])
+    request = x509.load_pem_x509_csr(path.read_bytes())
+    assert request.is_signature_valid
+    ledger = Ledger.open(config.load(home).database_url)
+    assert [pending.alias for pending in ledger.certificates.pending()] == ["station-ca"]
+    ledger.close()
+
+
+def test_init_never_overwrites(home: Path) -> None:
+    init()
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    code, _, err = init()
+    assert code == Exit.FAILED
+    assert "exists already" in err
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["master.key", "ledger.sqlite", "spool"])
+def test_init_refuses_a_folder_that_holds_a_part_of_a_station(home: Path, name: str) -> None:
+    home.mkdir()
+    (home / name).write_text("precious")
+    assert init()[0] == Exit.FAILED
+    assert [path.name for path in home.iterdir()] == [name]
+    assert (home / name).read_text() == "precious"
+
+
+def test_init_that_fails_leaves_nothing_behind(home: Path) -> None:
+    code, _, err = run("init", "--code", CODE, "--name", "Test Ltd", "--host", "höst")
+    assert code == Exit.FAILED
+    assert "host name" in err
+    assert not home.exists()
+
+
+def test_init_that_fails_keeps_what_was_in_the_folder(home: Path) -> None:
+    home.mkdir()
+    (home / "notes.txt").write_text("mine")
+    run("init", "--code", CODE, "--name", "Test Ltd", "--host", "höst")
+    assert [path.name for path in home.iterdir()] == ["notes.txt"]
+
+
+def test_a_master_key_from_the_environment_is_not_written_down(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFTP2D_MASTER_KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+    assert init()[0] == Exit.DONE
+    assert not (home / "master.key").exists()
+    assert all(each["ok"] for each in findings().values())
+
+
+def test_check_of_nothing_says_how_to_begin() -> None:
+    code, out, _ = run("check")
+    assert code == Exit.FAILED
+    assert "oftp2d init" in out
+
+
+def test_check_names_every_fault_of_the_configuration(home: Path) -> None:
+    init()
+    (home / "oftp2d.toml").write_text("[session]\ncredit = 0\nbuffersize = 5\n")
+    found = findings()
+    assert {str(each["subject"]) for each in found.values()} == {
+        "configuration session.credit",
+        "configuration session.buffersize",
+    }
+
+
+def test_check_names_all_faults_of_a_station_at_once(home: Path) -> None:
+    init()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        (home / "oftp2d.toml").write_text(
+            f'[[listeners]]\nhost = "127.0.0.1"\nport = {port}\n[spool]\nfree_octets_reserved = {2**60}\n'
+        )
+        home.chmod(0o755)
+        (home / "master.key").chmod(0o644)
+        faults = {name for name, each in findings().items() if not each["ok"]}
+    assert len(faults) == 4
+    for word in ("others may read", "disk", "master key", "listeners[0]"):
+        assert any(word in fault for fault in faults), word
+
+
+def test_check_finds_a_master_key_that_does_not_fit(home: Path) -> None:
+    init()
+    (home / "master.key").write_bytes(os.urandom(32))
+    faults = [name for name, each in findings().items() if not each["ok"]]
+    assert len(faults) == 1
+
+
+def test_check_finds_a_database_that_is_gone_or_foreign(home: Path) -> None:
+    init()
+    (home / "ledger.sqlite").rename(home / "elsewhere")
+    assert any("does not exist" in name for name in findings())
+    (home / "ledger.sqlite").write_bytes(b"this is no database, but it has some length" * 100)
+    (home / "ledger.sqlite").chmod(0o600)
+    assert any("can't be opened" in name for name in findings())
