@@ -216,12 +216,6 @@ DEVIATIONS: Final = (
         because="the second half of row I",
     ),
     Deviation(
-        states=frozenset(State) - {State.OPI},
-        inputs=_of(Input.F_CONSUMED_RQ),
-        decision=USER_ERROR,
-        because="there is nothing to consume outside of a file",
-    ),
-    Deviation(
         states=_on(State.WF_NDISC),
         inputs=FROM_PEER - ESID,
         decision=_IGNORED,
@@ -271,13 +265,6 @@ DEVIATIONS: Final = (
         decision=USER_ERROR,
         only_undefined=True,
         because="every request the tables leave open is out of place",
-    ),
-    Deviation(
-        states=frozenset(State),
-        inputs=FROM_NETWORK,
-        decision=IMPOSSIBLE,
-        only_undefined=True,
-        because="every network event the tables leave open cannot happen",
     ),
 )
 
