@@ -83,7 +83,7 @@ def test_answers_of_one_second_have_stamps_of_their_own(ledger: Ledger, reply: R
     assert len(stamps) == 3
 
 
-def test_an_accepted_request_becomes_true_as_a_whole(  # everything of it below
+def test_an_accepted_request_becomes_true_as_a_whole(
     ledger: Ledger, partner: Partner, files: Any, reply: Reply, received: Transfer
 ) -> None:
     now = received.updated_at

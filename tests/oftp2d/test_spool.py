@@ -1,0 +1,256 @@
+"""The spool on a real file system."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oftp2d.spool import Spool, SpoolError, SpoolFullError, inbox_name
+
+CONTENT = b"UNB+UNOA:1" * 300
+NAME = "2N01GDAKZVGC"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spool(root: Path) -> Spool:
+    return Spool(root)
+
+
+def _all(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_folders_are_for_us_alone(root: Path, spool: Spool) -> None:
+    for folder in (root, *root.iterdir()):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    Spool(root)
+
+
+@pytest.mark.parametrize("as_path", [False, True])
+def test_a_file_is_staged_as_it_is(tmp_path: Path, root: Path, spool: Spool, *, as_path: bool) -> None:
+    source = tmp_path / "order.edi"
+    source.write_bytes(CONTENT)
+    staged = spool.stage(source if as_path else io.BytesIO(CONTENT))
+    assert (staged.octets, staged.sha256) == (len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+    with spool.open_outgoing(staged.name) as file:
+        assert file.read() == CONTENT
+    assert stat.S_IMODE((root / "outgoing" / staged.name).stat().st_mode) == 0o600
+    for _ in range(2):
+        spool.remove_outgoing(staged.name)
+    assert _all(root) == set()
+
+
+def test_a_file_may_be_staged_piece_by_piece_or_given_up(root: Path, spool: Spool) -> None:
+    with spool.staging() as staging:
+        staging.write(b"ab", memoryview(b"cd"))
+        assert staging.octets == 4
+        staged = staging.seal()
+    assert _all(root) == {f"outgoing/{staged.name}"}
+    with spool.staging() as staging:
+        staging.write(b"ab")
+        staging.discard()
+    assert _all(root) == {f"outgoing/{staged.name}"}
+
+
+def test_an_incoming_file_grows_is_sealed_and_delivered(root: Path, spool: Spool) -> None:
+    with spool.part(NAME, fresh=True) as part:
+        part.write(CONTENT[:100], CONTENT[100:])
+        sealed = part.seal()
+    assert sealed.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert _all(root) == {f"received/{NAME}"}
+    with spool.open_received(NAME) as file:
+        assert file.read() == CONTENT
+    delivered = spool.deliver(NAME, "Order 4711.edi")
+    assert delivered == f"{NAME}-Order_4711.edi"
+    assert spool.inbox_path(delivered).read_bytes() == CONTENT
+    assert _all(root) == {f"inbox/{delivered}"}
+
+
+def test_delivering_again_changes_nothing(root: Path, spool: Spool) -> None:
+    with spool.part(NAME) as part:
+        part.seal()
+    first = spool.deliver(NAME, "order.edi")
+    assert spool.deliver(NAME, "order.edi") == spool.deliver(NAME, "") == first
+    assert _all(root) == {f"inbox/{first}"}
+
+
+def test_a_file_that_needs_no_opening_goes_to_the_inbox_at_once(root: Path, spool: Spool) -> None:
+    with spool.part(NAME) as part:
+        part.write(CONTENT)
+        sealed = part.seal_into_inbox("order.edi")
+    assert (sealed.name, sealed.octets) == (f"{NAME}-order.edi", len(CONTENT))
+    assert _all(root) == {f"inbox/{NAME}-order.edi"}
+
+
+@pytest.mark.parametrize("position", [0, 1024, 2048, None])
+def test_an_interrupted_file_goes_on_at_the_restart_position(spool: Spool, position: int | None) -> None:
+    with spool.part(NAME) as part:
+        part.write(CONTENT[:2048])
+    with spool.part(NAME) as part:
+        assert part.octets == 2048
+        if position is not None:
+            part.resume(position)
+        part.write(CONTENT[part.octets :])
+        sealed = part.seal()
+    assert (sealed.octets, sealed.sha256) == (len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+
+
+@pytest.mark.parametrize("position", [-1, 2049])
+def test_a_restart_position_outside_the_file_is_our_mistake(spool: Spool, position: int) -> None:
+    with spool.part(NAME) as part:
+        part.write(CONTENT[:2048])
+        with pytest.raises(ValueError, match="cannot go on"):
+            part.resume(position)
+
+
+@pytest.mark.parametrize("place", ["received", "inbox", "labelled"])
+def test_what_was_sealed_without_the_ledger_knowing_is_a_part_again(root: Path, spool: Spool, place: str) -> None:
+    with spool.part(NAME) as part:
+        part.write(CONTENT)
+        if place == "received":
+            part.seal()
+        else:
+            part.seal_into_inbox("order.edi" if place == "labelled" else "")
+    with spool.part(NAME) as part:
+        assert part.octets == len(CONTENT)
+        assert part.seal().sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert _all(root) == {f"received/{NAME}"}
+
+
+@given(st.text(max_size=80))
+def test_a_label_can_never_be_more_than_a_harmless_suffix(label: str) -> None:
+    name = inbox_name(NAME, label)
+    rest = name.removeprefix(NAME)
+    assert name.startswith(NAME)
+    assert len(rest) <= 41
+    assert rest == "" or (rest[0] == "-" and rest[1] not in ".-")
+    assert all(character.isascii() and (character.isalnum() or character in "._-") for character in rest)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../inbox/x", "a/b", "/etc/passwd", "a\0", "a\n", "A" * 41, "ä", ".x"])
+def test_a_name_that_is_not_ours_never_becomes_a_path(spool: Spool, name: str) -> None:
+    for use in (
+        spool.part,
+        spool.open_outgoing,
+        spool.remove_outgoing,
+        spool.open_received,
+        spool.remove_received,
+        spool.inbox_path,
+        lambda name: spool.deliver(name, ""),
+    ):
+        with pytest.raises(ValueError, match="is no name of the"):
+            use(name)
+
+
+def test_a_link_planted_under_our_name_is_not_followed(tmp_path: Path, root: Path, spool: Spool) -> None:
+    (root / "parts" / NAME).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SpoolError):
+        spool.part(NAME)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_sweep_removes_what_nobody_knows_but_never_from_the_inbox(root: Path, spool: Spool) -> None:
+    known = spool.stage(io.BytesIO(b"known")).name
+    lost = spool.stage(io.BytesIO(b"lost")).name
+    for name in ("PART1", "PART2", "SEALED1", "SEALED2", "INBOX"):
+        with spool.part(name) as part:
+            part.write(b"x")
+            if name.startswith("SEALED"):
+                part.seal()
+            elif name == "INBOX":
+                part.seal_into_inbox("")
+    removed = spool.sweep({known, "PART1", "SEALED1"})
+    assert removed == [f"outgoing/{lost}", "parts/PART2", "received/SEALED2"]
+    assert _all(root) == {f"outgoing/{known}", "parts/PART1", "received/SEALED1", "inbox/INBOX"}
+    assert spool.sweep({known, "PART1", "SEALED1"}) == []
+
+
+def test_a_received_file_can_be_dropped(root: Path, spool: Spool) -> None:
+    with spool.part(NAME) as part:
+        part.seal()
+    for _ in range(2):
+        spool.remove_received(NAME)
+    assert _all(root) == set()
+
+
+def test_free_room_is_told_in_octets(spool: Spool) -> None:
+    assert spool.free_octets() > 0
+
+
+def test_nothing_is_sealed_before_it_is_on_disk(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    real_fsync, real_rename = os.fsync, Path.rename
+
+    def fsync(handle: int) -> None:
+        steps.append(f"fsync {Path(f'/proc/self/fd/{handle}').readlink().name}")
+        real_fsync(handle)
+
+    def rename(self: Path, target: Path) -> Path:
+        steps.append(f"rename to {target.parent.name}")
+        return real_rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", rename)
+    with spool.part(NAME) as part:
+        part.write(CONTENT)
+        part.seal()
+    spool.deliver(NAME, "")
+    assert steps == [
+        *(f"fsync {NAME}", "rename to received", "fsync received", "fsync parts"),
+        *("rename to inbox", "fsync inbox", "fsync received"),
+    ]
+    steps.clear()
+    staged = spool.stage(io.BytesIO(CONTENT))
+    assert steps == [f"fsync {staged.name}", "fsync outgoing"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (errno.ENOSPC, SpoolFullError, "no room left"),
+        (errno.EDQUOT, SpoolFullError, "no room left"),
+        (errno.EIO, SpoolError, "Input/output error"),
+    ],
+)
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_disk_that_fails_is_one_line_for_the_operator(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, call: str, fault: tuple[int, type[SpoolError], str]
+) -> None:
+    code, kind, said = fault
+
+    def fail(*_arguments: Any) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with spool.part(NAME) as part:
+        part.write(b"before")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fail)
+            with pytest.raises(kind, match=said) as raised:
+                part.write(b"after") if call == "write" else part.seal()
+    assert "\n" not in str(raised.value)
+    with spool.part(NAME) as part:
+        assert part.octets == len(b"before")
+
+
+def test_a_short_write_is_finished(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda handle, octets: real(handle, octets[:7]))
+    with spool.part(NAME) as part:
+        part.write(CONTENT)
+        assert part.seal().sha256 == hashlib.sha256(CONTENT).hexdigest()
+    with spool.open_received(NAME) as file:
+        assert file.read() == CONTENT

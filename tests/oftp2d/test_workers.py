@@ -1,0 +1,105 @@
+"""The worker pools, on the real reactor."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import CancelledError, Deferred
+
+from oftp2d.workers import Workers, WorkersStoppedError
+
+
+@pytest.fixture
+def reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
+
+
+@pytest.fixture
+def workers(reactor: Any) -> Iterator[Workers]:
+    workers = Workers(reactor)
+    workers.start()
+    yield workers
+    pytest_twisted.blockon(Deferred.fromCoroutine(workers.stop()))
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_kind_of_work_runs_in_threads_of_its_own(workers: Workers) -> None:
+    def here() -> str:
+        return threading.current_thread().name
+
+    names = [await run(here) for run in (workers.disk, workers.crypto, workers.database)]
+    assert ["disk" in names[0], "crypto" in names[1], "database" in names[2]] == [True] * 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_arguments_go_in_and_results_and_errors_come_out(workers: Workers) -> None:
+    assert await workers.disk(divmod, 7, 2) == (3, 1)
+    assert await workers.crypto(int, "ff", base=16) == 255
+    with pytest.raises(ZeroDivisionError):
+        await workers.database(divmod, 1, 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_database_does_one_thing_at_a_time_and_in_order(workers: Workers) -> None:
+    done: list[int] = []
+    running = [0]
+
+    def work(number: int) -> None:
+        running[0] += 1
+        assert running[0] == 1
+        time.sleep(0.002)
+        done.append(number)
+        running[0] -= 1
+
+    waiting = [Deferred.fromCoroutine(workers.database(work, number)) for number in range(20)]
+    for deferred in waiting:
+        await deferred
+    assert done == list(range(20))
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop_waits_for_the_work_in_hand_and_takes_no_more(reactor: Any) -> None:
+    workers = Workers(reactor)
+    workers.start()
+    go = threading.Event()
+    done: list[str] = []
+    waiting = Deferred.fromCoroutine(workers.disk(lambda: (go.wait(5), done.append("written"))))
+    stopping = Deferred.fromCoroutine(workers.stop())
+    assert not stopping.called
+    with pytest.raises(WorkersStoppedError, match="the disk workers are not running"):
+        await workers.disk(time.sleep, 0)
+    go.set()
+    await stopping
+    assert done == ["written"]
+    await waiting
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop_waits_for_work_whose_caller_has_gone(reactor: Any) -> None:
+    workers = Workers(reactor)
+    workers.start()
+    go = threading.Event()
+    done: list[str] = []
+    waiting = Deferred.fromCoroutine(workers.disk(lambda: (go.wait(5), done.append("written"))))
+    waiting.cancel()
+    with pytest.raises(CancelledError):
+        await waiting
+    stopping = Deferred.fromCoroutine(workers.stop())
+    go.set()
+    await stopping
+    assert done == ["written"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_pools_that_never_started_stop_at_once(reactor: Any) -> None:
+    workers = Workers(reactor)
+    with pytest.raises(WorkersStoppedError):
+        await workers.crypto(time.sleep, 0)
+    await workers.stop()
