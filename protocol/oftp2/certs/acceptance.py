@@ -19,7 +19,7 @@ from enum import StrEnum
 from oftp2.certs.clid import MAX_DESCRIPTION, Clid, Identification
 from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.matching import Held, Match, Means, Place, find_predecessor, near_misses
-from oftp2.certs.usages import FILE_USAGES, Usage, listed
+from oftp2.certs.usages import FILE_USAGES, TLS_USAGES, Usage, listed
 
 
 class Mode(StrEnum):
@@ -304,7 +304,8 @@ class _Case:
         if self.mode is not Mode.TRUSTED:
             text = "it is not announced and replaces no known certificate; an administrator must assign it"
             return _refused(Rule.UNKNOWN, _sentences(text, self._misses()))
-        wanted = self.facts.allowed
+        # Without the extension TLS is possible, but nothing says that it is meant.
+        wanted = self.facts.allowed - (TLS_USAGES if self.facts.extended is None else frozenset())
         occupied = _union(entry.usages for entry in self.held if entry.place is Place.CURRENT)
         free = wanted - occupied
         # The extended key usage alone is no reason to take TLS slots beside a certificate nobody replaced.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from oftp2.certs.clid import Clid
@@ -60,7 +61,7 @@ class Match:
 
 def find_predecessor(received: CertificateFacts, clid: Clid | None, held: Sequence[Held]) -> Match | None:
     """The certificate that ``received`` replaces; ``clid`` is what SFIDDESC held, if it was one."""
-    standing = [entry for entry in held if entry.place is not Place.WITHDRAWN]
+    standing = [entry for entry in held if entry.usages and entry.place is not Place.WITHDRAWN]
     own = Clid.of(received)
     for means, hits in (
         (Means.NAMED, [entry for entry in standing if clid and clid.names(entry.facts)]),
@@ -88,16 +89,10 @@ def _differences(clid: Clid, entry: Held) -> tuple[str, ...]:
     return clid.differences(Clid.of(entry.facts))
 
 
-def _rank(entry: Held) -> tuple[bool, bool, object, object, str]:
+def _rank(entry: Held) -> tuple[bool, datetime, datetime, str]:
     """Those in use first, then the newest; the fingerprint makes it independent of storage order."""
     facts = entry.facts
-    return (
-        bool(entry.usages),
-        entry.place is Place.CURRENT,
-        facts.not_before,
-        facts.not_after,
-        facts.fingerprint,
-    )
+    return entry.place is Place.CURRENT, facts.not_before, facts.not_after, facts.fingerprint
 
 
 def _slots(newest: Held, standing: Sequence[Held]) -> frozenset[Usage]:
