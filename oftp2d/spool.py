@@ -74,14 +74,19 @@ class Spool:
         return Writing(self._outgoing / secrets.token_hex(12), self._outgoing, "stage a file")
 
     def stage(self, source: BinaryIO | Path) -> Staged:
-        """Copy a file, or what is left of an open one, into ``outgoing``."""
-        with self.staging() as staging, _told("read the file to stage"):
-            if isinstance(source, Path):
-                with source.open("rb") as file:
-                    _copy(file, staging)
-            else:
-                _copy(source, staging)
-            return staging.seal()
+        """Copy a file, or what is left of an open one, into ``outgoing``; nothing stays there if that fails."""
+        with self.staging() as staging:
+            try:
+                with _told("read the file to stage"):
+                    if isinstance(source, Path):
+                        with source.open("rb") as file:
+                            _copy(file, staging)
+                    else:
+                        _copy(source, staging)
+                return staging.seal()
+            except BaseException:
+                staging.discard()
+                raise
 
     def open_outgoing(self, name: str) -> BinaryIO:
         """A staged file, open for reading and without a buffer of its own."""

@@ -86,6 +86,12 @@ def set_going(connection: Connection, transfer: Transfer) -> None:
     connection.execute(sent.values(state=ExchangeState.SENT))
 
 
+def reopen(connection: Connection, transfer: Transfer) -> None:
+    """A message of ours goes out once more; what was answered to the first is no longer the answer."""
+    again = sa.update(exchanges).where(exchanges.c.transfer_id == transfer.id)
+    connection.execute(again.values(state=ExchangeState.QUEUED, text="", answered_at=None))
+
+
 def settle(connection: Connection, transfer: Transfer, state: ExchangeState, text: str, now: datetime) -> None:
     """The end response to a message of ours: an EERP confirms the certificate it carried (acx.md 3.8)."""
     row = connection.execute(sa.select(exchanges).where(exchanges.c.transfer_id == transfer.id)).one_or_none()

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import ClaimLostError
-from oftp2d.ledger.exchanges import set_going, settle
+from oftp2d.ledger.exchanges import reopen, set_going, settle
 from oftp2d.ledger.moves import (
     SELECT_TRANSFERS,
     Move,
@@ -233,7 +233,10 @@ class Transfers:
                     now=now,
                 )
                 values.update(date=date, time=time, efid_sent=False, sent_at=None)
-            return _RETRIED.apply(connection, transfer_id, now, **values)
+            transfer = _RETRIED.apply(connection, transfer_id, now, **values)
+            if transfer.kind is Kind.EXCHANGE:
+                reopen(connection, transfer)
+            return transfer
 
         return self._database.insist(again)
 

@@ -246,6 +246,21 @@ def test_a_disk_that_fails_is_one_line_for_the_operator(
         assert part.octets == len(b"before")
 
 
+def test_a_file_that_cannot_be_staged_takes_no_room(
+    tmp_path: Path, root: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SpoolError, match="could not read the file to stage"):
+        spool.stage(tmp_path / "absent")
+
+    def fail(*_arguments: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(SpoolFullError):
+        spool.stage(io.BytesIO(CONTENT))
+    assert _all(root) == set()
+
+
 def test_a_short_write_is_finished(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda handle, octets: real(handle, octets[:7]))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Ledger
+from oftp2d.ledger import Ledger, Partner
 from oftp2d.ledger.database import Database, migrate
 from oftp2d.ledger.schema import metadata
 
@@ -111,3 +114,28 @@ def test_a_database_that_cannot_be_opened_is_said_in_one_line(tmp_path: Path) ->
 def test_an_instant_without_a_time_zone_is_refused(ledger: Ledger) -> None:
     with pytest.raises(sa.exc.StatementError, match="with a time zone"):
         ledger.audit.record(datetime(2026, 1, 1), None, "test")  # noqa: DTZ001
+
+
+def test_several_processes_may_open_a_new_database_at_once(url: str) -> None:
+    failures: list[BaseException] = []
+
+    def open_() -> None:
+        try:
+            Ledger.open(url).close()
+        except BaseException as error:  # noqa: BLE001 (any failure of a thread is the test's)
+            failures.append(error)
+
+    threads = [threading.Thread(target=open_) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_a_row_that_can_never_be_written_is_not_tried_for_ever(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    with pytest.raises(sa.exc.IntegrityError):
+        ledger.transfers.queue(replace(files.outgoing(partner), partner_id=99), now)
+    assert ledger.transfers.list() == []

@@ -78,6 +78,27 @@ def test_a_nerp_changes_nothing_but_the_record(ledger: Ledger, partner: Partner,
     assert ledger.certificates.confirmed(partner.id) == set()
 
 
+def test_a_message_that_is_sent_again_is_answered_again(
+    ledger: Ledger, partner: Partner, reply: Reply, now: datetime
+) -> None:
+    transfer, _ = ledger.exchanges.queue(reply, now)
+    ledger.transfers.refused(transfer.key, now, "NERP 99", "not announced")
+    again = ledger.transfers.retry(transfer.id, now)
+    assert ledger.exchanges.list()[0].state is ExchangeState.QUEUED
+    ledger.transfers.acknowledged(again.key, now)
+    assert ledger.exchanges.list()[0].state is ExchangeState.ACCEPTED
+    assert ledger.certificates.confirmed(partner.id) == {"aa" * 32}
+
+
+def test_an_eerp_for_a_message_without_a_record_is_only_an_eerp(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    transfer = ledger.transfers.queue(files.outgoing(partner, DELIVER, Kind.EXCHANGE), now)
+    ledger.transfers.acknowledged(transfer.key, now)
+    assert ledger.exchanges.by_transfer(transfer.id) is None
+    assert ledger.certificates.confirmed(partner.id) == set()
+
+
 def test_answers_of_one_second_have_stamps_of_their_own(ledger: Ledger, reply: Reply, now: datetime) -> None:
     stamps = {ledger.exchanges.queue(reply, now)[0].time for _ in range(3)}
     assert len(stamps) == 3
