@@ -33,7 +33,7 @@ class ContentError(ValueError):
 class Content:
     """What was in the file: the certificate, and others that may belong to its chain."""
 
-    certificate: CertificateFacts
+    facts: CertificateFacts
     chain: tuple[CertificateFacts, ...] = ()
 
 
@@ -69,7 +69,7 @@ def _one(certificates: Sequence[CertificateFacts]) -> Content:
     if len(entities) != 1:
         raise ContentError(f"the file holds {len(entities)} end-entity certificates, expected is one")
     chain = tuple(facts for facts in certificates if facts is not entities[0])
-    return Content(certificate=entities[0], chain=chain)
+    return Content(facts=entities[0], chain=chain)
 
 
 def _plain(octets: bytes) -> Sequence[bytes]:

@@ -20,18 +20,18 @@ CHAIN = [LEAF.certificate, *(item.certificate for item in LEAF.chain)]
 
 def test_der_is_the_rule() -> None:
     content = read_certificate(LEAF.der)
-    assert content.certificate.fingerprint == LEAF.fingerprint
+    assert content.facts.fingerprint == LEAF.fingerprint
     assert content.chain == ()
 
 
 def test_pem_is_read_with_text_around_it() -> None:
-    assert read_certificate(b"subject: us\r\n" + LEAF.pem + b"\r\n").certificate.fingerprint == LEAF.fingerprint
+    assert read_certificate(b"subject: us\r\n" + LEAF.pem + b"\r\n").facts.fingerprint == LEAF.fingerprint
 
 
 @pytest.mark.parametrize("encoding", [Encoding.DER, Encoding.PEM])
 def test_a_certs_only_message_gives_the_end_entity_and_its_chain(encoding: Encoding) -> None:
     content = read_certificate(pkcs7.serialize_certificates(CHAIN, encoding))
-    assert content.certificate.fingerprint == LEAF.fingerprint
+    assert content.facts.fingerprint == LEAF.fingerprint
     assert {facts.fingerprint for facts in content.chain} == {item.fingerprint for item in LEAF.chain}
 
 
@@ -39,15 +39,15 @@ def test_a_certs_only_message_with_ber_lengths_is_read() -> None:
     message = cms.ContentInfo.load(pkcs7.serialize_certificates(CHAIN[:1], Encoding.DER))
     body = message["content"].dump()[4:]  # without its own tag and three octets of length
     indefinite = bytes.fromhex("3080 06092a864886f70d010702 a080") + body + bytes(4)
-    assert read_certificate(indefinite).certificate.fingerprint == LEAF.fingerprint
+    assert read_certificate(indefinite).facts.fingerprint == LEAF.fingerprint
 
 
 def test_the_same_certificate_twice_is_one() -> None:
-    assert read_certificate(LEAF.pem * 2).certificate.fingerprint == LEAF.fingerprint
+    assert read_certificate(LEAF.pem * 2).facts.fingerprint == LEAF.fingerprint
 
 
 def test_a_single_authority_is_read_and_left_to_be_judged() -> None:
-    assert read_certificate(pki.issuing("A").der).certificate.is_ca
+    assert read_certificate(pki.issuing("A").der).facts.is_ca
 
 
 def signed_message() -> bytes:
