@@ -47,9 +47,7 @@ def downgrade() -> None:
 
 def _words(table: str, name: str, *words: str) -> sa.Enum:
     """A text column that takes one of the words, with its CHECK constraint named for any database."""
-    return sa.Enum(
-        *words, name=op.f(f"ck_{table}_{name}"), native_enum=False, create_constraint=True, length=16
-    )
+    return sa.Enum(*words, name=op.f(f"ck_{table}_{name}"), native_enum=False, create_constraint=True, length=16)
 
 
 def _create_stations() -> None:
@@ -85,9 +83,7 @@ def _create_partners() -> None:
         sa.Column("password_ours", sa.LargeBinary(), nullable=False),
         sa.Column("password_theirs", sa.LargeBinary(), nullable=False),
         sa.Column("acx", _words("partners", "acx", "off", "announced", "known", "trusted"), nullable=False),
-        sa.Column(
-            "authentication", _words("partners", "authentication", "off", "prepared", "on"), nullable=False
-        ),
+        sa.Column("authentication", _words("partners", "authentication", "off", "prepared", "on"), nullable=False),
         sa.Column("buffer_size", sa.Integer(), nullable=False),
         sa.Column("credit", sa.Integer(), nullable=False),
         sa.Column("compression", sa.Boolean(), nullable=False),
@@ -117,9 +113,7 @@ def _create_partner_stations() -> None:
         "partner_stations",
         sa.Column("code", sa.String(length=25), nullable=False),
         sa.Column("partner_id", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["partner_id"], ["partners.id"], name=op.f("fk_partner_stations_partner_id_partners")
-        ),
+        sa.ForeignKeyConstraint(["partner_id"], ["partners.id"], name=op.f("fk_partner_stations_partner_id_partners")),
         sa.PrimaryKeyConstraint("code", name=op.f("pk_partner_stations")),
     )
     op.create_index(op.f("ix_partner_stations_partner_id"), "partner_stations", ["partner_id"], unique=False)
@@ -174,9 +168,7 @@ def _create_transfers() -> None:
         sa.Column("claim_owner", sa.Text()),
         sa.Column("claim_until", sa.BigInteger()),
         sa.Column("sha256", sa.String(length=64)),
-        sa.ForeignKeyConstraint(
-            ["partner_id"], ["partners.id"], name=op.f("fk_transfers_partner_id_partners")
-        ),
+        sa.ForeignKeyConstraint(["partner_id"], ["partners.id"], name=op.f("fk_transfers_partner_id_partners")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transfers")),
         sa.UniqueConstraint(
             "direction",
@@ -213,12 +205,8 @@ def _create_receipts() -> None:
         sa.Column("sent_at", sa.BigInteger()),
         sa.Column("claim_owner", sa.Text()),
         sa.Column("claim_until", sa.BigInteger()),
-        sa.ForeignKeyConstraint(
-            ["partner_id"], ["partners.id"], name=op.f("fk_receipts_partner_id_partners")
-        ),
-        sa.ForeignKeyConstraint(
-            ["transfer_id"], ["transfers.id"], name=op.f("fk_receipts_transfer_id_transfers")
-        ),
+        sa.ForeignKeyConstraint(["partner_id"], ["partners.id"], name=op.f("fk_receipts_partner_id_partners")),
+        sa.ForeignKeyConstraint(["transfer_id"], ["transfers.id"], name=op.f("fk_receipts_transfer_id_transfers")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_receipts")),
         sa.UniqueConstraint("transfer_id", name=op.f("uq_receipts_transfer_id")),
     )
@@ -249,15 +237,11 @@ def _create_certificates() -> None:
         sa.Column("private_key", sa.LargeBinary()),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("added_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["partner_id"], ["partners.id"], name=op.f("fk_certificates_partner_id_partners")
-        ),
+        sa.ForeignKeyConstraint(["partner_id"], ["partners.id"], name=op.f("fk_certificates_partner_id_partners")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_certificates")),
     )
     op.create_index("ix_certificates_fingerprint", "certificates", ["fingerprint"], unique=False)
-    op.create_index(
-        "ix_certificates_holder", "certificates", ["holder", "partner_id", "station"], unique=False
-    )
+    op.create_index("ix_certificates_holder", "certificates", ["holder", "partner_id", "station"], unique=False)
 
 
 def _create_pending_keys() -> None:
@@ -270,9 +254,7 @@ def _create_pending_keys() -> None:
         sa.Column("csr_pem", sa.LargeBinary(), nullable=False),
         sa.Column("spki_fingerprint", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["station"], ["stations.code"], name=op.f("fk_pending_keys_station_stations")
-        ),
+        sa.ForeignKeyConstraint(["station"], ["stations.code"], name=op.f("fk_pending_keys_station_stations")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pending_keys")),
         sa.UniqueConstraint("spki_fingerprint", name=op.f("uq_pending_keys_spki_fingerprint")),
     )
@@ -291,9 +273,7 @@ def _create_announcements() -> None:
         sa.Column("usages", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("fulfilled_by", sa.String(length=64)),
-        sa.ForeignKeyConstraint(
-            ["partner_id"], ["partners.id"], name=op.f("fk_announcements_partner_id_partners")
-        ),
+        sa.ForeignKeyConstraint(["partner_id"], ["partners.id"], name=op.f("fk_announcements_partner_id_partners")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_announcements")),
     )
     op.create_index(op.f("ix_announcements_partner_id"), "announcements", ["partner_id"], unique=False)
@@ -306,9 +286,7 @@ def _create_confirmations() -> None:
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.Column("how", sa.Text(), nullable=False),
         sa.Column("confirmed_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["partner_id"], ["partners.id"], name=op.f("fk_confirmations_partner_id_partners")
-        ),
+        sa.ForeignKeyConstraint(["partner_id"], ["partners.id"], name=op.f("fk_confirmations_partner_id_partners")),
         sa.PrimaryKeyConstraint("partner_id", "fingerprint", name=op.f("pk_confirmations")),
     )
 
@@ -322,18 +300,12 @@ def _create_exchanges() -> None:
         sa.Column("message", _words("exchanges", "message", "REQUEST", "DELIVER", "REPLACE"), nullable=False),
         sa.Column("transfer_id", sa.String(length=16), nullable=False),
         sa.Column("fingerprint", sa.String(length=64)),
-        sa.Column(
-            "state", _words("exchanges", "state", "queued", "sent", "accepted", "refused"), nullable=False
-        ),
+        sa.Column("state", _words("exchanges", "state", "queued", "sent", "accepted", "refused"), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("answered_at", sa.BigInteger()),
-        sa.ForeignKeyConstraint(
-            ["partner_id"], ["partners.id"], name=op.f("fk_exchanges_partner_id_partners")
-        ),
-        sa.ForeignKeyConstraint(
-            ["transfer_id"], ["transfers.id"], name=op.f("fk_exchanges_transfer_id_transfers")
-        ),
+        sa.ForeignKeyConstraint(["partner_id"], ["partners.id"], name=op.f("fk_exchanges_partner_id_partners")),
+        sa.ForeignKeyConstraint(["transfer_id"], ["transfers.id"], name=op.f("fk_exchanges_transfer_id_transfers")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_exchanges")),
         sa.UniqueConstraint("transfer_id", name=op.f("uq_exchanges_transfer_id")),
     )
