@@ -397,6 +397,11 @@ class Certificates:
         ]
         return tuple(found for entry in open_ones if (found := self._announced(entry)) is not None)
 
+    def identifications(self, *, partner_id: int) -> tuple[Identification, ...]:
+        """All identification data entered for a partner, fulfilled or not: by these its TLS certificate is known too."""
+        entries = self._ledger.certificates.announcements(partner_id)
+        return tuple(found.identification for entry in entries if (found := self._announced(entry)) is not None)
+
     def _announced(self, entry: Announcement) -> Announced | None:
         issuer = None
         if entry.issuer is not None:
@@ -455,6 +460,10 @@ class Certificates:
             what = f"{len(found)} certificates are called {reference!r}"
             raise OperatorError(what, "name the one you mean by its fingerprint")
         return next(iter(found.values()))
+
+    def own_entries(self) -> Sequence[StoredCertificate]:
+        """All entries of our own."""
+        return self._owned()
 
     def _owned(self) -> Sequence[StoredCertificate]:
         return self._ledger.certificates.list(Holder.OWN)

@@ -157,9 +157,7 @@ def _pieces(source: BinaryIO, octets: int, progress: Progress) -> Iterator[bytes
     while left:
         piece = source.read(min(PIECE, left))
         if not piece:
-            raise OperatorError(
-                "the file became shorter while it was sent", "send it again once it is complete"
-            )
+            raise OperatorError("the file became shorter while it was sent", "send it again once it is complete")
         left -= len(piece)
         progress(len(piece))
         yield piece
@@ -177,9 +175,7 @@ def _unreached(error: OSError) -> DaemonUnreachableError:
 
 def _unreachable(error: httpx.HTTPError) -> OperatorError:
     if isinstance(error, httpx.TimeoutException):
-        return OperatorError(
-            "the daemon did not answer in time", "see 'oftp2d status' and the log of the daemon"
-        )
+        return OperatorError("the daemon did not answer in time", "see 'oftp2d status' and the log of the daemon")
     return DaemonUnreachableError(
         "the daemon broke off the connection", "see its log, and 'oftp2d status' whether it still runs"
     )

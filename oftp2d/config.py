@@ -123,12 +123,8 @@ class Limits:
         "The largest file, in octets (100 GiB).",
     )
     max_sessions: int = whole(1, 100_000, 200, "The most sessions at the same time.")
-    max_sessions_per_peer_address: int = whole(
-        1, 100_000, 10, "The most sessions at the same time from one address."
-    )
-    handshake_seconds: int = whole(
-        1, 600, 30, "The time a caller has for TLS and to say who it is, in seconds."
-    )
+    max_sessions_per_peer_address: int = whole(1, 100_000, 10, "The most sessions at the same time from one address.")
+    handshake_seconds: int = whole(1, 600, 30, "The time a caller has for TLS and to say who it is, in seconds.")
     bad_passwords: int = whole(
         1, 1000, 5, "After so many wrong codes or passwords an address is not answered any more, for a while."
     )
@@ -196,9 +192,7 @@ class Acx:
         300,
         "How far clocks may differ when dates of a certificate are judged, in seconds.",
     )
-    answers_per_hour: int = whole(
-        1, 1000, 4, "How often an hour a partner's request for our certificates is answered."
-    )
+    answers_per_hour: int = whole(1, 1000, 4, "How often an hour a partner's request for our certificates is answered.")
 
 
 @attrs.frozen(kw_only=True)
@@ -308,9 +302,7 @@ def load(home: Path) -> Config:
             f"there is no station in {home}", "make one with 'oftp2d init', or set OFTP2D_HOME to its folder"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise OperatorError(
-            f"{path} can't be read ({error})", "check its owner, mode and encoding (UTF-8)"
-        ) from None
+        raise OperatorError(f"{path} can't be read ({error})", "check its owner, mode and encoding (UTF-8)") from None
     return parse(content, home)
 
 
@@ -319,9 +311,7 @@ def parse(content: str, home: Path) -> Config:
     try:
         document = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
-        fault = Fault(
-            path="(file)", what=f"it is not TOML: {error}", advice="correct that line, see https://toml.io"
-        )
+        fault = Fault(path="(file)", what=f"it is not TOML: {error}", advice="correct that line, see https://toml.io")
         raise ConfigurationError((fault,)) from None
     try:
         config = _converter.structure(document, Config)
@@ -396,9 +386,7 @@ def _table(cls: type[attrs.AttrsInstance]) -> Callable[[object, type], object]:
 
     def structure(value: object, kind: type) -> object:
         if not isinstance(value, dict):
-            raise UnfitError(
-                f"{shown(value)} is not a section", "write its name in brackets, on a line of its own"
-            )
+            raise UnfitError(f"{shown(value)} is not a section", "write its name in brackets, on a line of its own")
         return read(value, kind)
 
     return structure
@@ -410,9 +398,7 @@ def _checked(check: Callable[[object], object]) -> Callable[[object, object], ob
 
 def _listeners(value: object, _kind: type) -> tuple[Listener, ...]:
     if not isinstance(value, list):
-        raise UnfitError(
-            f"{shown(value)} is not a list", "write [[listeners]], with two brackets, for each address"
-        )
+        raise UnfitError(f"{shown(value)} is not a list", "write [[listeners]], with two brackets, for each address")
     if not value:
         raise UnfitError("the list is empty", "leave it out, or write a section [[listeners]]")
     return tuple(_converter.structure(value, list[Listener]))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from twisted.internet.interfaces import IReactorTime
 
-from oftp2d.certificates import CertificateStore
+from oftp2d.certificates import Certificates
 from oftp2d.config import Config
 from oftp2d.ledger import Ledger
 from oftp2d.spool import Spool
@@ -36,7 +36,7 @@ class Context:
     spool: Spool
     workers: Workers
     vault: Vault
-    certificates: CertificateStore
+    certificates: Certificates
     owner: str = field(default_factory=new_owner)
     stopping: bool = False
 

@@ -25,7 +25,10 @@ from oftp2.events import Event, Origin, SessionAborted, SessionReleased
 from oftp2.reasons import EndSessionReason
 from oftp2.requests import Abort, EndSession, Request
 from oftp2.session import Session
+from oftp2.tables import State
 from oftp2d.line import PeerTls, SessionOverError
+
+_BEFORE_READY = frozenset({State.IDLE, State.I_WF_NC, State.I_WF_RM, State.WF_NDISC})
 
 CLOSE_SECONDS = 10.0
 """How long the transport may take to flush and close before it is cut."""
@@ -52,10 +55,15 @@ class Link(Protocol):
     ) -> None:
         self.session = session
         self.closed: Deferred[str] = Deferred()
+        self.connected = False
+        """Whether the network connection ever stood."""
+        self.begun = False
+        """Whether the session ever began: over TLS, whether the handshake succeeded."""
+        self.ready = False
+        """Whether the peer ever greeted as an OFTP station does."""
         self._clock = clock
         self._over_tls = tls
         self._begin = begin
-        self._begun = False
         self._events: deque[Event] = deque()
         self._end: SessionAborted | SessionReleased | None = None
         self._waiting_event: Deferred[None] | None = None
@@ -127,6 +135,7 @@ class Link(Protocol):
 
     def connectionMade(self) -> None:
         """The TCP connection stands."""
+        self.connected = True
         if self._over_tls:
             self._cut = self._clock.callLater(self._handshake_seconds, self._handshake_too_slow)
         else:
@@ -137,15 +146,16 @@ class Link(Protocol):
         if self._cut is not None:
             self._cut.cancel()
             self._cut = None
-        if not self._begun and not self._gone:
+        if not self.begun and not self._gone:
             self._tls = _peer_tls(self.transport)
             self._start()
 
     def dataReceived(self, data: bytes) -> None:
         """Octets from the peer."""
-        if not self._begun:
+        if not self.begun:
             return
         self._take(self.session.receive_data(data, self._clock.seconds()))
+        self.ready = self.ready or self.session.state not in _BEFORE_READY
         self._pump()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -155,7 +165,7 @@ class Link(Protocol):
             if delayed is not None and delayed.active():
                 delayed.cancel()
         why = _why(reason)
-        if self._begun:
+        if self.begun:
             self._take(self.session.connection_lost(why, self._clock.seconds()))
         self._fail(why)
         self.closed.callback(why)
@@ -176,7 +186,7 @@ class Link(Protocol):
     # --- within -------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._begun = True
+        self.begun = True
         assert self.transport is not None  # noqa: S101 - set by makeConnection
         self.transport.registerProducer(self, True)
         self._take(self.session.connected(self._clock.seconds()))

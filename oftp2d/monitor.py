@@ -21,7 +21,9 @@ from oftp2.events import (
     ChallengeWanted,
     EndResponseReceived,
     FileOffered,
+    Origin,
     ReadyReceived,
+    SessionAborted,
     SessionEstablished,
     SessionOffered,
     SessionReleased,
@@ -39,12 +41,13 @@ from oftp2.requests import (
 )
 from oftp2.tables import State
 from oftp2.values import FileIdentity, Role, Turn
+from oftp2d.authentication import Authentication
 from oftp2d.context import LEASE, Context
 from oftp2d.errors import OperatorError
-from oftp2d.exchange import Exchange
+from oftp2d.exchange import Exchange, Proof
 from oftp2d.ledger import FileKey, Kind, Partner, Receipt, ReceiptKind
 from oftp2d.line import Line, SessionOverError
-from oftp2d.partners import Denial, Gate
+from oftp2d.partners import Denial, Gate, proven_by_tls
 from oftp2d.receiving import Receiving
 from oftp2d.sending import Sending
 
@@ -93,17 +96,21 @@ class Monitor:
         report: Report,
         *,
         gate: Gate,
+        authentication: Authentication,
         exchange: Exchange,
         partner: Partner | None = None,
         purpose: Purpose = Purpose.EXCHANGE,
+        full: bool = False,
     ) -> None:
         self.report = report
         self._context = context
         self._line = line
         self._gate = gate
+        self._authentication = authentication
         self._exchange = exchange
         self._partner = partner
         self._purpose = purpose
+        self._full = full
         self._owner = f"{context.owner}#{report.id}"
         self._authenticated = False
         self._listening_since = 0.0
@@ -113,6 +120,8 @@ class Monitor:
         try:
             partner = await self._open()
             self._established(partner)
+            if self._authenticated:
+                await self._authentication.proven(partner)
             await self._converse(partner)
         except SessionOverError as over:
             self._ended(over)
@@ -154,17 +163,22 @@ class Monitor:
         offer = await self._line.event()
         assert isinstance(offer, SessionOffered)  # noqa: S101 - the tables allow nothing else here
         self.report.partner = offer.peer.code or None
+        if self._full:
+            text = "the station has as many sessions as it bears"
+            raise self._deny(Denial(reason=EndSessionReason.RESOURCES_NOT_AVAILABLE, text=text))
         admitted = await self._gate.admit(offer.peer, self._line)
         if isinstance(admitted, Denial):
             raise self._deny(admitted)
-        authentication = await self._exchange.answer_authentication(admitted, asked=offer.peer.authentication)
+        authentication = await self._authentication.answer(admitted, asked=offer.peer.authentication)
         if authentication is not offer.peer.authentication:
-            text = "secure authentication is required" if authentication else "secure authentication is not possible yet"
+            text = (
+                "secure authentication is required" if authentication else "secure authentication is not possible yet"
+            )
             raise self._deny(Denial(reason=EndSessionReason.AUTHENTICATION_INCOMPATIBLE, text=text))
         self._line.request(
             AcceptSession(
                 code=admitted.station,
-                password=self._exchange.password_for(admitted),
+                password=self._authentication.password(admitted),
                 authentication=authentication,
             )
         )
@@ -184,10 +198,12 @@ class Monitor:
                     raise self._deny(denial)
             match event:
                 case ChallengeWanted():
-                    envelope, secret = await self._exchange.make_challenge(partner)
+                    envelope, secret = await self._authentication.make_challenge(partner)
                     self._line.request(SendChallenge(envelope=envelope, secret=secret))
                 case ChallengeReceived(envelope=envelope):
-                    self._line.request(AnswerChallenge(secret=await self._exchange.open_challenge(partner, envelope)))
+                    self._line.request(
+                        AnswerChallenge(secret=await self._authentication.open_challenge(partner, envelope))
+                    )
                     self._authenticated = True
                 case SessionEstablished(terms=terms):
                     self.report.level = int(terms.level)
@@ -218,9 +234,7 @@ class Monitor:
 
     async def _converse(self, partner: Partner) -> None:
         stations = await self._context.workers.database(self._context.ledger.stations.list)
-        sending = Sending(
-            self._context, self._line, owner=self._owner, partner=partner, progress=self.report.progress
-        )
+        sending = Sending(self._context, self._line, owner=self._owner, partner=partner, progress=self.report.progress)
         receiving = Receiving(
             self._context,
             self._line,
@@ -277,7 +291,7 @@ class Monitor:
             case FileOffered(command=offer):
                 received = await receiving.receive(offer, wants_turn=await self._wants_turn(partner))
                 if received is not None and received.kind is Kind.EXCHANGE:
-                    await self._exchange.judge(partner, received, self._line, authenticated=self._authenticated)
+                    await self._exchange.judge(partner, received, await self._proof(partner))
             case EndResponseReceived(command=response):
                 await self._note(partner, response)
                 self._line.request(SendReady())
@@ -285,6 +299,11 @@ class Monitor:
                 pass
             case _:
                 raise LocalProtocolError(f"{type(event).__name__} in state {self._line.session.state}")
+
+    async def _proof(self, partner: Partner) -> Proof:
+        return Proof(
+            authenticated=self._authenticated, mutual_tls=await proven_by_tls(self._context, partner, self._line)
+        )
 
     async def _wants_turn(self, partner: Partner) -> bool:
         """Whether the Speaker has kept the turn for long while something waits here."""
@@ -311,7 +330,9 @@ class Monitor:
             kind, text = "EERP", ""
             transfer = await self._context.workers.database(transfers.acknowledged, key, now, partner_id=partner.id)
         if transfer is None:
-            self.log.warn("{partner}: {kind} for a file never sent: {key}", partner=partner.code, kind=kind, key=str(key))
+            self.log.warn(
+                "{partner}: {kind} for a file never sent: {key}", partner=partner.code, kind=kind, key=str(key)
+            )
             return
         self.log.info(
             "{partner}: {kind} received for {file}, transfer {transfer}{text}",
@@ -322,7 +343,7 @@ class Monitor:
             text=f": {text}" if text else "",
         )
         if transfer.kind is Kind.EXCHANGE:
-            await self._exchange.answered(partner, transfer)
+            await self._exchange.answered(partner, transfer, accepted=kind == "EERP", text=text)
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -351,8 +372,6 @@ class Monitor:
 
 
 def _over(reason: EndSessionReason, text: str) -> SessionOverError:
-    from oftp2.events import Origin, SessionAborted
-
     return SessionOverError(SessionAborted(origin=Origin.LOCAL, reason=reason, text=text))
 
 
@@ -383,6 +402,8 @@ def _end_response(receipt: Receipt) -> EndResponse:
         destination=receipt.destination,
         originator=receipt.originator,
         creator=receipt.creator or receipt.originator,
-        reason=NegativeResponseReason(receipt.reason if receipt.reason is not None else NegativeResponseReason.UNSPECIFIED),
+        reason=NegativeResponseReason(
+            receipt.reason if receipt.reason is not None else NegativeResponseReason.UNSPECIFIED
+        ),
         text=receipt.text,
     )

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
 
+from service_identity import CertificateError, VerificationError
+from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+
+from oftp2.certs.clid import Identification
+from oftp2.certs.facts import CertificateFacts
 from oftp2.commands import Ssid
 from oftp2.reasons import EndSessionReason
-from oftp2d.certificates import CertificateStore
+from oftp2d.certificates import Certificates
 from oftp2d.context import Context
-from oftp2d.ledger import Partner, Transport
+from oftp2d.ledger import Partner, Slot, Transport
 from oftp2d.line import Line
+from oftp2d.trust import Trust
 
 MAX_ADDRESSES = 10_000
 """Addresses whose bad attempts are remembered; the oldest is forgotten first."""
@@ -80,14 +89,17 @@ class Gate:
         """Whether the one that answered our call is the partner we called."""
         if ssid.code != partner.code:
             return Denial(
-                reason=EndSessionReason.USER_CODE_NOT_KNOWN, text=f"{partner.code} was called, {ssid.code or 'nobody'} answered"
+                reason=EndSessionReason.USER_CODE_NOT_KNOWN,
+                text=f"{partner.code} was called, {ssid.code or 'nobody'} answered",
             )
         return await self._check(partner, ssid, line)
 
     async def _check(self, partner: Partner | None, ssid: Ssid, line: Line) -> Denial | None:
         if partner is None or not partner.active:
             return Denial(
-                reason=EndSessionReason.USER_CODE_NOT_KNOWN, text="the identification code is not known here", guess=True
+                reason=EndSessionReason.USER_CODE_NOT_KNOWN,
+                text="the identification code is not known here",
+                guess=True,
             )
         if not hmac.compare_digest(self._password(partner), ssid.password.encode()):
             return Denial(reason=EndSessionReason.INVALID_PASSWORD, text="the password is wrong", guess=True)
@@ -95,7 +107,8 @@ class Gate:
             return Denial(reason=EndSessionReason.INCOMPATIBLE, text="this partner must use TLS")
         if partner.client_certificate and not await self._proven(partner, line):
             return Denial(
-                reason=EndSessionReason.AUTHENTICATION_INCOMPATIBLE, text="a TLS certificate of this partner is required"
+                reason=EndSessionReason.AUTHENTICATION_INCOMPATIBLE,
+                text="a TLS certificate of this partner is required",
             )
         return None
 
@@ -110,7 +123,86 @@ async def proven_by_tls(context: Context, partner: Partner, line: Line) -> bool:
     """Whether the peer showed a TLS certificate that is valid, trusted, and bound to this partner."""
     if line.tls is None or line.tls.certificate is None:
         return False
-    store: CertificateStore = context.certificates
-    return await context.workers.crypto(
-        store.is_partners_tls, partner, line.tls.certificate, line.tls.chain, context.now()
-    )
+    acquaintance = await context.workers.database(Acquaintance.of, context.certificates, partner, context.now())
+    return await context.workers.crypto(acquaintance.recognises, line.tls.certificate, line.tls.chain) is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acquaintance:
+    """All that tells whether a TLS certificate is a partner's: read from the ledger once, then pure."""
+
+    partner: Partner
+    trust: Trust
+    fingerprints: frozenset[str]
+    """Certificates of the partner that are held and not withdrawn; they need no issuer."""
+    identifications: tuple[Identification, ...]
+    now: datetime
+
+    @classmethod
+    def of(cls, certificates: Certificates, partner: Partner, now: datetime) -> Acquaintance:
+        """What the store knows of ``partner`` at this moment."""
+        return cls(
+            partner=partner,
+            trust=certificates.trust(),
+            fingerprints=frozenset(
+                entry.fingerprint
+                for entry in certificates.partner_certificates(partner_id=partner.id)
+                if entry.active and entry.slot is not Slot.WITHDRAWN
+            ),
+            identifications=certificates.identifications(partner_id=partner.id),
+            now=now,
+        )
+
+    def recognises(self, certificate: bytes, chain: Sequence[bytes], purpose: str | None = None) -> str | None:
+        """Why the certificate (DER) is not acceptable as the partner's, or None when it is.
+
+        Trusted is a certificate under an anchor of ours and one that is held of the partner. Bound to it is the held one, one
+        that fits the identification data, one whose subject has the partner's code as serialNumber, and one for the host it is
+        called at. ``purpose`` is an extended key usage it must have, if it has any.
+        """
+        try:
+            facts = CertificateFacts.of(certificate)
+            others = tuple(CertificateFacts.of(other) for other in chain if other != certificate)
+        except ValueError as error:
+            return f"its certificate cannot be read: {error}"
+        if purpose is not None and facts.extended is not None and purpose not in facts.extended:
+            return f"its certificate {facts.subject} is not made for this end of TLS"
+        if facts.fingerprint in self.fingerprints:
+            return _period(facts, self.now)
+        verdict = self.trust.judge(facts, others, self.now)
+        if not verdict.trusted:
+            return f"its certificate {facts.subject} is not trusted: {verdict.text}"
+        if not self._bound(facts):
+            return f"its certificate {facts.subject} is trusted, but nothing says that it is {self.partner.code}'s"
+        return None
+
+    def _bound(self, facts: CertificateFacts) -> bool:
+        names = {name for name in (self.partner.host, self.partner.server_name) if name}
+        return (
+            facts.subject.serial_number == self.partner.code
+            or any(identification.matches(facts).matches for identification in self.identifications)
+            or any(is_host(facts, name) for name in names)
+        )
+
+
+def is_host(facts: CertificateFacts, name: str) -> bool:
+    """Whether the certificate is for this host: RFC 6125 by service_identity, the common name where it has no SAN."""
+    if not facts.hosts:
+        return (facts.subject.common_name or "").casefold() == name.casefold()
+    try:
+        ip_address(name)
+    except ValueError:
+        verify = verify_certificate_hostname
+    else:
+        verify = verify_certificate_ip_address
+    try:
+        verify(facts.certificate, name)
+    except (VerificationError, CertificateError, ValueError):
+        return False
+    return True
+
+
+def _period(facts: CertificateFacts, now: datetime) -> str | None:
+    if facts.not_before <= now <= facts.not_after:
+        return None
+    return f"its certificate {facts.subject} is valid from {facts.not_before:%F %T}Z to {facts.not_after:%F %T}Z only"

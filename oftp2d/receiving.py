@@ -18,6 +18,7 @@ from oftp2.events import DataReceived, FileEnded
 from oftp2.reasons import AnswerReason
 from oftp2.requests import AcceptFile, ConfirmFile, Consumed, RefuseFile, RejectFile
 from oftp2.values import FileFormat, SecurityLevel
+from oftp2d.acx import MAX_OCTETS, message_of
 from oftp2d.context import LEASE, Context
 from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer
 from oftp2d.line import Line, SessionOverError
@@ -28,12 +29,6 @@ CHUNK = 256 * 1024
 
 BUFFERED = 4 * CHUNK
 """Octets that may wait for the disk before the peer has to."""
-
-MAX_CERTIFICATE_FILE = 64 * 1024
-"""The largest file of the certificate exchange, in octets (acx.md 4.1)."""
-
-EXCHANGE_NAMES = frozenset({f"ODETTE_CERTIFICATE_{message}" for message in ("REQUEST", "DELIVER", "REPLACE")})
-"""The dataset names of the certificate exchange (acx.md 2.1)."""
 
 BLOCK = 1024
 
@@ -52,9 +47,7 @@ class Receiving:
 
     log = Logger(namespace="receiving")
 
-    def __init__(
-        self, context: Context, line: Line, *, owner: str, partner: Partner, stations: frozenset[str]
-    ) -> None:
+    def __init__(self, context: Context, line: Line, *, owner: str, partner: Partner, stations: frozenset[str]) -> None:
         self._context = context
         self._line = line
         self._owner = owner
@@ -79,7 +72,10 @@ class Receiving:
         )
         if isinstance(opened, Duplicate):
             return self._refuse(
-                offer, Refusal(reason=AnswerReason.DUPLICATE_FILE, text=f"received before, {opened.transfer.created_at:%F %T}Z")
+                offer,
+                Refusal(
+                    reason=AnswerReason.DUPLICATE_FILE, text=f"received before, {opened.transfer.created_at:%F %T}Z"
+                ),
             )
         if isinstance(opened, Busy):
             text = "another session is receiving this file"
@@ -129,7 +125,9 @@ class Receiving:
             end = await intake.collect()
             return intake.refusal or _wrong_count(end, intake.octets) or await self._keep(transfer, part)
         except SpoolError as error:
-            self.log.error("{partner}: {what}; {advice}", partner=self._partner.code, what=error.what, advice=error.advice)
+            self.log.error(
+                "{partner}: {what}; {advice}", partner=self._partner.code, what=error.what, advice=error.advice
+            )
             return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text="the file could not be stored", retry=True)
 
     async def _keep(self, transfer: Transfer, part: Part) -> Transfer:
@@ -138,7 +136,13 @@ class Receiving:
         if transfer.kind is Kind.EXCHANGE:
             sealed = await workers.disk(part.seal)
             kept = await workers.database(
-                transfers.received, transfer.id, sealed.octets, sealed.sha256, sealed.name, self._context.now(), owner=owner
+                transfers.received,
+                transfer.id,
+                sealed.octets,
+                sealed.sha256,
+                sealed.name,
+                self._context.now(),
+                owner=owner,
             )
         else:
             kept = await self._deliver(transfer, await workers.disk(part.seal_into_inbox, transfer.dataset))
@@ -180,13 +184,17 @@ class Receiving:
         announced = max(offer.size, 1) * BLOCK
         limit = self._limit(_kind(offer))
         if announced - BLOCK > limit:
-            return Refusal(reason=AnswerReason.FILE_TOO_BIG, text=f"SFIDFSIZ says {offer.size} KiB, allowed are {limit // BLOCK}")
+            return Refusal(
+                reason=AnswerReason.FILE_TOO_BIG, text=f"SFIDFSIZ says {offer.size} KiB, allowed are {limit // BLOCK}"
+            )
         try:
             free = await self._context.workers.disk(self._context.spool.free_octets)
         except SpoolError as error:
             return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
         if free - announced < self._context.config.spool.free_octets_reserved:
-            return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text="not enough room on the disk now", retry=True)
+            return Refusal(
+                reason=AnswerReason.ACCESS_METHOD_FAILURE, text="not enough room on the disk now", retry=True
+            )
         if self._context.stopping:
             return Refusal(reason=AnswerReason.UNSPECIFIED, text="the station is stopping", retry=True)
         return None
@@ -202,7 +210,7 @@ class Receiving:
         return None
 
     def _limit(self, kind: Kind) -> int:
-        return MAX_CERTIFICATE_FILE if kind is Kind.EXCHANGE else self._context.config.limits.max_file_octets
+        return MAX_OCTETS if kind is Kind.EXCHANGE else self._context.config.limits.max_file_octets
 
     def _incoming(self, offer: Sfid) -> NewIncoming:
         return NewIncoming(
@@ -322,7 +330,7 @@ class _Intake:
 
 
 def _kind(offer: Sfid) -> Kind:
-    return Kind.EXCHANGE if offer.dataset.upper() in EXCHANGE_NAMES else Kind.FILE
+    return Kind.FILE if message_of(offer.dataset) is None else Kind.EXCHANGE
 
 
 def _form(offer: Sfid) -> Refusal | None:

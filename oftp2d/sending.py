@@ -37,9 +37,7 @@ class Sending:
 
     log = Logger(namespace="sending")
 
-    def __init__(
-        self, context: Context, line: Line, *, owner: str, partner: Partner, progress: dict[str, int]
-    ) -> None:
+    def __init__(self, context: Context, line: Line, *, owner: str, partner: Partner, progress: dict[str, int]) -> None:
         self._context = context
         self._line = line
         self._owner = owner
@@ -75,9 +73,7 @@ class Sending:
             await self._content(transfer, file)
         finally:
             await self._context.workers.disk(file.close)
-        await self._context.workers.database(
-            self._context.ledger.transfers.efid_going, transfer.id, self._owner
-        )
+        await self._context.workers.database(self._context.ledger.transfers.efid_going, transfer.id, self._owner)
         await self._credit()
         self._line.request(CloseFile(octets=transfer.octets))
         end = await self._line.event()
@@ -99,7 +95,9 @@ class Sending:
         while left:
             chunk = memoryview(await reading)
             if not chunk:
-                self._line.request(EndSession(reason=EndSessionReason.UNSPECIFIED, text="the file changed while it was sent"))
+                self._line.request(
+                    EndSession(reason=EndSessionReason.UNSPECIFIED, text="the file changed while it was sent")
+                )
                 raise SpoolError(f"the staged file is {left} octets too short", "send the file again")
             left -= len(chunk)
             if left:
@@ -126,9 +124,7 @@ class Sending:
         now = self._context.now()
         if now - renewed_at <= LEASE / 4:
             return renewed_at
-        await self._context.workers.database(
-            self._context.ledger.transfers.renew, transfer.id, self._owner, now, LEASE
-        )
+        await self._context.workers.database(self._context.ledger.transfers.renew, transfer.id, self._owner, now, LEASE)
         return now
 
     async def _refused(self, transfer: Transfer, answer: FileRefused) -> None:
@@ -165,7 +161,9 @@ class Sending:
     async def _again(self, transfer: Transfer, why: str, *, efid_answered: bool = False) -> None:
         retry = self._context.config.retry
         if transfer.attempts >= retry.attempts:
-            await self._fail(transfer, None, f"given up after {transfer.attempts} attempts: {why}", efid_answered=efid_answered)
+            await self._fail(
+                transfer, None, f"given up after {transfer.attempts} attempts: {why}", efid_answered=efid_answered
+            )
             return
         now = self._context.now()
         wait = backoff(transfer.attempts, retry.first_seconds, retry.max_seconds)

@@ -1,0 +1,133 @@
+"""Session authentication: whether it is required of a session, its challenges, and the bootstrap latch (acx.md 5.2).
+
+A partner's setting is off, prepared or on. Prepared means that only identification data are known yet: sessions go without
+authentication until the partner's certificate is active here *and* the partner has confirmed ours. Then the latch closes: the
+setting becomes on, once and for good, and is in the ledger and in the audit trail. Only an administrator opens it again. What is
+never bypassed: code, password, the trust of TLS, and the checks of the certificates themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from twisted.logger import Logger
+
+from oftp2.certs.usages import Usage
+from oftp2.cms.challenge import ChallengeError, make_challenge, open_challenge
+from oftp2d.context import Context
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import Authentication as Setting
+from oftp2d.ledger import Partner
+
+
+class Authentication:
+    """Decides on session authentication, partner by partner."""
+
+    log = Logger(namespace="authentication")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def password(self, partner: Partner) -> str:
+        """The password by which this partner knows us (SSIDPSWD); empty when none was agreed."""
+        if not partner.password_ours:
+            return ""
+        return self._context.vault.open_sealed(partner.password_ours).decode("ascii")
+
+    def required(self, partner: Partner) -> bool:
+        """Whether we, as Initiator, ask for authentication. Prepared asks for none: when it could, it is on."""
+        return partner.authentication is Setting.ON
+
+    async def answer(self, partner: Partner, *, asked: bool) -> bool:
+        """What we, as Responder, say to an Initiator that asks for authentication or does not.
+
+        Any answer but its own ends the session with ESID 12. Prepared follows the Initiator where it can: yes only when we
+        hold its certificate and have a key.
+        """
+        if partner.authentication is Setting.PREPARED and asked:
+            return await self.possible(partner)
+        return partner.authentication is Setting.ON
+
+    async def possible(self, partner: Partner) -> bool:
+        """Whether both challenges could be made and answered now."""
+        theirs = await self._their_certificate(partner)
+        return theirs is not None and bool(await self._our_keys())
+
+    async def make_challenge(self, partner: Partner) -> tuple[bytes, bytes]:
+        """The envelope for the partner, and the 20 octets in it."""
+        certificate = await self._their_certificate(partner)
+        if certificate is None:
+            raise OperatorError(
+                f"there is no certificate of {partner.code} for session authentication",
+                f"import it, or say 'oftp2d exchange request {partner.code}' with authentication prepared",
+            )
+        return await self._context.workers.crypto(make_challenge, certificate)
+
+    async def open_challenge(self, partner: Partner, envelope: bytes) -> bytes:
+        """The 20 octets that only our private key reveals."""
+        try:
+            return await self._context.workers.crypto(open_challenge, envelope, await self._our_keys())
+        except ChallengeError as error:
+            raise OperatorError(
+                f"the challenge of {partner.code} cannot be answered: {error}",
+                "deliver it the certificate that is in use here: 'oftp2d exchange deliver'",
+            ) from None
+
+    async def proven(self, partner: Partner) -> None:
+        """A session with authentication stands: each side has shown that it holds the other's certificate.
+
+        Closes the latch of a prepared partner, where the end response that should have done so was lost.
+        """
+        if partner.authentication is Setting.PREPARED:
+            await self._close(partner, "an authenticated session")
+
+    async def latch(self, partner: Partner) -> None:
+        """Close the latch if both halves are there now: their certificate active here, ours confirmed by them."""
+        if partner.authentication is not Setting.PREPARED:
+            return
+        theirs, ours = await self._context.workers.database(self._halves, partner)
+        if theirs and ours:
+            await self._close(partner, "both certificates exchanged")
+        else:
+            self.log.info(
+                "{partner}: authentication stays prepared, {missing} missing",
+                partner=partner.code,
+                missing=" and ".join(
+                    what
+                    for what, there in (("its certificate is", theirs), ("its EERP for ours is", ours))
+                    if not there
+                ),
+            )
+
+    def _halves(self, partner: Partner) -> tuple[bool, bool]:
+        return self._context.certificates.authentication_ready(
+            partner_id=partner.id, code=partner.code, now=self._context.now()
+        )
+
+    async def _close(self, partner: Partner, why: str) -> None:
+        now = self._context.now()
+        if not await self._context.workers.database(self._context.ledger.partners.latch, partner.id, now):
+            return
+        await self._context.workers.database(
+            self._context.ledger.audit.record,
+            now,
+            partner.code,
+            "authentication latched",
+            {"setting": "on", "because": why},
+        )
+        self.log.info("{partner}: session authentication is on from now on ({why})", partner=partner.code, why=why)
+
+    async def _their_certificate(self, partner: Partner) -> x509.Certificate | None:
+        facts = await self._context.workers.database(
+            self._context.certificates.partner_certificate,
+            Usage.AUTHENTICATION,
+            partner_id=partner.id,
+            station=partner.code,
+            now=self._context.now(),
+        )
+        return None if facts is None else facts.certificate
+
+    async def _our_keys(self) -> Sequence[tuple[x509.Certificate, RSAPrivateKey]]:
+        return await self._context.workers.database(self._context.certificates.decryption_keys, self._context.now())

@@ -1,0 +1,256 @@
+"""The composition root: makes every room of a running station, starts them in order, stops them in order.
+
+Start: ledger and what crashed sessions left, spool, TLS, administration, ports, calls. Stop: ports and calls first; running sessions
+finish their file and leave, at the deadline they are ended with ESID 05; then administration, workers, ledger. A second signal skips
+to the deadline. SIGHUP takes up new certificates.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from oftp2d.admin import AdminServer, Desk
+from oftp2d.admin.collaborators import ListenerView, SessionView
+from oftp2d.authentication import Authentication
+from oftp2d.certificates import Certificates
+from oftp2d.config import Config
+from oftp2d.context import Context
+from oftp2d.dialler import Dialler
+from oftp2d.errors import OperatorError
+from oftp2d.exchange import Exchange, Proof
+from oftp2d.ledger import Direction, Holder, Kind, Ledger, NewReceipt, ReceiptKind, Transfer
+from oftp2d.listeners import Listeners
+from oftp2d.partners import BadAttempts, Gate
+from oftp2d.sessions import Sessions
+from oftp2d.spool import Spool
+from oftp2d.tls import Servers
+from oftp2d.vault import Vault
+from oftp2d.workers import Workers
+
+EXPIRY_WARNING = timedelta(days=30)
+
+
+class Daemon:
+    """One running station."""
+
+    log = Logger(namespace="daemon")
+
+    def __init__(self, reactor: Any, config: Config) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._started_at = None
+        self._warnings: tuple[str, ...] = ()
+        self._undo: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._stopping: Deferred[None] | None = None
+
+    async def start(self) -> None:
+        """Start everything. Raises ``OperatorError``, with everything stopped again, when something cannot be."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop_all()
+            raise
+
+    async def _start(self) -> None:
+        vault = Vault.find(self._config.home, os.environ)
+        workers = Workers(self._reactor)
+        workers.start()
+        self._undo.append(workers.stop)
+        ledger = await workers.database(Ledger.open, self._config.database_url)
+
+        async def close_ledger() -> None:
+            await workers.database(ledger.close)
+
+        self._undo.append(close_ledger)
+        self.context = context = Context(
+            reactor=self._reactor,
+            config=self._config,
+            ledger=ledger,
+            spool=await workers.disk(Spool, self._config.spool_path),
+            workers=workers,
+            vault=vault,
+            certificates=Certificates(ledger, vault),
+        )
+        self.started_at = context.now()
+        attempts = BadAttempts(self._config.limits.bad_passwords, self._config.limits.bad_password_seconds)
+        self._servers = Servers(context)
+        authentication = Authentication(context)
+        self.exchange = Exchange(context, authentication, changed=self.certificates_changed)
+        self.running = Sessions(context, Gate(context, attempts), authentication, self.exchange)
+        self.dialler = Dialler(context, self._reactor, self.running, authentication)
+        self._listeners = Listeners(context, self._reactor, self.running, attempts, self._servers)
+        admin = AdminServer(self._reactor, self._config.socket_path, self._desk())
+        # The socket's lock says that no other daemon works in this home: only then may its leavings be touched.
+        admin.start()
+        self._undo.append(admin.stop)
+        await self._recover()
+        await self._servers.refresh()
+        self._listeners.start()
+        self._undo.append(self._listeners.stop)
+        self.dialler.start()
+        await self._look_at_certificates()
+        self.log.info("the station runs, version {version}", version=version("oftp2d"))
+
+    async def _recover(self) -> None:
+        """Bring right what the last run left behind: nothing acknowledged is lost, nothing arrives twice."""
+        context = self.context
+        moved = await context.workers.database(context.ledger.transfers.recover, lambda _owner: False, context.now())
+        for transfer in moved:
+            self.log.info("transfer {transfer} goes on: {state}", transfer=transfer.id, state=transfer.state.value)
+        known = await context.workers.database(context.ledger.transfers.spool_names)
+        for name in await context.workers.disk(context.spool.sweep, known):
+            self.log.info("removed {name} from the spool, no transfer knows it", name=name)
+        for transfer in await context.workers.database(context.ledger.transfers.undelivered):
+            await self._finish(transfer)
+
+    async def _finish(self, transfer: Transfer) -> None:
+        """A file that was received, and not yet delivered or judged, when the last run ended."""
+        context = self.context
+        partner = await context.workers.database(context.ledger.partners.get, transfer.partner_id)
+        if transfer.kind is Kind.EXCHANGE:
+            await self.exchange.judge(partner, transfer, Proof())
+            return
+        name = await context.workers.disk(context.spool.deliver, transfer.spool_name, transfer.dataset)
+        receipt = NewReceipt(kind=ReceiptKind.EERP)
+        await context.workers.database(context.ledger.transfers.delivered, transfer.id, name, context.now(), receipt)
+
+    def _desk(self) -> Desk:
+        context = self.context
+        return Desk(
+            ledger=context.ledger,
+            spool=context.spool,
+            workers=context.workers,
+            vault=context.vault,
+            certificates=context.certificates,
+            dialler=self.dialler,
+            exchange=self.exchange,
+            house=self,
+            limits=self._config.limits,
+            upload_folder=self._config.spool_path,
+            started_at=self.started_at,
+            version=version("oftp2d"),
+            now=context.now,
+        )
+
+    # --- what the administration asks of the house --------------------------------------------------------------
+
+    def listeners(self) -> Sequence[ListenerView]:
+        """What is listened on."""
+        return [
+            ListenerView(transport=listener.transport.value, host=listener.host, port=port)
+            for listener, port in self._listeners.addresses()
+        ]
+
+    def sessions(self) -> Sequence[SessionView]:
+        """The sessions that are open."""
+        return [
+            SessionView(
+                partner=running.report.partner,
+                role="initiator" if running.report.role.value == "initiator" else "responder",
+                state=running.link.session.state.value,
+                since=running.report.since,
+                remote=running.report.remote or running.link.remote,
+            )
+            for running in self.running.running()
+        ]
+
+    def warnings(self) -> Sequence[str]:
+        """What an administrator should look after."""
+        return self._warnings
+
+    def progress(self, transfer_id: str) -> int | None:
+        """Octets moved of a transfer that is under way."""
+        return self.running.progress(transfer_id)
+
+    def certificates_changed(self) -> None:
+        """Take up new certificates for the calls to come."""
+        Deferred.fromCoroutine(self._take_up_certificates()).addErrback(
+            lambda failure: self.log.failure("the new certificates could not be taken up", failure)
+        )
+
+    async def _take_up_certificates(self) -> None:
+        try:
+            await self._servers.refresh()
+        except OperatorError as error:
+            self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
+        await self._look_at_certificates()
+
+    async def _look_at_certificates(self) -> None:
+        self._warnings = tuple(await self.context.workers.database(self._expiring))
+
+    def _expiring(self) -> list[str]:
+        now = self.context.now()
+        stored = [
+            entry
+            for holder in (Holder.OWN, Holder.PARTNER, Holder.ANCHOR)
+            for entry in self.context.ledger.certificates.list(holder)
+            if entry.active and entry.slot.value == "current" and entry.valid_until - now < EXPIRY_WARNING
+        ]
+        return [
+            f"the {entry.holder.value} certificate {entry.alias} "
+            f"{'has ended' if entry.valid_until < now else 'ends'} on {entry.valid_until:%Y-%m-%d}"
+            for entry in stored
+        ]
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    async def stop(self, *, seconds: float | None = None) -> None:
+        """Stop in order; sessions get ``seconds`` to finish, by default those of the configuration."""
+        self.context.stopping = True
+        self.log.info("stopping")
+        self.dialler.stop()
+        await self._listeners.stop()
+        await self.running.stop(self._config.session.stop_seconds if seconds is None else seconds)
+        await self._stop_all()
+
+    def hurry(self) -> None:
+        """Give running sessions no more time."""
+        self.running.cut()
+
+    async def _stop_all(self) -> None:
+        while self._undo:
+            undo = self._undo.pop()
+            await undo()
+
+
+def run(reactor: Any, config: Config) -> int:
+    """Run a station on ``reactor`` until it is told to stop; the exit code."""
+    daemon = Daemon(reactor, config)
+    log = Logger(namespace="daemon")
+    code = 0
+    stopping = False
+
+    def failed(failure: Any) -> None:
+        nonlocal code
+        code = 1
+        if failure.check(OperatorError):
+            log.error("{what}; {advice}", what=failure.value.what, advice=failure.value.advice)
+        else:
+            log.failure("the station failed", failure)
+        reactor.stop()
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        if stopping:
+            daemon.hurry()
+            return
+        stopping = True
+        Deferred.fromCoroutine(daemon.stop()).addCallbacks(lambda _: reactor.stop(), failed)
+
+    def begin() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: reactor.callFromThread(stop))
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(daemon.certificates_changed))
+        Deferred.fromCoroutine(daemon.start()).addErrback(failed)
+
+    reactor.callWhenRunning(begin)
+    reactor.run(installSignalHandlers=True)
+    return code

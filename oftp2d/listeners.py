@@ -1,0 +1,119 @@
+"""Answering calls: the TCP and TLS ports of the station, and the limits on who may keep them busy."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IReactorTCP
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from oftp2d.config import Listener, Transport
+from oftp2d.context import Context
+from oftp2d.errors import OperatorError
+from oftp2d.partners import BadAttempts
+from oftp2d.sessions import Sessions
+from oftp2d.tls import Servers
+
+BACKLOG = 128
+
+OVERBOOKED = 2
+"""Callers beyond the limit of sessions are told so (ESID 08); beyond this many times the limit they are not even heard."""
+
+
+class _Calls(Factory):
+    """A link for every call."""
+
+    noisy = False
+
+    def __init__(self, sessions: Sessions, *, tls: bool) -> None:
+        self._sessions = sessions
+        self._tls = tls
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol:  # noqa: ARG002, N802 - Twisted's signature
+        """Answer."""
+        return self._sessions.answer(tls=self._tls)
+
+
+class _Door(Factory):
+    """Looks at the address of a caller before anything is read from it, or sent."""
+
+    noisy = False
+    log = Logger(namespace="listeners")
+
+    def __init__(self, context: Context, sessions: Sessions, attempts: BadAttempts, inner: Factory) -> None:
+        self._context = context
+        self._sessions = sessions
+        self._attempts = attempts
+        self._inner = inner
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:  # noqa: N802 - Twisted's name
+        """Let the caller in, or close the connection at once."""
+        address = str(getattr(addr, "host", "unknown"))
+        why = self._objection(address)
+        if why is None:
+            return self._inner.buildProtocol(addr)
+        self.log.warn("a call from {address} is not answered: {why}", address=address, why=why)
+        return None
+
+    def _objection(self, address: str) -> str | None:
+        limits = self._context.config.limits
+        if self._context.stopping:
+            return "the station is stopping"
+        if self._attempts.blocked(address, self._context.reactor.seconds()):
+            return f"too many wrong codes or passwords in {limits.bad_password_seconds} seconds"
+        if self._sessions.from_address(address) >= limits.max_sessions_per_peer_address:
+            return f"{limits.max_sessions_per_peer_address} sessions of this address are open"
+        if len(self._sessions) >= OVERBOOKED * limits.max_sessions:
+            return f"{len(self._sessions)} sessions are open"
+        return None
+
+
+class Listeners:
+    """All ports of the station."""
+
+    log = Logger(namespace="listeners")
+
+    def __init__(
+        self, context: Context, reactor: IReactorTCP, sessions: Sessions, attempts: BadAttempts, servers: Servers
+    ) -> None:
+        self._context = context
+        self._reactor = reactor
+        self._sessions = sessions
+        self._attempts = attempts
+        self._servers = servers
+        self._open: list[tuple[Listener, IListeningPort]] = []
+
+    def start(self) -> None:
+        """Listen on every configured address. Raises ``OperatorError``, with nothing left open, when one is taken."""
+        for listener in self._context.config.listeners:
+            calls: Factory = _Calls(self._sessions, tls=listener.transport is Transport.TLS)
+            if listener.transport is Transport.TLS:
+                calls = TLSMemoryBIOFactory(self._servers, isClient=False, wrappedFactory=calls)
+                calls.noisy = False
+            door = _Door(self._context, self._sessions, self._attempts, calls)
+            try:
+                port = self._reactor.listenTCP(listener.port, door, backlog=BACKLOG, interface=listener.host)
+            except CannotListenError as error:
+                raise OperatorError(
+                    f"the port {listener.host}:{listener.port} cannot be opened ({error.socketError})",
+                    "stop what holds it, or give another port in oftp2d.toml",
+                ) from None
+            self._open.append((listener, port))
+            self.log.info(
+                "answering {transport} calls on {host}:{port}",
+                transport=listener.transport.value,
+                host=listener.host,
+                port=port.getHost().port,
+            )
+
+    def addresses(self) -> list[tuple[Listener, int]]:
+        """What is listened on, with the ports that were really taken."""
+        return [(listener, port.getHost().port) for listener, port in self._open]
+
+    async def stop(self) -> None:
+        """Answer no more calls; sessions that are open stay."""
+        closing, self._open = self._open, []
+        for _, port in closing:
+            await maybeDeferred(port.stopListening)

@@ -1,0 +1,156 @@
+"""The sessions that run: made here for listeners and dialler alike, counted, shown, and ended when the daemon stops."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from oftp2.negotiation import Capabilities
+from oftp2.reasons import EndSessionReason
+from oftp2.session import Session
+from oftp2.values import Role
+from oftp2d.authentication import Authentication
+from oftp2d.context import Context
+from oftp2d.exchange import Exchange
+from oftp2d.ledger import Partner
+from oftp2d.link import Link, end_politely
+from oftp2d.monitor import Monitor, Purpose, Report
+from oftp2d.partners import Gate
+
+
+class Running:
+    """One link, its monitor's report, and the moment both are over."""
+
+    def __init__(self, link: Link, report: Report) -> None:
+        self.link = link
+        self.report = report
+        self.over: Deferred[Report] = Deferred()
+
+
+class Sessions:
+    """Every session of the daemon."""
+
+    log = Logger(namespace="sessions")
+
+    def __init__(self, context: Context, gate: Gate, authentication: Authentication, exchange: Exchange) -> None:
+        self._context = context
+        self._gate = gate
+        self._authentication = authentication
+        self._exchange = exchange
+        self._numbers = itertools.count(1)
+        self._running: dict[str, Running] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def running(self) -> list[Running]:
+        """Those that are open, oldest first."""
+        return list(self._running.values())
+
+    def from_address(self, address: str) -> int:
+        """How many sessions of one address are open."""
+        return Counter(running.link.address for running in self._running.values())[address]
+
+    def with_partner(self, code: str) -> bool:
+        """Whether a session with this partner is open."""
+        return any(running.report.partner == code for running in self._running.values())
+
+    def progress(self, transfer_id: str) -> int | None:
+        """Octets already sent of a transfer that is under way."""
+        for running in self._running.values():
+            if transfer_id in running.report.progress:
+                return running.report.progress[transfer_id]
+        return None
+
+    def answer(self, *, tls: bool) -> Link:
+        """A link for a call that came in."""
+        settings = self._context.config.session
+        capabilities = Capabilities(buffer_size=settings.buffer_size, credit=settings.credit)
+        session = Session(Role.RESPONDER, capabilities, inactivity=settings.inactivity_seconds)
+        return self._new(session, tls=tls, partner=None, purpose=Purpose.EXCHANGE).link
+
+    def call(self, partner: Partner, *, tls: bool, authentication: bool, purpose: Purpose) -> Running:
+        """A link for a call to ``partner``."""
+        settings = self._context.config.session
+        capabilities = Capabilities(
+            buffer_size=min(settings.buffer_size, partner.buffer_size),
+            credit=min(settings.credit, partner.credit),
+            authentication=authentication,
+        )
+        session = Session(
+            Role.INITIATOR,
+            capabilities,
+            code=partner.station,
+            password=self._authentication.password(partner),
+            inactivity=settings.inactivity_seconds,
+        )
+        return self._new(session, tls=tls, partner=partner, purpose=purpose)
+
+    def _new(self, session: Session, *, tls: bool, partner: Partner | None, purpose: Purpose) -> Running:
+        report = Report(
+            id=f"{next(self._numbers)}",
+            role=session.role,
+            remote="",
+            since=self._context.now(),
+            partner=partner.code if partner else None,
+        )
+        link = Link(
+            self._context.reactor,
+            session,
+            tls=tls,
+            handshake_seconds=self._context.config.limits.handshake_seconds,
+            begin=lambda link: self._begin(link, running, partner, purpose),
+        )
+        running = Running(link, report)
+        self._running[report.id] = running
+        link.closed.addCallback(lambda why: self._never_began(running, why))
+        return running
+
+    def _begin(self, link: Link, running: Running, partner: Partner | None, purpose: Purpose) -> None:
+        running.report.remote = link.remote
+        monitor = Monitor(
+            self._context,
+            link,
+            running.report,
+            gate=self._gate,
+            authentication=self._authentication,
+            exchange=self._exchange,
+            partner=partner,
+            purpose=purpose,
+            full=partner is None and len(self._running) > self._context.config.limits.max_sessions,
+        )
+        Deferred.fromCoroutine(monitor.run()).addBoth(lambda _: self._over(running))
+
+    def _never_began(self, running: Running, why: str) -> None:
+        if not running.link.begun:
+            running.report.text = why
+            self._over(running)
+
+    def _over(self, running: Running) -> None:
+        self._running.pop(running.report.id, None)
+        if not running.over.called:
+            running.over.callback(running.report)
+
+    def forget(self, running: Running, why: str) -> None:
+        """The connection for this session never came about."""
+        running.report.text = why
+        self._over(running)
+
+    async def stop(self, seconds: float) -> None:
+        """Let sessions finish what they do, for at most ``seconds``; then end them with ESID 05."""
+        if self._running:
+            self.log.info("waiting for {count} sessions to end", count=len(self._running))
+        late = self._context.reactor.callLater(seconds, self.cut)
+        for running in self.running():
+            if not running.link.begun:
+                running.link.give_up("the station is stopping")
+        await DeferredList([running.over for running in self.running()])
+        if late.active():
+            late.cancel()
+
+    def cut(self) -> None:
+        for running in self.running():
+            end_politely(running.link, EndSessionReason.EMERGENCY_CLOSE_DOWN, "the station is stopping")

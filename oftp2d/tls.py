@@ -1,0 +1,120 @@
+"""TLS: contexts made from the certificate store, one per call, so that new certificates need no restart.
+
+Offered are TLS 1.2 and 1.3 with forward secrecy, without compression, renegotiation and session tickets. OpenSSL does the handshake;
+whether the peer's certificate is acceptable is decided by ``partners.Acquaintance``, the same rules as for certificates that arrive by
+the exchange. As client that happens inside the handshake. As server we do not know yet who calls: any certificate is let through
+the handshake, and ``partners.Gate`` looks at it when the partner has said who it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from oftp2.certs.usages import Usage
+from oftp2d.certificates import Credential
+from oftp2d.config import TlsVersion
+from oftp2d.context import Context
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import Partner
+from oftp2d.partners import Acquaintance
+
+SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
+CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:DHE+AES:!aNULL:!eNULL:!MD5:!PSK:!SRP"
+
+_VERSIONS = {TlsVersion.V1_2: SSL.TLS1_2_VERSION, TlsVersion.V1_3: SSL.TLS1_3_VERSION}
+_OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
+
+Verify = Callable[[SSL.Connection, crypto.X509, int, int, int], bool]
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Servers:
+    """Makes the server side of TLS connections, with our certificate of the moment."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tls: SSL.Context | None = None
+
+    async def refresh(self) -> None:
+        """Take up what the certificate store says now. Raises ``OperatorError`` without a certificate for TLS."""
+        credential = await self._context.workers.database(self._credential)
+        self._tls = _new_context(self._context, credential, lambda *_: True)
+
+    def _credential(self) -> Credential:
+        stations = self._context.ledger.stations.list()
+        main = next((station for station in stations if station.main), None)
+        found = main and self._context.certificates.own(Usage.TLS_SERVER, station=main.code, now=self._context.now())
+        if not found:
+            raise OperatorError(
+                "there is no valid certificate of ours for TLS", "make one with 'oftp2d cert generate', or import one"
+            )
+        return found
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803 - Twisted's name
+        """A connection with the context of the moment."""
+        assert self._tls is not None  # noqa: S101 - listeners begin after refresh
+        return SSL.Connection(self._tls, None)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class Client:
+    """Makes the client side of one call to one partner; ``verdict`` says afterwards what was thought of its certificate."""
+
+    def __init__(self, context: Context, partner: Partner, credential: Credential | None, known: Acquaintance) -> None:
+        self._partner = partner
+        self._known = known
+        self._shown: dict[int, bytes] = {}
+        self.verdict: str | None = None
+        self._tls = _new_context(context, credential, self._verify)
+
+    @classmethod
+    async def to(cls, context: Context, partner: Partner) -> Client:
+        """For a call to ``partner``."""
+
+        def read() -> tuple[Credential | None, Acquaintance]:
+            now = context.now()
+            ours = context.certificates.own(Usage.TLS_CLIENT, station=partner.station, now=now, partner_id=partner.id)
+            return ours, Acquaintance.of(context.certificates, partner, now)
+
+        return cls(context, partner, *(await context.workers.database(read)))
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803 - Twisted's name
+        """A connection that names the host it wants (SNI) where it has a name."""
+        connection = SSL.Connection(self._tls, None)
+        name = self._partner.server_name or self._partner.host or ""
+        if name and not name.replace(".", "").isdigit() and ":" not in name:
+            connection.set_tlsext_host_name(name.encode("idna"))
+        return connection
+
+    def _verify(self, _connection: SSL.Connection, certificate: crypto.X509, _error: int, depth: int, _ok: int) -> bool:
+        # OpenSSL shows the chain from its top to the leaf; what it thinks of it does not matter, our rules do.
+        self._shown[depth] = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+        if depth:
+            return True
+        above = [shown for at, shown in self._shown.items() if at]
+        self.verdict = self._known.recognises(self._shown[0], above, SERVER_AUTH)
+        return self.verdict is None
+
+
+def _new_context(context: Context, credential: Credential | None, verify: Verify) -> SSL.Context:
+    tls = SSL.Context(SSL.TLS_METHOD)
+    tls.set_min_proto_version(_VERSIONS[context.config.tls.minimum])
+    tls.set_options(_OPTIONS)
+    tls.set_cipher_list(CIPHERS)
+    tls.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    tls.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    tls.set_verify(SSL.VERIFY_PEER, verify)
+    if credential is not None:
+        tls.use_certificate(crypto.X509.from_cryptography(credential.certificate))
+        for above in credential.chain:
+            tls.add_extra_chain_cert(crypto.X509.from_cryptography(above))
+        octets = credential.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        tls.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_ASN1, octets))
+        tls.check_privatekey()
+    return tls
