@@ -54,7 +54,7 @@ def encode(octets: bytes | memoryview, buffer_size: int, *, last: bool) -> list[
     if len(data) > whole * each or not whole:
         pieces.append(_rows(data[whole * each :].reshape(1, -1)))
     if last:
-        _flag_last_subrecord(pieces[-1], len(data) - whole * each or each)
+        _flag_last_subrecord(pieces[-1], len(data) - max(len(data) - 1, 0) // each * each)
     return [piece.tobytes() for piece in pieces]
 
 
