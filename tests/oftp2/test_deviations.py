@@ -52,10 +52,9 @@ def test_every_state_decides_every_input() -> None:
 
 
 def test_inputs_are_of_the_peer_of_the_network_or_of_our_own() -> None:
-    assert (
-        FROM_PEER
-        == {Input(kind.__name__.upper()) for kind in COMMAND_OCTETS.values() if kind.__name__ != "Esid"} | ESID
-    )
+    assert {
+        Input(kind.__name__.upper()) for kind in COMMAND_OCTETS.values() if kind.__name__ != "Esid"
+    } | ESID == FROM_PEER
     assert {event.value for event in set(Input) - FROM_PEER - FROM_NETWORK} == {
         event.value for event in Input if event.value.startswith("F_")
     }
