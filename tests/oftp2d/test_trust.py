@@ -1,0 +1,110 @@
+"""Which chains end at an anchor of ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from oftp2.certs.facts import CertificateFacts
+from oftp2d.trust import Trust, _finish
+from tests import pki
+from tests.pki import Issued
+
+ISSUING_A, ROOT_A, ROOT_B = pki.issuing("A"), pki.root("A"), pki.root("B")
+ANCHORS = Trust.of([ISSUING_A.der, pki.issuing("B").der])
+
+
+def facts(issued: Issued) -> CertificateFacts:
+    return CertificateFacts.of(issued.der)
+
+
+@pytest.mark.parametrize("label", ["CA01", "CA09", "CB01"])
+def test_a_certificate_of_an_issuing_authority_is_trusted_without_its_root(label: str) -> None:
+    verdict = ANCHORS.judge(facts(pki.certificate(label)), (), pki.NOW)
+    assert verdict.trusted
+    assert verdict.anchor == pki.issuer(label).fingerprint
+    assert "OFTP2 Test Issuing" in verdict.text
+
+
+@pytest.mark.parametrize("label", ["CB05", "CB06"])
+def test_root_issued_and_unlisted_certificates_are_not_trusted(label: str) -> None:
+    issued = pki.certificate(label)
+    chain = tuple(facts(above) for above in issued.chain)
+    verdict = ANCHORS.judge(facts(issued), chain, pki.NOW)
+    assert not verdict.trusted
+    assert verdict.anchor is None
+    assert str(facts(issued).issuer) in verdict.text
+
+
+def test_a_root_as_anchor_needs_the_authority_between() -> None:
+    leaf = facts(pki.certificate("CA01"))
+    assert not Trust.of([ROOT_A.der]).judge(leaf, (), pki.NOW).trusted
+    assert Trust.of([ROOT_A.der], [ISSUING_A.der]).judge(leaf, (), pki.NOW).trusted
+    verdict = Trust.of([ROOT_B.der, ROOT_A.der]).judge(leaf, [facts(ISSUING_A)], pki.NOW)
+    assert verdict.anchor == ROOT_A.fingerprint
+
+
+def test_what_came_along_is_not_trusted_for_itself() -> None:
+    impostor = pki.make(subject=ISSUING_A.certificate.subject, ca=True, key_usage=("keyCertSign",))
+    leaf = pki.make(issuer=impostor)
+    verdict = ANCHORS.judge(facts(leaf), [facts(impostor)], pki.NOW)
+    assert not verdict.trusted
+    assert "its chain is not valid" in verdict.text
+
+
+def test_a_station_certificate_issues_nothing() -> None:
+    station = pki.certificate("CA01")
+    assert not ANCHORS.judge(facts(pki.make(issuer=station)), [facts(station)], pki.NOW).trusted
+
+
+def test_a_self_signed_certificate_is_trusted_only_as_its_own_anchor() -> None:
+    own = pki.make()
+    assert not ANCHORS.judge(facts(own), (), pki.NOW).trusted
+    assert Trust.of([own.der]).judge(facts(own), (), pki.NOW).trusted
+
+
+def test_an_expired_certificate_is_not_trusted() -> None:
+    expired = pki.make(issuer=ISSUING_A, days=(-20, -1))
+    verdict = ANCHORS.judge(facts(expired), (), pki.NOW)
+    assert not verdict.trusted
+    assert "outside its period" in verdict.text
+
+
+def test_a_clock_five_minutes_apart_is_tolerated() -> None:
+    soon = pki.make(issuer=ISSUING_A, days=(1, 30))
+    begins = facts(soon).not_before
+    assert ANCHORS.judge(facts(soon), (), begins - timedelta(minutes=5)).trusted
+    assert not ANCHORS.judge(facts(soon), (), begins - timedelta(minutes=6)).trusted
+
+
+def test_an_anchor_that_has_expired_is_none() -> None:
+    old = pki.make(subject="CN=Old Authority", ca=True, key_usage=("keyCertSign",), days=(-900, -1))
+    leaf = pki.make(issuer=old, days=(-10, 10))
+    verdict = Trust.of([old.der]).judge(facts(leaf), (), pki.NOW)
+    assert not verdict.trusted
+    assert "itself not valid" in verdict.text
+
+
+def test_without_anchors_nothing_is_trusted() -> None:
+    verdict = Trust.of([]).judge(facts(pki.certificate("CA01")), (), pki.NOW)
+    assert (verdict.trusted, verdict.text) == (False, "no trust anchor is configured")
+
+
+def test_importing_it_warns_of_nothing_and_loads_no_fetcher() -> None:
+    code = "import oftp2d.trust, sys; sys.exit(any(m in sys.modules for m in ('aiohttp', 'requests')))"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_a_validation_that_would_wait_is_a_mistake_of_ours() -> None:
+    class Endless:
+        def __await__(self) -> object:
+            yield
+
+    async def waiting() -> None:
+        await Endless()  # type: ignore[misc]
+
+    with pytest.raises(RuntimeError, match="waited"):
+        _finish(waiting())
