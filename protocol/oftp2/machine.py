@@ -11,7 +11,7 @@ themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from oftp2 import buffers
@@ -33,7 +33,7 @@ class Variables:
     role: Role
     capabilities: Capabilities
     code: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     peer: c.Ssid | None = None
     terms: Terms | None = None
     credit_speaker: int = 0
@@ -41,7 +41,7 @@ class Variables:
     restart_position: int = 0
     stored: r.StartFile | r.SendEndResponse | None = None
     """What was asked for before the turn came (Req-buf)."""
-    secret: bytes = b""
+    secret: bytes = field(default=b"", repr=False)
     """The challenge that the peer must answer."""
     unconsumed: int = 0
     """Octets told to the User Monitor that it has not consumed yet."""
