@@ -82,7 +82,7 @@ def test_positions_and_formats_are_those_of_the_rfc(command: object) -> None:
     """Every field of fixed size begins where the one before it ends, and numbers stand where the RFC has them."""
     kind = type(command).__name__.upper()
     rows = [field for field in FIXTURE if field.command == kind]
-    buffer = codec.encode(command)  # type: ignore[arg-type]
+    buffer = codec.encode(command)
     for here, following in pairwise([row for row in rows if row.position]):
         assert int(here.position) + int(here.format[4:-1]) == int(following.position)
     for row in rows:
