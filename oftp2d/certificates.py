@@ -98,7 +98,8 @@ class Certificates:
     ) -> StoredCertificate:
         """Make a key pair with a self-signed certificate for the station of the profile; slow."""
         key = credentials.generate_key(key_bits)
-        return self.adopt(key, credentials.self_signed(key, profile, now, days), alias=alias, now=now, usages=usages)
+        made = credentials.self_signed(key, profile, now, days)
+        return self.adopt(key, made, alias=alias, station=profile.station, now=now, usages=usages)
 
     def adopt(
         self,
@@ -117,7 +118,7 @@ class Certificates:
             facts,
             key,
             alias=alias,
-            station=station or facts.subject.serial_number,
+            station=station or self._station_in(facts),
             usages=usages,
             source=source,
         )
@@ -169,7 +170,7 @@ class Certificates:
             facts,
             key,
             alias=alias or (pending.alias if pending else facts.subject.common_name or facts.fingerprint[:16]),
-            station=station or (pending.station if pending else facts.subject.serial_number),
+            station=station or (pending.station if pending else self._station_in(facts)),
             usages=usages,
             source="imported",
         )
@@ -197,8 +198,13 @@ class Certificates:
             private_key=credentials.sealed_key(key, self._vault.passphrase()),
         )
 
+    def _station_in(self, facts: CertificateFacts) -> str | None:
+        """The station whose code the subject's serialNumber is; authorities write other numbers there too."""
+        code = facts.subject.serial_number
+        return code if code and self._ledger.stations.get(code) else None
+
     def _held_key(self, facts: CertificateFacts) -> RSAPrivateKey:
-        for stored in self._ledger.certificates.list(Holder.OWN):
+        for stored in self._entries(Holder.OWN):
             if CertificateFacts.of(stored.der).key_fingerprint == facts.key_fingerprint:
                 return self._key(stored)
         raise OperatorError(
@@ -234,7 +240,7 @@ class Certificates:
         )
         displaced = tuple(
             Retirement(certificate_id=entry.id, slot=Slot.PREVIOUS, usages=entry.usages & wanted)
-            for entry in self._ledger.certificates.list(Holder.PARTNER, partner_id, station)
+            for entry in self._entries(Holder.PARTNER, partner_id, station)
             if entry.slot is Slot.CURRENT and entry.usages & wanted and entry.fingerprint != facts.fingerprint
         )
         self._keep_chain(others, now)
@@ -268,14 +274,15 @@ class Certificates:
 
     def anchors(self) -> tuple[StoredCertificate, ...]:
         """The anchors that are trusted."""
-        return tuple(entry for entry in self._ledger.certificates.list(Holder.ANCHOR) if entry.active)
+        return tuple(entry for entry in self._entries(Holder.ANCHOR) if entry.active)
 
     def trust(self) -> Trust:
         """What to judge chains with; make it anew when the store has changed."""
-        entries = self._ledger.certificates.list(Holder.ANCHOR)
+        entries = self._entries(Holder.ANCHOR)
         return Trust.of(
             [entry.der for entry in entries if entry.active],
             [entry.der for entry in entries if not entry.active],
+            clock_tolerance=self._limits.clock_tolerance,
         )
 
     # --- what is used --------------------------------------------------------------------------------------
@@ -314,16 +321,14 @@ class Certificates:
     ) -> CertificateFacts | None:
         """The partner's certificate we use towards it: to encrypt a file or to make a challenge."""
         entries = [
-            _selectable(entry)
-            for entry in self._ledger.certificates.list(Holder.PARTNER, partner_id)
-            if entry.slot is Slot.CURRENT
+            _selectable(entry) for entry in self._entries(Holder.PARTNER, partner_id) if entry.slot is Slot.CURRENT
         ]
         found = selection.select(_SITUATIONS[usage], entries, station=station, party=_PARTY, now=now).taken
         return None if found is None else found.facts
 
     def partner_certificates(self, *, partner_id: int, station: str | None = None) -> tuple[StoredCertificate, ...]:
         """All entries of a partner, withdrawn ones too."""
-        return tuple(self._ledger.certificates.list(Holder.PARTNER, partner_id, station))
+        return tuple(self._entries(Holder.PARTNER, partner_id, station))
 
     def authentication_ready(self, *, partner_id: int, code: str, now: datetime) -> tuple[bool, bool]:
         """The two halves of the latch (acx.md 5.2): their certificate is active here; they confirmed ours."""
@@ -340,15 +345,18 @@ class Certificates:
     # ---------------------------------------------
 
     def held(self, *, partner_id: int, station: str) -> tuple[Held, ...]:
-        """What is held of a partner for one of its stations, as the acceptance rules see it."""
+        """What is held of a partner for one of its stations, as the acceptance rules see it.
+
+        One that an operator switched off counts as withdrawn: it must not come back by itself.
+        """
         return tuple(
             Held(
                 key=entry.id,
                 facts=CertificateFacts.of(entry.der),
                 usages=entry.usages,
-                place=_PLACES[entry.slot],
+                place=_PLACES[entry.slot] if entry.active else Place.WITHDRAWN,
             )
-            for entry in self._ledger.certificates.list(Holder.PARTNER, partner_id)
+            for entry in self._entries(Holder.PARTNER, partner_id)
             if entry.station in {station, None} and entry.slot in _PLACES
         )
 
@@ -449,7 +457,7 @@ class Certificates:
 
     def find(self, reference: str, holder: Holder | None = None, *, partner_id: int | None = None) -> StoredCertificate:
         """An entry by alias or by the first four or more digits of its fingerprint."""
-        entries = self._ledger.certificates.list(holder, partner_id)
+        entries = self._entries(holder, partner_id)
         digits = reference.replace(":", "").lower()
         by_alias = [entry for entry in entries if entry.alias.lower() == reference.lower()]
         by_digits = [entry for entry in entries if len(digits) >= _MIN_PREFIX and entry.fingerprint.startswith(digits)]
@@ -461,12 +469,21 @@ class Certificates:
             raise OperatorError(what, "name the one you mean by its fingerprint")
         return next(iter(found.values()))
 
+    def _entries(
+        self, holder: Holder | None, partner_id: int | None = None, station: str | None = None
+    ) -> list[StoredCertificate]:
+        """All of them, however many pages the ledger makes of it."""
+        found: list[StoredCertificate] = []
+        while page := self._ledger.certificates.list(holder, partner_id, station, after=found[-1].id if found else 0):
+            found += page
+        return found
+
     def own_entries(self) -> Sequence[StoredCertificate]:
         """All entries of our own."""
         return self._owned()
 
     def _owned(self) -> Sequence[StoredCertificate]:
-        return self._ledger.certificates.list(Holder.OWN)
+        return self._entries(Holder.OWN)
 
     def _stored_own(self, entry: Entry) -> StoredCertificate:
         return next(stored for stored in self._owned() if stored.fingerprint == entry.facts.fingerprint)
@@ -480,7 +497,7 @@ class Certificates:
         )
 
     def _chain(self, leaf: CertificateFacts) -> tuple[x509.Certificate, ...]:
-        pool = [CertificateFacts.of(entry.der) for entry in self._ledger.certificates.list(Holder.ANCHOR)]
+        pool = [CertificateFacts.of(entry.der) for entry in self._entries(Holder.ANCHOR)]
         chain: list[CertificateFacts] = []
         below = leaf
         while not below.self_signed:

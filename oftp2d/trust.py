@@ -20,7 +20,6 @@ from pyhanko_certvalidator.errors import (
     ExpiredError,
     NotYetValidError,
     PathBuildingError,
-    RevokedError,
     ValidationError,
 )
 from pyhanko_certvalidator.path import ValidationPath
@@ -39,26 +38,34 @@ class Trust:
 
     anchors: tuple[CertificateFacts, ...]
     intermediates: tuple[CertificateFacts, ...] = ()
+    clock_tolerance: timedelta = CLOCK_TOLERANCE
 
     @classmethod
-    def of(cls, anchors: Iterable[bytes], intermediates: Iterable[bytes] = ()) -> Trust:
+    def of(
+        cls,
+        anchors: Iterable[bytes],
+        intermediates: Iterable[bytes] = (),
+        *,
+        clock_tolerance: timedelta = CLOCK_TOLERANCE,
+    ) -> Trust:
         """From DER octets."""
         return cls(
             tuple(CertificateFacts.of(der) for der in anchors),
             tuple(CertificateFacts.of(der) for der in intermediates),
+            clock_tolerance,
         )
 
     def judge(self, facts: CertificateFacts, chain: Sequence[CertificateFacts], now: datetime) -> TrustVerdict:
         """Whether ``facts`` is trusted at ``now``; ``chain`` came with it and is trusted for nothing."""
         if not self.anchors:
             return TrustVerdict(trusted=False, text="no trust anchor is configured")
-        standing = [anchor for anchor in self.anchors if _valid(anchor, now)]
+        standing = [anchor for anchor in self.anchors if self._valid(anchor, now)]
         context = ValidationContext(
             trust_roots=[_loaded(anchor) for anchor in standing],
             other_certs=[_loaded(other) for other in (*self.intermediates, *chain)],
             moment=now,
             allow_fetching=False,
-            time_tolerance=CLOCK_TOLERANCE,
+            time_tolerance=self.clock_tolerance,
         )
         validator = CertificateValidator(_loaded(facts), validation_context=context)
         try:
@@ -72,22 +79,18 @@ class Trust:
         key = sha256(path.trust_anchor.authority.public_key.dump()).hexdigest()
         return next(anchor for anchor in self.anchors if anchor.key_fingerprint == key)
 
+    def _valid(self, facts: CertificateFacts, now: datetime) -> bool:
+        return facts.not_before <= now + self.clock_tolerance and now <= facts.not_after
+
     def _problem(self, facts: CertificateFacts, error: Exception, now: datetime) -> str:
-        match error:
-            case ExpiredError() | NotYetValidError():
-                return f"a certificate of its chain is outside its period ({error})"
-            case RevokedError():
-                return f"a certificate of its chain is revoked ({error})"
+        if isinstance(error, ExpiredError | NotYetValidError):
+            return f"a certificate of its chain is outside its period ({error})"
         issuers = [anchor for anchor in self.anchors if anchor.subject == facts.issuer]
-        if issuers and not any(_valid(anchor, now) for anchor in issuers):
+        if issuers and not any(self._valid(anchor, now) for anchor in issuers):
             return f"its issuer {facts.issuer} is an anchor that is itself not valid at this time"
         if issuers:
             return f"its chain is not valid ({error})"
         return f"its issuer {facts.issuer} is no anchor, and no chain leads from it to one"
-
-
-def _valid(facts: CertificateFacts, now: datetime) -> bool:
-    return facts.not_before <= now + CLOCK_TOLERANCE and now <= facts.not_after
 
 
 def _loaded(facts: CertificateFacts) -> x509.Certificate:

@@ -6,7 +6,7 @@ as the text of a NERP.
 
 Where this is stricter than the sources: in the bootstrap (authentication prepared but not yet on) a
 description that merely names a predecessor does not heal a changed subject, because issuer and serial
-number are public; and a certificate that its owner has recalled never comes back.
+number are public; and a certificate that was withdrawn never comes back.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Rule(StrEnum):
     UNREADABLE = "4.2.2 unreadable"
     UNFIT = "4.2.3 unfit"
     PERIOD = "4.2.4 period"
-    RECALLED = "6 recalled"
+    WITHDRAWN = "6 withdrawn"
     UNTRUSTED = "4.2.7b untrusted"
     NOT_ANNOUNCED = "4.2.7c not as announced"
     UNKNOWN = "4.2.7c unknown"
@@ -165,7 +165,7 @@ def judge(
         case.switched_off()
         or case.unfit()
         or case.outside_period()
-        or case.recalled()
+        or case.withdrawn()
         or case.untrusted()
         or case.duplicate()
         or case.renewal()
@@ -249,9 +249,9 @@ class _Case:
             return _refused(Rule.PERIOD, f"expired: {period}, now is {_instant(self.now)}")
         return None
 
-    def recalled(self) -> Verdict | None:
+    def withdrawn(self) -> Verdict | None:
         if self.identical and all(entry.place is Place.WITHDRAWN for entry in self.identical):
-            return _refused(Rule.RECALLED, "this certificate was recalled earlier and is not accepted again")
+            return _refused(Rule.WITHDRAWN, "this certificate was withdrawn earlier and is not accepted again")
         return None
 
     def untrusted(self) -> Verdict | None:

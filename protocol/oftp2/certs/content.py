@@ -100,7 +100,7 @@ def _bundled(octets: bytes) -> list[bytes] | None:
         members = [choice for choice in signed["certificates"] if choice.name == "certificate"]
         certificates = [member.chosen.dump() for member in members]
         bare = not signed["signer_infos"] and signed["encap_content_info"]["content"].native is None
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError):
         return None
     if not bare:
         raise ContentError("the file is a signed CMS message, expected is one certificate")

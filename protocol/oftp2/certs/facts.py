@@ -33,8 +33,10 @@ KEY_USAGE_BITS: dict[str, str] = {
 }
 _ONLY_WITH_AGREEMENT = frozenset({"encipherOnly", "decipherOnly"})
 
-# What cryptography raises for octets that are no certificate, or one it cannot read.
+# What cryptography raises for octets that are no certificate, or one it cannot read; a Warning where those are
+# errors, as in tests.
 _UNREADABLE = (
+    Warning,
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -90,6 +92,9 @@ class CertificateFacts:
 
     @classmethod
     def _read(cls, certificate: x509.Certificate) -> CertificateFacts:
+        if certificate.serial_number < 0:
+            # Written in hexadecimal it would not be one; zero is seen in old roots and is let through.
+            raise ValueError("its serial number is negative")
         extensions = certificate.extensions
         key = certificate.public_key()
         der = certificate.public_bytes(Encoding.DER)

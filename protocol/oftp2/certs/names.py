@@ -44,6 +44,8 @@ _SPELLINGS: dict[str, tuple[str, ...]] = {
 _OIDS = {spelling.lower(): oid for oid, spellings in _SPELLINGS.items() for spelling in spellings}
 _DOTTED = re.compile(r"(?:oid\.)?([0-2](?:\.(?:0|[1-9][0-9]*))+)", re.IGNORECASE)
 _HEX_OCTET = re.compile(r"[0-9a-fA-F]{2}")
+# What asn1crypto raises for octets from anyone; AttributeError for types it has no value for, such as REAL.
+_UNDECODABLE = (ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError, RecursionError)
 _ESCAPED = frozenset('"+,;<>\\')
 
 
@@ -169,7 +171,7 @@ def _encoded_value(digits: str) -> str:
     """The ``#`` form of RFC 4514 section 2.4: the BER encoding of the value in hexadecimal."""
     try:
         value = core.Asn1Value.load(bytes.fromhex(digits)).native
-    except (ValueError, TypeError) as error:
+    except _UNDECODABLE as error:
         raise DistinguishedNameError(f"value '#{digits}' is not encoded as RFC 4514 asks") from error
     return _text(value)
 

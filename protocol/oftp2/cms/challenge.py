@@ -35,6 +35,8 @@ _ALGORITHMS: dict[str, tuple[Callable[[bytes], BlockCipherAlgorithm], int]] = {
     "tripledes_3key": (TripleDES, 24),
 }
 
+_UNDECODABLE = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
+
 Key = tuple[x509.Certificate, RSAPrivateKey]
 """A certificate of ours and its private key."""
 
@@ -131,7 +133,7 @@ def _parse(envelope: bytes) -> tuple[list[cms.KeyTransRecipientInfo], _Content]:
         return recipients, _Content(enveloped["encrypted_content_info"])
     except ChallengeError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+    except _UNDECODABLE as error:
         raise ChallengeError("the challenge is not a CMS envelope that can be read") from error
 
 

@@ -426,7 +426,7 @@ def test_replace_may_bring_a_previous_one_back() -> None:
 @pytest.mark.parametrize("message", list(Message))
 def test_a_recalled_certificate_never_comes_back(mode: Mode, message: Message) -> None:
     entries = [held("CA01", place=Place.WITHDRAWN), held("CA03", 2)]
-    refused(decide("CA01", mode=mode, message=message, held=entries), Rule.RECALLED, "recalled")
+    refused(decide("CA01", mode=mode, message=message, held=entries), Rule.WITHDRAWN, "withdrawn earlier")
 
 
 # --- answers

@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519
+from cryptography.utils import CryptographyDeprecationWarning
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +101,14 @@ def test_a_signature_without_a_hash_has_none() -> None:
     facts = CertificateFacts.of(signed)
     assert facts.signature_hash is None
     assert facts.self_signed
+
+
+def test_a_negative_serial_number_is_not_read() -> None:
+    der = bytearray(pki.make(issuer=pki.issuing("A"), serial=0x4142434445464748).der)
+    position = der.index(bytes.fromhex("02084142434445464748"))
+    der[position + 2] = 0xC1
+    with pytest.warns(CryptographyDeprecationWarning), pytest.raises(UnreadableCertificateError, match="negative"):
+        CertificateFacts.of(bytes(der))
 
 
 @given(st.binary(max_size=300))
