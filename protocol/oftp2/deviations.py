@@ -270,9 +270,11 @@ DEVIATIONS: Final = (
 
 
 def of_the_rfc() -> dict[tuple[State, Input], Decision]:
-    """What the RFC's tables decide, ``*`` spelled out: a column of a state's own beats the one for all others."""
+    """What the RFC's tables decide, ``*`` spelled out.
+
+    Only ESID stands in two tables, and the second one has columns of a state's own, which beat the column for all others.
+    """
     decided: dict[tuple[State, Input], Decision] = {}
-    own_column: set[tuple[State, Input]] = set()
     for table in Table:
         rows = transitions(table)
         named = {state for _, state, _ in cells(table)}
@@ -280,12 +282,7 @@ def of_the_rfc() -> dict[tuple[State, Input], Decision]:
             inputs = ESID if event == "ESID" else _of(Input(event))
             states = {State(column)} if column != OTHER_STATES else {s for s in State if s not in named}
             decision: Decision = rows.get(letter) or (USER_ERROR if letter == NOTE_1 else letter)
-            for pair in ((state, event_of) for state in states for event_of in inputs):
-                if column != OTHER_STATES:
-                    own_column.add(pair)
-                    decided[pair] = decision
-                elif pair not in own_column:
-                    decided[pair] = decision
+            decided |= {(state, event_of): decision for state in states for event_of in inputs}
     return decided
 
 

@@ -308,9 +308,11 @@ class Machine:
         if isinstance(decision, str):
             kind = "cannot happen" if decision == IMPOSSIBLE else "is not allowed"
             raise LocalProtocolError(f"{event.value} {kind} in state {self.state.value}")
-        for row in decision:
-            if all(PREDICATES[row.table, name](self.variables, payload) is wanted for name, wanted in row.guard):
-                break
+        row = next(
+            row
+            for row in decision
+            if all(bool(PREDICATES[row.table, name](self.variables, payload)) is wanted for name, wanted in row.guard)
+        )
         if "UE" in row.outputs:
             raise LocalProtocolError(f"{event.value} is not allowed in state {self.state.value} of this session")
         return row
