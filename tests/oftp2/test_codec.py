@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import fields, replace
 
@@ -129,10 +130,9 @@ def test_any_octets_are_a_command_or_an_error_of_the_peer(octets: bytes, first: 
     for buffer in (octets, bytes([first]) + octets):
         try:
             command = codec.decode(buffer)
-        except RemoteProtocolError as error:
-            assert str(error)
-        else:
-            assert type(command) is COMMAND_OCTETS[buffer[0]]
+        except RemoteProtocolError:
+            continue
+        assert type(command) is COMMAND_OCTETS[buffer[0]]
 
 
 @given(st.sampled_from(SAMPLES), st.data())
@@ -142,14 +142,8 @@ def test_a_command_with_changed_octets_is_a_command_or_an_error_of_the_peer(
     buffer = bytearray(codec.encode(command))
     for _ in range(data.draw(st.integers(1, 4))):
         buffer[data.draw(st.integers(0, len(buffer) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(UnknownCommandError, InvalidDataError, BufferSizeError):
         codec.decode(bytes(buffer))
-    except RemoteProtocolError as error:
-        assert error.reason in {
-            EndSessionReason.COMMAND_NOT_RECOGNISED,
-            EndSessionReason.INVALID_DATA,
-            EndSessionReason.BUFFER_SIZE_ERROR,
-        }
 
 
 FIXED = [
@@ -325,10 +319,12 @@ def test_no_error_quotes_more_than_an_octet_of_a_password_out_of_place(shift: in
     head, tail = buffer[:2], buffer[2:]
     moved = head + (tail[-shift:] if shift < 0 else b" " * shift + tail)
     for candidate in (moved, moved.ljust(len(buffer), b" ")[: len(buffer)]):
+        error = ""
         try:
             codec.decode(candidate)
-        except RemoteProtocolError as error:
-            assert not any("qwzxvkjy"[at : at + 2] in str(error) for at in range(7)), str(error)
+        except RemoteProtocolError as raised:
+            error = str(raised)
+        assert not any("qwzxvkjy"[at : at + 2] in error for at in range(7)), error
 
 
 def test_an_end_response_names_the_file_as_its_originator_does() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from oftp2.deviations import (
@@ -16,7 +18,7 @@ from oftp2.deviations import (
 )
 from oftp2.layouts import COMMAND_OCTETS
 from oftp2.machine import COMMANDS, EFFECTS, EVENTS, NETWORK, PREDICATES
-from oftp2.tables import IMPOSSIBLE, USER_ERROR, Input, Row, State, Table
+from oftp2.tables import IMPOSSIBLE, USER_ERROR, Input, Row, State, Table, cells
 
 BETWEEN_COMMANDS = {"UE", "ESID(R=02)", "F_ABORT_IND(R,AO=L)"}
 """Outputs that the interpreter makes by itself, because they need the row or what was said before."""
@@ -130,6 +132,33 @@ def test_alternatives_are_guarded_but_for_the_last() -> None:
     for pair, decision in EFFECTIVE.items():
         if not isinstance(decision, str):
             assert all(row.guard for row in decision[:-1]), pair
+
+
+ALWAYS = {(Table.SESSION, "P1"): False, (Table.SESSION, "P3"): False}
+"""Predicates with one value: resources are there, the role fits; and over TCP there is no special logic."""
+ALWAYS |= {(Table.SPEAKER_1, "P4"): True, (Table.LISTENER, "P5"): False}
+
+
+def test_one_alternative_holds_whatever_the_predicates_say() -> None:
+    for pair, decision in EFFECTIVE.items():
+        if isinstance(decision, str):
+            continue
+        names = sorted({(row.table, name) for row in decision for name, _ in row.guard}, key=str)
+        for values in product([False, True], repeat=len(names)):
+            world = dict(zip(names, values, strict=True))
+            if any(world[name] is not value for name, value in ALWAYS.items() if name in world):
+                continue
+            assert any(all(world[row.table, name] is wanted for name, wanted in row.guard) for row in decision), pair
+
+
+def test_only_esid_stands_in_two_tables_and_its_own_columns_come_last() -> None:
+    decided: dict[tuple[str, str], Table] = {}
+    for table in Table:
+        for event, column, _ in cells(table):
+            first = decided.setdefault((event.split(" R=")[0], column), table)
+            assert first is table or event.startswith("ESID")
+    tables = {event: table for table in Table for event, _, _ in cells(table) if event.startswith("ESID")}
+    assert tables == {"ESID": Table.SESSION, "ESID R=Normal": Table.LISTENER, "ESID R=Error": Table.LISTENER}
 
 
 @pytest.mark.parametrize("index", range(len(DEVIATIONS)))

@@ -79,6 +79,7 @@ SAMPLES: Final[tuple[c.Command, ...]] = (
 )
 REQUESTS: Final[tuple[r.Request, ...]] = (
     r.AcceptSession(code=CODE_R, password=PASSWORD),
+    r.AcceptSession(code=CODE_R, password=PASSWORD, authentication=True),
     r.StartFile(command=SFID),
     r.AcceptFile(),
     r.RefuseFile(reason=AnswerReason.FILE_TOO_BIG),
@@ -242,7 +243,13 @@ class Side:
 
     def expect(self, kind: type[T]) -> T:
         """The one event that was told."""
-        (event,) = self.events()
+        event = self.expect_first(kind)
+        assert not self.told, self.told
+        return event
+
+    def expect_first(self, kind: type[T]) -> T:
+        """The event that was told first; others wait to be looked at."""
+        event, *self.told = self.events()
         assert isinstance(event, kind), event
         return event
 
