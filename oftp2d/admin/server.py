@@ -6,12 +6,13 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from klein import Klein
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorUNIX
+from twisted.internet.interfaces import IListeningPort, IReactorUNIX
+from twisted.protocols.policies import WrappingFactory
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
@@ -27,20 +28,12 @@ IDLE_SECONDS = 600
 
 
 class AdminSite(Site):
-    """The site, with bodies kept on the spool's file system, and connections that can be closed at the end."""
+    """The site, with bodies kept on the file system of the spool."""
 
     def __init__(self, resource: IResource, folder: Path, most: int) -> None:
         super().__init__(resource, timeout=IDLE_SECONDS)  # type: ignore[no-untyped-call]  # Twisted gives none
         self._folder = folder
         self._most = most
-        self._channels: list[Any] = []
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: N802 - Twisted's name
-        """A new connection."""
-        channel = super().buildProtocol(addr)  # type: ignore[no-untyped-call]  # Twisted gives none
-        self._channels = [each for each in self._channels if each.transport and each.transport.connected]
-        self._channels.append(channel)
-        return channel
 
     def getContentFile(self, length: int | None) -> IO[bytes]:  # noqa: N802 - Twisted's name
         """Where the body of a request goes."""
@@ -48,12 +41,6 @@ class AdminSite(Site):
 
     def log(self, request: object) -> None:
         """Requests of administrators are not logged; what they do is in the audit trail."""
-
-    def close_all(self) -> None:
-        """Close the connections that are still open."""
-        for channel in self._channels:
-            if channel.transport is not None:
-                channel.transport.abortConnection()
 
 
 class AdminServer:
@@ -66,7 +53,9 @@ class AdminServer:
         answer_unrouted(app)
         for module in (overview, partners, certificates, exchanges, transfers, inbox):
             module.add_routes(app, desk)
-        self._site = AdminSite(app.resource(), desk.upload_folder, desk.limits.max_file_octets)
+        site = AdminSite(app.resource(), desk.upload_folder, desk.limits.max_file_octets)
+        # The wrapper knows the open connections, which must be closed at the end.
+        self._connections = WrappingFactory(site)  # type: ignore[no-untyped-call]  # Twisted gives none
         self._port: IListeningPort | None = None
         self._lock: IO[bytes] | None = None
 
@@ -80,11 +69,8 @@ class AdminServer:
         with suppress(FileNotFoundError):
             self._path.unlink()  # left by a daemon that was killed; the lock says that none runs
         try:
-            self._port = self._reactor.listenUNIX(
-                os.fspath(self._path),
-                self._site,  # type: ignore[arg-type]  # its protocol is a wrapper that Twisted types as none
-                mode=0o600,
-            )
+            wrapped = self._connections
+            self._port = self._reactor.listenUNIX(os.fspath(self._path), wrapped, mode=0o600)  # type: ignore[arg-type]  # as in Twisted
         except CannotListenError as error:
             self._release()
             raise OperatorError(
@@ -96,7 +82,8 @@ class AdminServer:
         port, self._port = self._port, None
         if port is not None:
             await maybeDeferred(port.stopListening)
-            self._site.close_all()
+            for connection in list(self._connections.protocols):
+                connection.abortConnection()
         self._release()
 
     def _release(self) -> None:

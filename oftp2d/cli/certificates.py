@@ -135,7 +135,14 @@ def _add_generate(cert: click.Group) -> None:
     @click.option("--organisation", help="Your company's name as registered.")
     @click.option("--country", help="Two letters, such as DE.")
     @click.option("--host", "hosts", multiple=True, help="A host name partners call; repeat for several.")
-    @click.option("--bits", "key_bits", type=click.Choice(["2048", "3072", "4096"]), default="3072", show_default=True)
+    @click.option(
+        "--bits",
+        "key_bits",
+        type=click.Choice(["2048", "3072", "4096"]),
+        default="3072",
+        show_default=True,
+        help="The size of the RSA key.",
+    )
     @click.option("--days", type=click.IntRange(1, 3650), default=1095, show_default=True, help="Valid so long.")
     @click.option("--csr", is_flag=True, help="Make a request for an authority (CA) instead of a certificate.")
     @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the request.")

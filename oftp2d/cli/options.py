@@ -111,6 +111,8 @@ def partner_argument(function: Command) -> Command:
 def secret(*, file: Path | None, variable: str, question: str, longest: int | None, ask: bool = True) -> str | None:
     """A secret from the file, else from the environment variable, else asked for without showing it.
 
+    Unless it is wanted (``ask``) only a file counts; without one the answer is None.
+
     Raises:
         click.UsageError: there is nobody to ask.
         OperatorError: the file can't be read, or the secret is too long or not printable ASCII.
@@ -120,10 +122,10 @@ def secret(*, file: Path | None, variable: str, question: str, longest: int | No
             value = file.read_text("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError):
             raise OperatorError(f"the file {file} can't be read as text", "check its name and mode") from None
-    elif variable in os.environ:
-        value = os.environ[variable]
     elif not ask:
         return None
+    elif variable in os.environ:
+        value = os.environ[variable]
     elif sys.stdin.isatty():
         value = click.prompt(question, hide_input=True, default="", show_default=False, err=True)
     else:

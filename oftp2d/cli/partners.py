@@ -167,7 +167,7 @@ def _add_changes(partner: click.Group) -> None:
     @command(partner, "change")
     @partner_argument
     @_settings
-    @click.option("--passwords", is_flag=True, help="Ask for both passwords again.")
+    @click.option("--passwords", is_flag=True, help="Set both passwords anew: asked for, or from the environment.")
     def change(terminal: Terminal, partner: str, passwords: bool, **given: Any) -> None:
         """Change settings of a partner; what is not named stays.
 

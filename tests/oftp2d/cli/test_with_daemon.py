@@ -1,0 +1,265 @@
+"""Commands against the real administration interface: what people see, what scripts get."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from oftp2d.admin import TestReport, TestStep
+from oftp2d.cli.terminal import Exit
+from oftp2d.ledger import FileKey, Transfer
+from tests import pki
+from tests.oftp2d.desk import OURS, THEIRS, Office, deliver, open_office
+
+
+@pytest_twisted.async_yield_fixture
+async def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Office]:
+    monkeypatch.setenv("OFTP2D_HOME", str(tmp_path))
+    monkeypatch.setenv("OFTP2D_PASSWORD_OURS", "OURS")
+    monkeypatch.setenv("OFTP2D_PASSWORD_THEIRS", "THEIRS")
+    async with open_office(tmp_path) as opened:
+        yield opened
+
+
+async def good(office: Office, *arguments: str) -> dict[str, Any]:
+    """The document of a command that must succeed."""
+    code, out, err = await office.run(*arguments, "--json")
+    assert code == Exit.DONE, out + err
+    document: dict[str, Any] = json.loads(out)
+    return document
+
+
+async def seen(office: Office, *arguments: str) -> str:
+    """What people see of a command that must succeed."""
+    code, out, err = await office.run(*arguments)
+    assert code == Exit.DONE, out + err
+    return out
+
+
+async def add_partner(office: Office, *more: str) -> None:
+    await good(office, "partner", "add", THEIRS, "--name", "Partner Ltd", "--host", "127.0.0.1", *more)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["status", "station list", "partner list", "cert list", "cert announcements", "exchange list", "transfer list",
+     "inbox list", "audit"],
+)  # fmt: skip
+@pytest_twisted.ensureDeferred
+async def test_every_listing_of_an_empty_station_works_for_people_and_scripts(office: Office, arguments: str) -> None:
+    await seen(office, *arguments.split())
+    assert await good(office, *arguments.split())
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_status_shows_who_is_connected_and_what_waits(office: Office) -> None:
+    out = await seen(office, "status")
+    for word in (OURS, "tls 127.0.0.1:6619", THEIRS, "responder", "certificate station ends on"):
+        assert word in out
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_partner_added_with_passwords_from_the_environment_can_be_shown_and_changed(office: Office) -> None:
+    await add_partner(office, "--acx", "announced", "--sub-station", "O0013000002SUB")
+    out = await seen(office, "partner", "show", THEIRS)
+    for word in ("Partner Ltd", "tls 127.0.0.1:6619", "announced", "O0013000002SUB", "set"):
+        assert word in out
+    assert "OURS" not in out
+    document = await good(office, "partner", "change", THEIRS, "--transport", "tcp", "--inactive")
+    assert (document["transport"], document["port"], document["active"]) == ("tcp", 3305, False)
+    assert THEIRS in await seen(office, "partner", "list")
+    await good(office, "partner", "remove", THEIRS, "--yes")
+    assert (await good(office, "partner", "list"))["partners"] == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_passwords_come_from_files_too_and_only_when_asked_for(office: Office, tmp_path: Path) -> None:
+    await add_partner(office)
+    before = office.ledger.partners.by_code(THEIRS)
+    (tmp_path / "password").write_text("NEWPASS\n")
+    await good(office, "partner", "change", THEIRS, "--password-ours-file", str(tmp_path / "password"))
+    after = office.ledger.partners.by_code(THEIRS)
+    assert before is not None
+    assert after is not None
+    assert after.password_ours != before.password_ours
+    assert after.password_theirs == before.password_theirs
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_test_that_fails_is_exit_code_1_and_names_the_step(office: Office) -> None:
+    await add_partner(office)
+    office.dialler.report = TestReport(
+        ok=False,
+        steps=(
+            TestStep(step="tcp", ok=True, text="connected"),
+            TestStep(step="tls", ok=False, text="host name differs\x1b[31m"),
+        ),
+    )
+    code, out, _ = await office.run("partner", "test", THEIRS)
+    assert code == Exit.FAILED
+    assert "FAILED  tls: host name differs" in out
+    assert "\x1b[31m" not in out
+    code, out, _ = await office.run("partner", "test", THEIRS, "--json")
+    assert code == Exit.FAILED
+    assert json.loads(out)["steps"][1]["ok"] is False
+
+
+@pytest_twisted.ensureDeferred
+async def test_call_asks_the_dialler(office: Office) -> None:
+    await add_partner(office)
+    assert "calling" in await seen(office, "call", THEIRS)
+    assert office.dialler.calls == [THEIRS]
+
+
+@pytest_twisted.ensureDeferred
+async def test_send_without_waiting_ends_when_the_station_has_the_file(office: Office, tmp_path: Path) -> None:
+    await add_partner(office)
+    (tmp_path / "orders.edi").write_bytes(b"UNA:+.? '")
+    sent = await good(office, "send", THEIRS, str(tmp_path / "orders.edi"), "--as", "ORDERS.D96A")
+    assert (sent["dataset"], sent["state"], sent["octets"]) == ("ORDERS.D96A", "queued", 9)
+    assert sent["id"] in await seen(office, "transfer", "list")
+    out = await seen(office, "transfer", "show", sent["id"])
+    assert "9 octets" in out
+    assert "orders.edi" in out
+
+
+def _acknowledge(office: Office, transfer: Transfer) -> None:
+    office.ledger.transfers.acknowledged(_key(transfer), datetime.now(UTC))
+
+
+def _refuse(office: Office, transfer: Transfer) -> None:
+    office.ledger.transfers.refused(_key(transfer), datetime.now(UTC), "NERP 34", "no such process")
+
+
+def _cancel(office: Office, transfer: Transfer) -> None:
+    office.ledger.transfers.cancel(transfer.id, datetime.now(UTC))
+
+
+def _nothing(_office: Office, _transfer: Transfer) -> None:
+    """The partner never answers."""
+
+
+def _key(transfer: Transfer) -> FileKey:
+    return transfer.key
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "state"),
+    [
+        (_acknowledge, Exit.DONE, "acknowledged"),
+        (_refuse, Exit.REFUSED, "refused"),
+        (_cancel, Exit.REFUSED, "cancelled"),
+        (_nothing, Exit.TIMEOUT, "queued"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_send_and_wait_tells_the_end_by_its_exit_code(
+    office: Office,
+    tmp_path: Path,
+    end: Callable[[Office, Transfer], None],
+    code: Exit,
+    state: str,
+) -> None:
+    await add_partner(office)
+    (tmp_path / "file").write_bytes(b"content")
+
+    def nudge(_partner_id: int) -> None:
+        (transfer,) = office.ledger.transfers.list()
+        end(office, transfer)
+
+    office.dialler.nudge = nudge  # type: ignore[method-assign]  # the partner's answer, at once
+    got, out, err = await office.run("send", THEIRS, str(tmp_path / "file"), "--wait", "--timeout", "1", "--json")
+    assert got == code, err
+    assert json.loads(out)["state"] == state
+
+
+@pytest_twisted.ensureDeferred
+async def test_transfers_are_cancelled_and_retried(office: Office, tmp_path: Path) -> None:
+    await add_partner(office)
+    (tmp_path / "file").write_bytes(b"content")
+    sent = await good(office, "send", THEIRS, str(tmp_path / "file"))
+    assert "cancelled" in await seen(office, "transfer", "cancel", sent["id"])
+    assert (await office.run("transfer", "cancel", sent["id"]))[0] == Exit.FAILED
+    assert "queued" in await seen(office, "transfer", "retry", sent["id"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_of_the_inbox_is_copied_out_but_never_over_another(office: Office, tmp_path: Path) -> None:
+    await add_partner(office)
+    partner = office.ledger.partners.by_code(THEIRS)
+    assert partner is not None
+    transfer = deliver(office, partner.id, b"content" * 100_000)
+    assert transfer.id in await seen(office, "inbox", "list")
+    target = tmp_path / "out"
+    target.mkdir()
+    document = await good(office, "inbox", "get", transfer.id, "-o", str(target))
+    copy = Path(document["path"])
+    assert copy.parent == target
+    assert copy.read_bytes() == b"content" * 100_000  # noqa: ASYNC240 - a test may wait
+    code, _, err = await office.run("inbox", "get", transfer.id, "-o", str(target))
+    assert code == Exit.FAILED
+    assert "--force" in err
+    await good(office, "inbox", "get", transfer.id, "-o", str(target), "--force")
+    assert [path.name for path in target.iterdir()] == [copy.name]
+    assert (await office.run("inbox", "get", "NOSUCH", "-o", str(target)))[0] == Exit.FAILED
+
+
+@pytest_twisted.ensureDeferred
+async def test_certificates_from_the_command_line(office: Office, tmp_path: Path) -> None:
+    await add_partner(office)
+    for name, content in (("ca.pem", pki.issuing("A").pem), ("p.der", pki.certificate("CA01").der)):
+        (tmp_path / name).write_bytes(content)
+    await good(office, "cert", "import", str(tmp_path / "ca.pem"), "--anchor", "--alias", "odette-ca")
+    await good(office, "cert", "import", str(tmp_path / "p.der"), "--partner", THEIRS, "--usage", "signature")
+    made = await good(office, "cert", "generate", "--alias", "new", "--host", "oftp.test.example", "--bits", "2048")
+    assert "Issuing A" in await seen(office, "cert", "show", "odette-ca")
+    assert "BEGIN CERTIFICATE" in await seen(office, "cert", "show", "new", "--pem")
+    assert (await good(office, "cert", "list", "--holder", "partner"))["certificates"][0]["usages"] == ["signature"]
+    await good(office, "cert", "announce", THEIRS, "--cn", "a0.test", "--issuer", "odette-ca")
+    (announced,) = (await good(office, "cert", "announcements"))["announcements"]
+    assert "a0.test" in await seen(office, "cert", "announcements", THEIRS)
+    await good(office, "cert", "unannounce", str(announced["id"]))
+    await good(office, "cert", "confirm", THEIRS, "new")
+    assert THEIRS in await seen(office, "cert", "show", made["fingerprint"][:10])
+    out = await seen(office, "audit", THEIRS)
+    for event in ("certificate announced", "certificate confirmed by hand", "certificate imported", "partner added"):
+        assert event in out
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_is_written_to_a_file_and_its_answer_imported(office: Office, tmp_path: Path) -> None:
+    request, answer = tmp_path / "station.csr", tmp_path / "answer.pem"
+    await seen(office, "cert", "generate", "--alias", "ca", "--bits", "2048", "--csr", "-o", str(request))
+    issued = pki.sign_request(request.read_bytes(), issuer=pki.issuing("A"))
+    answer.write_bytes(pki.Issued(issued, pki.new_key()).pem)
+    document = await good(office, "cert", "import", str(answer), "--own")
+    assert (document["alias"], document["private_key"]) == ("ca", True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_exchanges_from_the_command_line(office: Office) -> None:
+    await add_partner(office)
+    for name in ("deliver", "request", "recall"):
+        assert "queued" in await seen(office, "exchange", name, THEIRS)
+    assert [each[0] for each in office.exchange.asked] == ["DELIVER", "REQUEST", "REPLACE"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_code_with_a_slash_can_be_named(office: Office) -> None:
+    code = "O0013 A/B & C"
+    await good(office, "partner", "add", code)
+    assert (await good(office, "partner", "show", code))["code"] == code
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_daemon_refuses_is_one_line_with_advice(office: Office) -> None:
+    code, out, err = await office.run("partner", "show", "O0013NOBODY")
+    assert code == Exit.FAILED
+    assert out == ""
+    assert err == "there is no partner O0013NOBODY: see 'oftp2d partner list'\n"

@@ -1,0 +1,239 @@
+"""The administration interface for tests: the real server with the real ledger, spool and certificates.
+
+What the rooms above do (calling, the exchange, sessions) is only written down.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+
+from oftp2d import config
+from oftp2d.admin import AdminServer, Desk, ListenerView, SessionView, TestReport, TestStep
+from oftp2d.certificates import Certificates
+from oftp2d.cli.app import execute
+from oftp2d.cli.terminal import Terminal
+from oftp2d.client import AdminClient
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import (
+    Direction,
+    ExchangeMessage,
+    ExchangeRecord,
+    ExchangeState,
+    Kind,
+    Ledger,
+    NewIncoming,
+    Partner,
+    Station,
+    StoredCertificate,
+    Transfer,
+)
+from oftp2d.spool import Spool
+from oftp2d.vault import Vault
+from oftp2d.workers import Workers
+
+OURS = "O0013000001TEST"
+THEIRS = "O0013000002PART"
+STARTED = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+
+
+@dataclass
+class RecordingDialler:
+    """Writes down who was called."""
+
+    calls: list[str] = field(default_factory=list)
+    nudges: list[int] = field(default_factory=list)
+    report: TestReport = field(
+        default_factory=lambda: TestReport(ok=True, steps=(TestStep(step="tcp", ok=True, text="connected"),))
+    )
+
+    async def call(self, partner: Partner) -> None:
+        if partner.host is None:
+            raise OperatorError(f"{partner.code} has no address", "set --host")
+        self.calls.append(partner.code)
+
+    async def test(self, partner: Partner) -> TestReport:
+        self.calls.append(f"test {partner.code}")
+        return self.report
+
+    def nudge(self, partner_id: int) -> None:
+        self.nudges.append(partner_id)
+
+
+@dataclass
+class RecordingExchange:
+    """Writes down what was to be exchanged, and answers with a record of it."""
+
+    asked: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
+
+    async def deliver(
+        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+    ) -> Sequence[ExchangeRecord]:
+        return self._record(ExchangeMessage.DELIVER, partner, certificate, previous)
+
+    async def request(
+        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+    ) -> Sequence[ExchangeRecord]:
+        return self._record(ExchangeMessage.REQUEST, partner, certificate, previous)
+
+    async def recall(
+        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+    ) -> Sequence[ExchangeRecord]:
+        return self._record(ExchangeMessage.REPLACE, partner, certificate, previous)
+
+    def _record(
+        self,
+        message: ExchangeMessage,
+        partner: Partner,
+        certificate: StoredCertificate | None,
+        previous: StoredCertificate | None,
+    ) -> Sequence[ExchangeRecord]:
+        names = (certificate.alias if certificate else None, previous.alias if previous else None)
+        self.asked.append((message, partner.code, *names))
+        return [
+            ExchangeRecord(
+                id=1,
+                partner_id=partner.id,
+                direction=Direction.OUT,
+                message=message,
+                transfer_id="T",
+                fingerprint=certificate.fingerprint if certificate else None,
+                state=ExchangeState.QUEUED,
+                text="",
+                created_at=STARTED,
+                answered_at=None,
+            )
+        ]
+
+
+@dataclass
+class QuietHouse:
+    """A daemon with one listener and one session."""
+
+    moved: dict[str, int] = field(default_factory=dict)
+    changes: int = 0
+    fails: bool = False
+
+    def listeners(self) -> Sequence[ListenerView]:
+        if self.fails:
+            raise RuntimeError("hush")
+        return [ListenerView(transport="tls", host="127.0.0.1", port=6619)]
+
+    def sessions(self) -> Sequence[SessionView]:
+        return [SessionView(partner=THEIRS, role="responder", state="idle", since=STARTED, remote="192.0.2.1:5")]
+
+    def warnings(self) -> Sequence[str]:
+        return ["certificate station ends on 2026-02-01"]
+
+    def progress(self, transfer_id: str) -> int | None:
+        return self.moved.get(transfer_id)
+
+    def certificates_changed(self) -> None:
+        self.changes += 1
+
+
+@dataclass
+class Office:
+    """A running interface, and both ways to use it."""
+
+    home: Path
+    ledger: Ledger
+    spool: Spool
+    dialler: RecordingDialler
+    exchange: RecordingExchange
+    house: QuietHouse
+
+    async def ask(self, method: str, *arguments: Any, **parameters: Any) -> dict[str, Any]:
+        """Call a method of the client in a thread."""
+
+        def talk() -> dict[str, Any]:
+            with AdminClient(self.home / "admin.sock") as client:
+                answer: dict[str, Any] = getattr(client, method)(*arguments, **parameters)
+                return answer
+
+        result: dict[str, Any] = await deferToThread(talk)
+        return result
+
+    async def send(self, content: bytes, **parameters: str) -> dict[str, Any]:
+        """Upload a file."""
+        source = io.BytesIO(content)
+        return await self.ask("upload", "/v1/transfers", source, len(content), lambda _moved: None, **parameters)
+
+    async def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Carry out a command line in a thread: exit code, standard output, standard error output."""
+        out, err = io.StringIO(), io.StringIO()
+        terminal = Terminal(out=Console(file=out, width=220), err=Console(file=err, width=220), serve=lambda _config: 0)
+        code: int = await deferToThread(execute, arguments, terminal)
+        return code, out.getvalue(), err.getvalue()
+
+
+@asynccontextmanager
+async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncIterator[Office]:
+    """Serve the interface in this home folder for as long as the block lasts."""
+    vault = Vault.create(home / "master.key")
+    ledger = Ledger.open(f"sqlite:///{home / 'ledger.sqlite'}")
+    ledger.stations.add(Station(code=OURS, name="Test Ltd", main=True))
+    workers = Workers(reactor)  # type: ignore[arg-type]  # the module stands for the reactor
+    workers.start()
+    office = Office(
+        home=home,
+        ledger=ledger,
+        spool=Spool(home / "spool"),
+        dialler=RecordingDialler(),
+        exchange=RecordingExchange(),
+        house=QuietHouse(),
+    )
+    desk = Desk(
+        ledger=ledger,
+        spool=office.spool,
+        workers=workers,
+        vault=vault,
+        certificates=Certificates(ledger, vault),
+        dialler=office.dialler,
+        exchange=office.exchange,
+        house=office.house,
+        limits=limits or config.Limits(),
+        upload_folder=home,
+        started_at=STARTED,
+        version="0.1.0",
+        now=lambda: datetime.now(UTC),
+    )
+    server = AdminServer(reactor, home / "admin.sock", desk)  # type: ignore[arg-type]  # as above
+    server.start()
+    try:
+        yield office
+    finally:
+        await server.stop()
+        await workers.stop()
+        ledger.close()
+
+
+def deliver(office: Office, partner_id: int, content: bytes) -> Transfer:
+    """A file that arrived, as a session leaves it."""
+    now = datetime.now(UTC)
+    new = NewIncoming(
+        kind=Kind.FILE,
+        partner_id=partner_id,
+        dataset="../INVOICE",
+        date="20260102",
+        time="0304050001",
+        originator=THEIRS,
+        destination=OURS,
+    )
+    opened = office.ledger.transfers.open_incoming(new, now, "session", timedelta(minutes=5))
+    assert isinstance(opened, Transfer)
+    with office.spool.part(opened.id) as part:
+        part.write(content)
+        staged = part.seal_into_inbox("../INVOICE")
+    return office.ledger.transfers.received_and_delivered(
+        opened.id, staged.octets, staged.sha256, staged.name, now, receipt=None
+    )
