@@ -106,10 +106,14 @@ def _room(settings: config.Config) -> Finding:
         return Finding(
             subject="disk",
             ok=False,
-            what=f"{free} octets are free at {place}, not more than the {reserved} that are reserved",
+            what=f"{_gib(free)} are free at {place}, not more than the {_gib(reserved)} that are reserved",
             advice="make room, or lower spool.free_octets_reserved",
         )
-    return Finding(subject="disk", ok=True, what=f"{free} octets are free at {place}")
+    return Finding(subject="disk", ok=True, what=f"{_gib(free)} are free at {place}")
+
+
+def _gib(octets: int) -> str:
+    return f"{octets / 1024**3:.1f} GiB"
 
 
 def _database(settings: config.Config) -> Finding:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+import string
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -21,6 +22,7 @@ from zope.interface import implementer
 from . import config
 
 _SECRET = re.compile(r"passw|secret|passphrase|private|master_?key|token|credential|challenge", re.IGNORECASE)
+_UNFORMATTED = ("MESSAGE LOST", "Unable to format event")
 _HIDDEN = "<not shown>"
 _LONGEST_TEXT = 2000
 """Characters of a message or field; the rest is cut, lest a peer floods the log with one line."""
@@ -45,7 +47,7 @@ class LineObserver:
     def __call__(self, event: LogEvent) -> None:
         """Write the event."""
         level = event.get("log_level") or LogLevel.info
-        if level < self._level:
+        if level < self._level or (self._level is not LogLevel.debug and level <= LogLevel.info and _chatter(event)):
             return
         fields = dict(_fields(event, level.name))
         failure = event.get("log_failure")
@@ -55,7 +57,8 @@ class LineObserver:
         if self._as_json:
             line = json.dumps(fields | {"traceback": trace} if trace else fields, ensure_ascii=True)
         else:
-            line = _text(fields) + "".join(f"\n    {escaped(part)}" for part in trace.splitlines())
+            told = _named(event) if fields["message"] != event.get("log_format") else ()
+            line = _text(fields, told) + "".join(f"\n    {escaped(part)}" for part in trace.splitlines())
         self._stream.write(line + "\n")
         self._stream.flush()
 
@@ -94,7 +97,9 @@ def _message(event: Mapping[str, Any]) -> str:
     shown = {name: _HIDDEN if _SECRET.search(name) else value for name, value in event.items()}
     if shown.get("log_format") is None and "log_failure" in shown:
         return "failed"
-    return formatEvent(shown)
+    made = formatEvent(shown)
+    # What can't be formatted Twisted replaces by a text with a traceback in it; the bare format says more.
+    return str(event.get("log_format")) if made.startswith(_UNFORMATTED) else made
 
 
 def _words(failure: Failure) -> str:
@@ -120,16 +125,28 @@ def _plain(value: object) -> str | int | float | bool | None:
         return f"<{type(value).__name__}>"
 
 
-def _text(fields: Mapping[str, object]) -> str:
-    rest = "".join(
-        f" {name}={value}"
-        for name, value in fields.items()
-        if name not in {"time", "level", "room", "message", "failure", "partner", "session"}
-    )
+def _text(fields: Mapping[str, object], told: Collection[str]) -> str:
+    """The line for people; a field that the message has told already is not repeated."""
+    standing = {"time", "level", "room", "message", "failure", "partner", "session", *told}
+    rest = "".join(f" {name}={value}" for name, value in fields.items() if name not in standing)
     whose = "".join(f" {name}={fields[name]}" for name in ("partner", "session") if name in fields)
     failure = f" ({fields['failure']})" if "failure" in fields else ""
     head = f"{fields['time']} {fields['level']:<8} {fields['room']}"
     return f"{head}{whose}: {fields['message']}{failure}{rest}"
+
+
+def _named(event: Mapping[str, Any]) -> set[str]:
+    """The fields that the message shows."""
+    try:
+        return {name for _, name, _, _ in string.Formatter().parse(str(event.get("log_format") or "")) if name}
+    except ValueError:
+        return set()
+
+
+def _chatter(event: Mapping[str, Any]) -> bool:
+    """Whether Twisted itself tells something, such as that a factory starts; that is for level debug."""
+    namespace = str(event.get("log_namespace", ""))
+    return namespace == "log_legacy" or namespace.startswith("twisted.")
 
 
 def _traceback(failure: Failure) -> str:

@@ -56,16 +56,28 @@ class AdminServer:
         site = AdminSite(app.resource(), desk.upload_folder, desk.limits.max_file_octets)
         # The wrapper knows the open connections, which must be closed at the end.
         self._connections = WrappingFactory(site)  # type: ignore[no-untyped-call]  # Twisted gives none
+        site.noisy = self._connections.noisy = False
         self._port: IListeningPort | None = None
         self._lock: IO[bytes] | None = None
 
+    def claim(self) -> None:
+        """Take the lock of the home folder, so that what the last daemon left may be touched; no listening yet.
+
+        Raises:
+            OperatorError: another daemon runs in this home folder.
+        """
+        if self._lock is None:
+            self._lock = _locked(self._path.with_name(f"{self._path.name}.lock"))
+
     def start(self) -> None:
-        """Listen.
+        """Listen, with the lock of the home folder.
+
+        An upload may be in the spool for a moment before the ledger knows it: sweep the spool before, after ``claim``.
 
         Raises:
             OperatorError: another daemon runs in this home folder, or the socket can't be made.
         """
-        self._lock = _locked(self._path.with_name(f"{self._path.name}.lock"))
+        self.claim()
         with suppress(FileNotFoundError):
             self._path.unlink()  # left by a daemon that was killed; the lock says that none runs
         try:

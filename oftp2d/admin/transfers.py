@@ -161,7 +161,7 @@ def _addressed(ledger: Ledger, letter: Letter) -> tuple[Partner, str, str]:
 
 async def _staged(request: HttpRequest, desk: Desk) -> Staged:
     """The body of the request, in the spool."""
-    content = request.content
+    content: object = request.content
     if isinstance(content, BoundedBody) and content.overflowed:
         raise TooLargeError(
             f"the file has more than {desk.limits.max_file_octets} octets", "raise limits.max_file_octets"

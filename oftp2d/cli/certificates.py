@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def _add_listing(cert: click.Group) -> None:
                 each.get("alias"),
                 each.get("partner") or each.get("holder"),
                 each.get("subject"),
-                each.get("usages"),
+                _all_or_some(each.get("usages") or []),
                 each.get("slot") if each.get("active") else f"{each.get('slot')} (inactive)",
                 day(each.get("valid_until")),
             ]
@@ -208,7 +208,7 @@ def _add_announcing(cert: click.Group) -> None:
                 each.get("partner"),
                 each.get("common_name") or each.get("subject"),
                 str(each.get("issuer") or "")[:16],
-                each.get("usages"),
+                _all_or_some(each.get("usages") or []),
                 str(each.get("fulfilled_by") or "")[:16],
             ]
             for each in items(document, "announcements")
@@ -236,6 +236,10 @@ def _add_announcing(cert: click.Group) -> None:
         with terminal.client() as client:
             document = client.post(path_of("certificates", certificate, "confirm"), {"partner": partner})
         terminal.show(document, lambda: Text(f"{partner} knows {str(document.get('fingerprint'))[:16]}"))
+
+
+def _all_or_some(usages: Sequence[str]) -> str:
+    return "all" if set(usages) == set(USAGES) else ", ".join(usages)
 
 
 def _read(file: Path) -> bytes:

@@ -78,7 +78,7 @@ def day(value: str | None) -> Text:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str) -> Table | Text:
     """A plain table, or the line for an empty one. Columns that end with ``>`` are set to the right."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in columns:
         right = column.endswith(">")
         made.add_column(column.rstrip(">"), justify="right" if right else "left", overflow="fold")

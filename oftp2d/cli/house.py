@@ -135,11 +135,11 @@ def _next_steps(home: Path, code: str, fingerprint: str, csr_path: Path | None) 
     made = properties({"station": code, "home folder": str(home), "certificate (SHA-256)": fingerprint})
     steps = [
         "",
-        "Keep a copy of master.key in a safe place: without it nothing in the database can be used.",
+        "Keep a copy of master.key in a safe place: without it the database is useless.",
         "",
         "Next:",
         "  oftp2d check                               everything in order?",
-        "  oftp2d run                                 start the station (another terminal for the rest)",
+        "  oftp2d run                                 start the station, in its own terminal",
         "  oftp2d partner add CODE --host NAME        your first partner",
         "  oftp2d partner test CODE                   does the connection work?",
         "  oftp2d send CODE FILE --as DATASET --wait  your first file",

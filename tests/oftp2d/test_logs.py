@@ -37,11 +37,10 @@ def failure(text: str = "broken") -> Failure:
 
 def test_a_text_line_has_time_level_room_partner_session_message_and_fields() -> None:
     line = written(
-        LogFormat.TEXT, log_format="file {name} arrived", name="ORDERS", partner="O0013", session="s1"
+        LogFormat.TEXT, log_format="file {name} arrived", name="ORDERS", octets=7, partner="O0013", session="s1"
     )
     assert line == (
-        "2023-11-14T22:13:20.250Z info     oftp2d.link partner=O0013 session=s1: "
-        "file ORDERS arrived name=ORDERS\n"
+        "2023-11-14T22:13:20.250Z info     oftp2d.link partner=O0013 session=s1: file ORDERS arrived octets=7\n"
     )
 
 
@@ -79,12 +78,8 @@ def test_at_level_debug_a_failure_has_its_traceback(form: LogFormat) -> None:
 
 
 @pytest.mark.parametrize("form", list(LogFormat))
-@pytest.mark.parametrize(
-    "name", ["password", "password_ours", "Passphrase", "private_key", "master_key", "secret"]
-)
-def test_a_field_named_like_a_secret_is_shown_neither_alone_nor_in_the_message(
-    form: LogFormat, name: str
-) -> None:
+@pytest.mark.parametrize("name", ["password", "password_ours", "Passphrase", "private_key", "master_key", "secret"])
+def test_a_field_named_like_a_secret_is_shown_neither_alone_nor_in_the_message(form: LogFormat, name: str) -> None:
     line = written(form, log_format="it was {" + name + "}", **{name: "hush"})
     assert "hush" not in line
     assert "<not shown>" in line
@@ -105,6 +100,14 @@ def test_escaped_text_is_always_printable(text: str) -> None:
     assert escaped(text).isprintable()
 
 
+@pytest.mark.parametrize("namespace", ["log_legacy", "twisted.protocols.policies.WrappingFactory"])
+def test_what_twisted_tells_of_itself_is_for_debug_unless_it_is_a_failure(namespace: str) -> None:
+    said = {"log_namespace": namespace, "log_format": "starting"}
+    assert written(LogFormat.TEXT, **said) == ""
+    assert written(LogFormat.TEXT, Level.DEBUG, **said) != ""
+    assert written(LogFormat.TEXT, **said, log_level=LogLevel.critical, log_failure=failure()) != ""
+
+
 def test_a_long_text_is_cut() -> None:
     assert len(escaped("x" * 10_000)) == 2003
 
@@ -120,6 +123,8 @@ def test_an_event_that_can_not_be_formatted_still_makes_one_line(form: LogFormat
     line = written(form, log_format="{missing} {thing}", thing=Awkward(), odd=float("nan"))
     assert line.count("\n") == 1
     assert "<Awkward>" in line
+    assert "{missing} {thing}" in line
+    assert "Traceback" not in line
 
 
 def test_it_takes_what_a_logger_of_twisted_emits() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -210,3 +212,12 @@ def test_a_received_name_never_becomes_a_path(dataset: str) -> None:
     assert Path(name).name == name
     assert name.startswith("7K3M")
     assert name.isprintable()
+
+
+def test_the_module_is_the_command_and_loads_no_reactor_for_asking(home: Path) -> None:
+    command = [sys.executable, "-W", "error", "-X", "importtime", "-m", "oftp2d", "status", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == Exit.UNREACHABLE
+    assert json.loads(done.stdout)["error"]["what"] == "the daemon is not running"
+    assert "twisted.internet.reactor" not in done.stderr
+    assert "sqlalchemy" not in done.stderr
