@@ -5,7 +5,7 @@ stations and certificates are not here: they live in the database and are change
 station runs. Nothing secret belongs into this file.
 """
 
-# ruff: noqa: RUF009 - the helpers of settings make attrs fields, which is what a class body calls them for
+# ruff: noqa: RUF009 - the functions of settings make attrs fields, which is what a class body calls them for
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The kinds of value a setting may have, with their bounds and what to tell people who miss them.
 
-Each helper makes an attrs field whose metadata carries the line of documentation and a check. The check turns
+Each function makes an attrs field whose metadata carries the line of documentation and a check. The check turns
 the value found in the file into that of the class, or raises :class:`UnfitError`. Nothing here knows which
 settings exist; that is :mod:`oftp2d.config`.
 """
