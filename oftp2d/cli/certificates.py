@@ -49,6 +49,7 @@ def add_to(group: click.Group) -> None:
     _add_import(cert)
     _add_generate(cert)
     _add_announcing(cert)
+    _add_announced(cert)
 
 
 def _add_listing(cert: click.Group) -> None:
@@ -196,6 +197,8 @@ def _add_announcing(cert: click.Group) -> None:
             document = client.post("/v1/announcements", body)
         terminal.show(document, lambda: Text(f"announcement {document.get('id')} for {partner}"))
 
+
+def _add_announced(cert: click.Group) -> None:
     @command(cert, "announcements")
     @click.argument("partner", type=CODE, required=False, shell_complete=complete_partner)
     def announcements(terminal: Terminal, partner: str | None) -> None:

@@ -90,6 +90,10 @@ def add_to(group: click.Group) -> None:
         """
         _exchange("recall")(terminal, partner, certificate, previous)
 
+    _add_listing(exchange)
+
+
+def _add_listing(exchange: click.Group) -> None:
     @command(exchange, "list")
     @click.argument("partner", type=CODE, required=False, shell_complete=complete_partner)
     @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many.")
