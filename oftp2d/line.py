@@ -56,6 +56,13 @@ class Line(Protocol):
     def tls(self) -> PeerTls | None:
         """What TLS told; None over plain TCP."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether events wait to be taken: the session may be ahead of the User Monitor."""
+
+    def give_up(self, why: str) -> None:
+        """Cut the connection without a word."""
+
     async def event(self) -> Event:
         """The next event. Raises ``SessionOverError`` when the session has ended and all events are told."""
 

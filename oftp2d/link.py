@@ -94,6 +94,11 @@ class Link(Protocol):
         """What TLS told about the peer; None over plain TCP."""
         return self._tls
 
+    @property
+    def waiting(self) -> bool:
+        """Whether events wait to be taken."""
+        return bool(self._events)
+
     async def event(self) -> Event:
         """The next event of the session."""
         while not self._events:

@@ -245,7 +245,8 @@ class Monitor:
         if self._purpose is Purpose.TEST:
             self._line.request(EndSession())
         while True:
-            if self._line.session.turn is Turn.SPEAKER:
+            # The session knows of a turn before its event is taken: first things first.
+            if self._line.session.turn is Turn.SPEAKER and not self._line.waiting:
                 await self._speak(partner, sending)
             else:
                 await self._listen(partner, receiving)
