@@ -39,9 +39,9 @@ def _serve(config: Config) -> int:
 
     from twisted.internet import reactor  # noqa: PLC0415
 
-    from oftp2d import daemon  # noqa: PLC0415
+    from oftp2d.daemon import run  # noqa: PLC0415
 
-    return daemon.run(reactor, config)
+    return run(reactor, config)
 
 
 if __name__ == "__main__":

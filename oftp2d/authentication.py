@@ -1,9 +1,10 @@
-"""Session authentication: whether it is required of a session, its challenges, and the bootstrap latch (acx.md 5.2).
+"""Session authentication: when it is required, its challenges, and the bootstrap latch (acx.md 5.2).
 
-A partner's setting is off, prepared or on. Prepared means that only identification data are known yet: sessions go without
-authentication until the partner's certificate is active here *and* the partner has confirmed ours. Then the latch closes: the
-setting becomes on, once and for good, and is in the ledger and in the audit trail. Only an administrator opens it again. What is
-never bypassed: code, password, the trust of TLS, and the checks of the certificates themselves.
+A partner's setting is off, prepared or on. Prepared means that only identification data are known yet: sessions go
+without authentication until the partner's certificate is active here *and* the partner has confirmed ours. Then the
+latch closes: the setting becomes on, once and for good, and is in the ledger and in the audit trail. Only an
+administrator opens it again. What is never bypassed: code, password, the trust of TLS, and the checks of the
+certificates themselves.
 """
 
 from __future__ import annotations

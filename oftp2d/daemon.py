@@ -1,8 +1,8 @@
 """The composition root: makes every room of a running station, starts them in order, stops them in order.
 
-Start: ledger and what crashed sessions left, spool, TLS, administration, ports, calls. Stop: ports and calls first; running sessions
-finish their file and leave, at the deadline they are ended with ESID 05; then administration, workers, ledger. A second signal skips
-to the deadline. SIGHUP takes up new certificates.
+Start: ledger and what crashed sessions left, spool, TLS, administration, ports, calls. Stop: ports and calls first;
+running sessions finish their file and leave, at the deadline they are ended with ESID 05; then administration,
+workers, ledger. A second signal skips to the deadline. SIGHUP takes up new certificates.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from oftp2d.admin import AdminServer, Desk
 from oftp2d.admin.collaborators import ListenerView, SessionView
@@ -26,7 +27,7 @@ from oftp2d.context import Context
 from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
-from oftp2d.ledger import Direction, Holder, Kind, Ledger, NewReceipt, ReceiptKind, Transfer
+from oftp2d.ledger import Holder, Kind, Ledger, NewReceipt, ReceiptKind, Transfer
 from oftp2d.listeners import Listeners
 from oftp2d.partners import BadAttempts, Gate
 from oftp2d.sessions import Sessions
@@ -46,7 +47,6 @@ class Daemon:
     def __init__(self, reactor: Any, config: Config) -> None:
         self._reactor = reactor
         self._config = config
-        self._started_at = None
         self._warnings: tuple[str, ...] = ()
         self._undo: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._stopping: Deferred[None] | None = None
@@ -89,9 +89,10 @@ class Daemon:
         self._listeners = Listeners(context, self._reactor, self.running, attempts, self._servers)
         admin = AdminServer(self._reactor, self._config.socket_path, self._desk())
         # The socket's lock says that no other daemon works in this home: only then may its leavings be touched.
-        admin.start()
+        admin.claim()
         self._undo.append(admin.stop)
         await self._recover()
+        admin.start()
         await self._servers.refresh()
         self._listeners.start()
         self._undo.append(self._listeners.stop)
@@ -223,34 +224,51 @@ class Daemon:
 
 def run(reactor: Any, config: Config) -> int:
     """Run a station on ``reactor`` until it is told to stop; the exit code."""
-    daemon = Daemon(reactor, config)
-    log = Logger(namespace="daemon")
-    code = 0
-    stopping = False
-
-    def failed(failure: Any) -> None:
-        nonlocal code
-        code = 1
-        if failure.check(OperatorError):
-            log.error("{what}; {advice}", what=failure.value.what, advice=failure.value.advice)
-        else:
-            log.failure("the station failed", failure)
-        reactor.stop()
-
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        if stopping:
-            daemon.hurry()
-            return
-        stopping = True
-        Deferred.fromCoroutine(daemon.stop()).addCallbacks(lambda _: reactor.stop(), failed)
-
-    def begin() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: reactor.callFromThread(stop))
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(daemon.certificates_changed))
-        Deferred.fromCoroutine(daemon.start()).addErrback(failed)
-
-    reactor.callWhenRunning(begin)
+    service = _Service(reactor, Daemon(reactor, config))
+    reactor.callWhenRunning(service.begin)
     reactor.run(installSignalHandlers=True)
-    return code
+    return service.code
+
+
+class _Service:
+    """A daemon as a process: its signals and its exit code."""
+
+    log = Logger(namespace="daemon")
+
+    def __init__(self, reactor: Any, daemon: Daemon) -> None:
+        self.code = 0
+        self._reactor = reactor
+        self._daemon = daemon
+        self._started: Deferred[None] = Deferred()
+        self._stopping = False
+
+    def begin(self) -> None:
+        """Start, and listen to signals from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._from_signal(self._stop))
+        signal.signal(signal.SIGHUP, self._from_signal(self._daemon.certificates_changed))
+        self._started = Deferred.fromCoroutine(self._daemon.start())
+        self._started.addErrback(self._failed)
+
+    def _from_signal(self, act: Callable[[], None]) -> Callable[[int, object], None]:
+        return lambda _number, _frame: self._reactor.callFromThread(act)
+
+    def _stop(self) -> None:
+        if self._stopping:
+            self._daemon.hurry()
+            return
+        self._stopping = True
+        # A station that is still starting is stopped when it has.
+        self._started.addCallback(lambda _: Deferred.fromCoroutine(self._daemon.stop()))
+        self._started.addCallbacks(lambda _: self._reactor.stop(), self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        if self.code:
+            return
+        self.code = 1
+        match failure.value:
+            case OperatorError(what=what, advice=advice):
+                self.log.error("{what}; {advice}", what=what, advice=advice)
+            case _:
+                self.log.failure("the station failed", failure)
+        self._reactor.stop()

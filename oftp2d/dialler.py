@@ -1,25 +1,24 @@
 """Making calls: to partners for which something waits, to those that are called regularly, and on demand.
 
-One call to a partner at a time, and none while a session with it is open. A failed call is tried again after a wait that doubles. A
-call that fails for want of authentication with a prepared partner is repeated once with it: the partner's latch has closed, and the
-end response that should have closed ours was lost (acx.md 5.2).
+One call to a partner at a time, and none while a session with it is open. A failed call is tried again after a wait
+that doubles. A call that fails for want of authentication with a prepared partner is repeated once with it: the
+partner's latch has closed, and the end response that should have closed ours was lost (acx.md 5.2).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 from datetime import timedelta
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IAddress, IProtocol, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from oftp2.reasons import EndSessionReason
-from oftp2d.admin.collaborators import TestReport, TestStep
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
@@ -27,6 +26,7 @@ from oftp2d.ledger import Authentication as Setting
 from oftp2d.ledger import Partner, Transport
 from oftp2d.link import Link
 from oftp2d.monitor import Purpose, Report
+from oftp2d.probe import TestReport, TestStep
 from oftp2d.sending import backoff
 from oftp2d.sessions import Running, Sessions
 from oftp2d.tls import Client
@@ -42,7 +42,7 @@ _FAILED_STEP = {
 }
 
 
-class _OneLink(Factory):
+class _OneLink(Factory[Link]):
     """The link that was made for this call."""
 
     noisy = False
@@ -50,7 +50,7 @@ class _OneLink(Factory):
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    def buildProtocol(self, addr: IAddress | None) -> IProtocol:  # noqa: ARG002, N802 - Twisted's signature
+    def buildProtocol(self, addr: IAddress | None) -> Link:  # noqa: ARG002, N802 - Twisted's signature
         """Give it."""
         return self._link
 
@@ -202,7 +202,9 @@ class Dialler:
         client = await Client.to(self._context, partner) if tls else None
         running = self._sessions.call(partner, tls=tls, authentication=authentication, purpose=purpose)
         timeout = self._context.config.limits.handshake_seconds
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, partner.host, partner.port, timeout=timeout)
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(
+            self._reactor, partner.host or "", partner.port, timeout=timeout
+        )
         if client is not None:
             endpoint = wrapClientTLS(client, endpoint)
         try:
@@ -223,32 +225,23 @@ def _reason(error: Exception) -> str:
 
 def _steps(partner: Partner, link: Link, client: Client | None, report: Report) -> tuple[TestStep, ...]:
     """How far a connection test came; the last step is the first that failed."""
-    reached = TestStep(step="tcp", ok=link.connected, text=f"{partner.host}:{partner.port}")
-    steps = [reached]
+    steps = []
+    for name, ok, good in _course(partner, link, client, report):
+        steps.append(TestStep(step=name, ok=ok, text=good if ok else report.text))
+        if not ok:
+            break
+    return tuple(steps)
+
+
+def _course(partner: Partner, link: Link, client: Client | None, report: Report) -> Iterator[tuple[str, bool, str]]:
+    """Each step of a test: its name, whether it went well, and what to say if so."""
+    yield "tcp", link.stood, f"{partner.host}:{partner.port} answers"
     if client is not None:
-        facts = link.tls
-        shown = f"{facts.version} {facts.cipher}" if facts else report.text
-        steps.append(TestStep(step="tls", ok=link.begun, text=shown))
-    steps.append(
-        TestStep(step="ready", ok=link.ready, text="it greets as an OFTP station" if link.ready else report.text)
-    )
-    failed = _FAILED_STEP.get(report.reason) if report.reason and not report.established else None
+        yield "tls", link.begun, f"{link.tls.version} {link.tls.cipher}" if link.tls else ""
+    yield "ready", link.ready, "it greets as an OFTP station"
+    failed = None if report.established else _FAILED_STEP.get(report.reason or EndSessionReason.NORMAL, "code")
     peer = link.session.peer
-    names = ("code", "password", "level")
-    for name in names:
-        ok = report.established or (failed in names and names.index(name) < names.index(failed))
-        steps.append(
-            TestStep(step=name, ok=ok, text=_good(name, peer.code if peer else "", report) if ok else report.text)
-        )
-    steps.append(TestStep(step="leave", ok=report.normal, text=report.text))
-    end = next((index for index, step in enumerate(steps) if not step.ok), len(steps) - 1)
-    first = steps[end]
-    if not first.ok and first.step == "tcp":
-        steps[end] = replace(first, text=report.text)
-    return tuple(steps[: end + 1])
-
-
-def _good(name: str, code: str, report: Report) -> str:
-    if name == "code":
-        return f"{code} answered" if code else "ours is known there"
-    return f"level {report.level}" if name == "level" and report.level else "accepted"
+    yield "code", failed != "code", f"{peer.code} answers" if peer else "ours is known there"
+    yield "password", failed != "password", "accepted"
+    yield "level", failed is None, f"{report.level}"
+    yield "leave", report.normal, "ended normally"

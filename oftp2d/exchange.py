@@ -1,8 +1,9 @@
 """The automatic certificate exchange (ACX): deliver, request and recall, and the answers to them (acx.md 2 to 6).
 
-A received message is judged before its end response is built: EERP means accepted, NERP refused with the reason as text. The verdict,
-the certificate it stores, the end response, the record, the audit entries and our own certificates that answer a REQUEST are one
-transaction. What the verdict is made of lies in ``oftp2.certs.acceptance``.
+A received message is judged before its end response is built: EERP means accepted, NERP refused with the reason as
+text. The verdict, the certificate it stores, the end response, the record, the audit entries and our own
+certificates that answer a REQUEST are one transaction. What the verdict is made of lies in
+``oftp2.certs.acceptance``.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ class Exchange:
         except ContentError as error:
             facts, verdict = None, unreadable(mode, error)
         else:
-            facts, verdict = content.facts, await self._verdict(partner, transfer, message, mode, content, proof)
+            facts, verdict = content.facts, await self._verdict(partner, transfer, message, content, proof)
         conclusion = await self._conclusion(partner, transfer, message, facts, verdict)
         await self._context.workers.database(self._context.ledger.exchanges.conclude, conclusion, self._context.now())
         await self._context.workers.disk(self._context.spool.remove_received, transfer.spool_name)
@@ -227,15 +228,15 @@ class Exchange:
             return file.read(MAX_OCTETS + 1)
 
     async def _verdict(
-        self, partner: Partner, transfer: Transfer, message: Message, mode: Mode, content: Content, proof: Proof
+        self, partner: Partner, transfer: Transfer, message: Message, content: Content, proof: Proof
     ) -> Verdict:
         store, now = self._context.certificates, self._context.now()
-        known = {"partner_id": partner.id, "station": transfer.originator}
-        held = await self._context.workers.database(lambda: store.held(**known))
-        announced = await self._context.workers.database(lambda: store.announced(**known))
+        station = transfer.originator
+        held = await self._context.workers.database(store.held, partner_id=partner.id, station=station)
+        announced = await self._context.workers.database(store.announced, partner_id=partner.id, station=station)
         trust = await self._context.workers.database(store.trust)
         return judge(
-            mode=mode,
+            mode=Mode(partner.acx.value),
             message=message,
             facts=content.facts,
             clid=parse_clid(transfer.description),

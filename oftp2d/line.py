@@ -1,7 +1,7 @@
 """What the User Monitor sees of a connection: a session it can ask things of, and events that it awaits.
 
-``link`` implements it on a Twisted transport. The rooms below (``monitor``, ``sending``, ``receiving``) know nothing else of the
-network.
+``link`` implements it on a Twisted transport. The rooms below (``monitor``, ``sending``, ``receiving``) know
+nothing else of the network.
 """
 
 from __future__ import annotations

@@ -1,20 +1,28 @@
 """The Twisted Protocol: a Session on a transport (TCP or TLS).
 
-Only ``_pump`` writes to the transport. The link is the transport's one push producer, so that a slow peer stops the sending room
-through ``drained``. A session begins when the connection stands, over TLS when the handshake is complete: the peer's
-certificate is not there before. The session's deadline is kept with one delayed call, which looks again when it fires instead of
-being moved at every octet.
+Only ``_pump`` writes to the transport. The link is the transport's one push producer, so that a slow peer stops the
+sending room through ``drained``. A session begins when the connection stands, over TLS when the handshake is
+complete: the peer's certificate is not there before. The session's deadline is kept with one delayed call, which
+looks again when it fires instead of being moved at every octet.
 """
 
 from __future__ import annotations
 
+import typing
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IPushProducer,
+    IReactorTime,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,6 +40,20 @@ _BEFORE_READY = frozenset({State.IDLE, State.I_WF_NC, State.I_WF_RM, State.WF_ND
 
 CLOSE_SECONDS = 10.0
 """How long the transport may take to flush and close before it is cut."""
+
+
+class _Network(typing.Protocol):
+    """What TCP and TLS transports have in common, and no interface of Twisted names in one place."""
+
+    def write(self, data: bytes) -> object: ...
+
+    def loseConnection(self) -> object: ...  # noqa: N802 - Twisted's name
+
+    def abortConnection(self) -> object: ...  # noqa: N802 - Twisted's name
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> object: ...  # noqa: FBT001, N802 - as above
+
+    def unregisterProducer(self) -> object: ...  # noqa: N802 - Twisted's name
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -55,7 +77,7 @@ class Link(Protocol):
     ) -> None:
         self.session = session
         self.closed: Deferred[str] = Deferred()
-        self.connected = False
+        self.stood = False
         """Whether the network connection ever stood."""
         self.begun = False
         """Whether the session ever began: over TLS, whether the handshake succeeded."""
@@ -138,15 +160,15 @@ class Link(Protocol):
 
     # --- what the transport tells -------------------------------------------------------------------------------
 
-    def connectionMade(self) -> None:
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """The TCP connection stands."""
-        self.connected = True
+        self.stood = True
         if self._over_tls:
             self._cut = self._clock.callLater(self._handshake_seconds, self._handshake_too_slow)
         else:
             self._start()
 
-    def handshakeCompleted(self) -> None:
+    def handshakeCompleted(self) -> None:  # noqa: N802 - Twisted's name
         """The TLS handshake is complete; the peer's certificate is known."""
         if self._cut is not None:
             self._cut.cancel()
@@ -155,7 +177,7 @@ class Link(Protocol):
             self._tls = _peer_tls(self.transport)
             self._start()
 
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Octets from the peer."""
         if not self.begun:
             return
@@ -163,7 +185,7 @@ class Link(Protocol):
         self.ready = self.ready or self.session.state not in _BEFORE_READY
         self._pump()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
         """The connection is gone."""
         self._gone = True
         for delayed in (self._alarm, self._cut):
@@ -175,25 +197,29 @@ class Link(Protocol):
         self._fail(why)
         self.closed.callback(why)
 
-    def pauseProducing(self) -> None:
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
         """The transport's buffer is full."""
         self._paused = True
 
-    def resumeProducing(self) -> None:
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
         """The transport takes more."""
         self._paused = False
         self._wake_drain()
 
-    def stopProducing(self) -> None:
+    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
         """The transport will never take more; ``connectionLost`` follows."""
         self._paused = True
 
     # --- within -------------------------------------------------------------------------------------------------
 
+    @property
+    def _network(self) -> _Network:
+        """The transport; there is one from ``connectionMade`` on."""
+        return cast("_Network", self.transport)
+
     def _start(self) -> None:
         self.begun = True
-        assert self.transport is not None  # noqa: S101 - set by makeConnection
-        self.transport.registerProducer(self, True)
+        self._network.registerProducer(self, streaming=True)
         self._take(self.session.connected(self._clock.seconds()))
         self._pump()
         self._begin(self)
@@ -203,9 +229,8 @@ class Link(Protocol):
         octets = self.session.data_to_send()
         if self._gone:
             return
-        assert self.transport is not None  # noqa: S101 - set by makeConnection
         if octets:
-            self.transport.write(octets)
+            self._network.write(octets)
         if self.session.finished:
             self._close()
         self._rearm()
@@ -213,14 +238,13 @@ class Link(Protocol):
     def _close(self) -> None:
         if self._cut is not None:
             return
-        assert self.transport is not None  # noqa: S101 - set by makeConnection
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        self._network.unregisterProducer()
+        self._network.loseConnection()
         self._cut = self._clock.callLater(CLOSE_SECONDS, self._abort_transport)
 
     def _abort_transport(self) -> None:
         if not self._gone and self.transport is not None:
-            self.transport.abortConnection()
+            self._network.abortConnection()
 
     def _handshake_too_slow(self) -> None:
         self._cut = None
@@ -296,12 +320,15 @@ def _der(certificate: crypto.X509) -> bytes:
 
 def _why(reason: Failure) -> str:
     """One line for people about how a connection ended."""
-    if reason.check(ConnectionDone):
-        return "the peer closed the connection"
-    if reason.check(SSL.Error):
-        told = reason.value.args[0] if reason.value.args and isinstance(reason.value.args[0], list) else []
-        texts = [" ".join(part for part in entry[-1:] if part) for entry in told if isinstance(entry, tuple)]
-        return f"TLS failed: {'; '.join(texts) or 'the peer broke off'}"
-    if reason.check(ConnectionLost):
-        return "the connection was lost"
-    return f"the connection failed: {reason.getErrorMessage()}"
+    match reason.value:
+        case ConnectionDone():
+            return "the peer closed the connection"
+        case SSL.Error(args=(list(entries),)):
+            # OpenSSL's queue of errors: library, function, and the reason in words.
+            return f"TLS failed: {'; '.join(str(entry[-1]) for entry in entries) or 'the peer broke off'}"
+        case SSL.Error():
+            return "TLS failed: the peer broke off"
+        case ConnectionLost():
+            return "the connection was lost"
+        case error:
+            return f"the connection failed: {error}"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IReactorTCP
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
+from twisted.internet.protocol import Factory, Protocol, ServerFactory
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from oftp2d.config import Listener, Transport
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
+from oftp2d.link import Link
 from oftp2d.partners import BadAttempts
 from oftp2d.sessions import Sessions
 from oftp2d.tls import Servers
@@ -22,7 +26,7 @@ OVERBOOKED = 2
 """Callers beyond the limit of sessions are told so (ESID 08); beyond this many times the limit they are not even heard."""
 
 
-class _Calls(Factory):
+class _Calls(Factory[Link]):
     """A link for every call."""
 
     noisy = False
@@ -31,24 +35,24 @@ class _Calls(Factory):
         self._sessions = sessions
         self._tls = tls
 
-    def buildProtocol(self, addr: IAddress | None) -> IProtocol:  # noqa: ARG002, N802 - Twisted's signature
+    def buildProtocol(self, addr: IAddress | None) -> Link:  # noqa: ARG002, N802 - Twisted's signature
         """Answer."""
         return self._sessions.answer(tls=self._tls)
 
 
-class _Door(Factory):
+class _Door(Factory[Protocol]):
     """Looks at the address of a caller before anything is read from it, or sent."""
 
     noisy = False
     log = Logger(namespace="listeners")
 
-    def __init__(self, context: Context, sessions: Sessions, attempts: BadAttempts, inner: Factory) -> None:
+    def __init__(self, context: Context, sessions: Sessions, attempts: BadAttempts, inner: Factory[Any]) -> None:
         self._context = context
         self._sessions = sessions
         self._attempts = attempts
         self._inner = inner
 
-    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:  # noqa: N802 - Twisted's name
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:  # noqa: N802 - Twisted's name
         """Let the caller in, or close the connection at once."""
         address = str(getattr(addr, "host", "unknown"))
         why = self._objection(address)
@@ -88,13 +92,15 @@ class Listeners:
     def start(self) -> None:
         """Listen on every configured address. Raises ``OperatorError``, with nothing left open, when one is taken."""
         for listener in self._context.config.listeners:
-            calls: Factory = _Calls(self._sessions, tls=listener.transport is Transport.TLS)
+            calls: Factory[Any] = _Calls(self._sessions, tls=listener.transport is Transport.TLS)
             if listener.transport is Transport.TLS:
                 calls = TLSMemoryBIOFactory(self._servers, isClient=False, wrappedFactory=calls)
                 calls.noisy = False
             door = _Door(self._context, self._sessions, self._attempts, calls)
             try:
-                port = self._reactor.listenTCP(listener.port, door, backlog=BACKLOG, interface=listener.host)
+                port = self._reactor.listenTCP(
+                    listener.port, cast("ServerFactory[Any]", door), backlog=BACKLOG, interface=listener.host
+                )
             except CannotListenError as error:
                 raise OperatorError(
                     f"the port {listener.host}:{listener.port} cannot be opened ({error.socketError})",
@@ -105,15 +111,19 @@ class Listeners:
                 "answering {transport} calls on {host}:{port}",
                 transport=listener.transport.value,
                 host=listener.host,
-                port=port.getHost().port,
+                port=_number(port),
             )
 
     def addresses(self) -> list[tuple[Listener, int]]:
         """What is listened on, with the ports that were really taken."""
-        return [(listener, port.getHost().port) for listener, port in self._open]
+        return [(listener, _number(port)) for listener, port in self._open]
 
     async def stop(self) -> None:
         """Answer no more calls; sessions that are open stay."""
         closing, self._open = self._open, []
         for _, port in closing:
             await maybeDeferred(port.stopListening)
+
+
+def _number(port: IListeningPort) -> int:
+    return cast("IPv4Address | IPv6Address", port.getHost()).port

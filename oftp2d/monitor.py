@@ -1,8 +1,9 @@
 """The User Monitor (RFC 5024 section 3): one coroutine per session that decides what is done in it.
 
-It opens the session, then speaks while it has the turn and listens while it has not. A Speaker first hands over the end responses
-it owes, then its files, and passes the turn when it has nothing left; one that got the turn and has nothing to say leaves. So a
-session ends by itself and never loops. What happens in a turn is the business of ``sending``, ``receiving`` and ``exchange``.
+It opens the session, then speaks while it has the turn and listens while it has not. A Speaker first hands over the
+end responses it owes, then its files, and passes the turn when it has nothing left; one that got the turn and has
+nothing to say leaves. So a session ends by itself and never loops. What happens in a turn is the business of
+``sending``, ``receiving`` and ``exchange``.
 """
 
 from __future__ import annotations
@@ -396,6 +397,8 @@ def _end_response(receipt: Receipt) -> EndResponse:
             destination=receipt.destination,
             originator=receipt.originator,
         )
+    given = (reason for reason in NegativeResponseReason if reason == receipt.reason)
+    reason = next(given, NegativeResponseReason.UNSPECIFIED)
     return Nerp(
         dataset=receipt.dataset,
         date=receipt.date,
@@ -403,8 +406,6 @@ def _end_response(receipt: Receipt) -> EndResponse:
         destination=receipt.destination,
         originator=receipt.originator,
         creator=receipt.creator or receipt.originator,
-        reason=NegativeResponseReason(
-            receipt.reason if receipt.reason is not None else NegativeResponseReason.UNSPECIFIED
-        ),
+        reason=reason,
         text=receipt.text,
     )

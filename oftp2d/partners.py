@@ -1,7 +1,8 @@
-"""Who may connect, and how: identification codes, passwords, the transport they came by, and how often one may guess.
+"""Who may connect, and how: codes, passwords, the transport they came by, and how often one may guess.
 
-A wrong code is answered with ESID 03, a wrong password with 04. Both count as a bad attempt of the address they came from; after
-too many the address is not answered any more for a while. A peer that never identified itself learns nothing else.
+A wrong code is answered with ESID 03, a wrong password with 04. Both count as a bad attempt of the address they
+came from; after too many the address is not answered any more for a while. A peer that never identified itself
+learns nothing else.
 """
 
 from __future__ import annotations
@@ -190,14 +191,19 @@ def is_host(facts: CertificateFacts, name: str) -> bool:
     if not facts.hosts:
         return (facts.subject.common_name or "").casefold() == name.casefold()
     try:
+        if _is_address(name):
+            verify_certificate_ip_address(facts.certificate, name)
+        else:
+            verify_certificate_hostname(facts.certificate, name)
+    except (VerificationError, CertificateError, ValueError):
+        return False
+    return True
+
+
+def _is_address(name: str) -> bool:
+    try:
         ip_address(name)
     except ValueError:
-        verify = verify_certificate_hostname
-    else:
-        verify = verify_certificate_ip_address
-    try:
-        verify(facts.certificate, name)
-    except (VerificationError, CertificateError, ValueError):
         return False
     return True
 

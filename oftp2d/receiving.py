@@ -1,8 +1,9 @@
 """One file in: from SFID to EFPA, or to the reason why not.
 
-The order that makes an acknowledged file safe: the octets are in a part file, synced and renamed, the ledger has committed, and
-only then EFPA goes. Data is consumed, and so credit given back, when it is in the buffer of at most ``BUFFERED`` octets; one write
-to the disk is under way while the next is collected, so that a slow disk slows the peer through the protocol itself.
+The order that makes an acknowledged file safe: the octets are in a part file, synced and renamed, the ledger has
+committed, and only then EFPA goes. Data is consumed, and so credit given back, when it is in the buffer of at most
+``BUFFERED`` octets; one write to the disk is under way while the next is collected, so that a slow disk slows the
+peer through the protocol itself.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Receiving:
         """
         refusal = await self._judge(offer)
         if refusal is not None:
-            return self._refuse(offer, refusal)
+            self._refuse(offer, refusal)
+            return None
         opened = await self._context.workers.database(
             self._context.ledger.transfers.open_incoming,
             self._incoming(offer),
@@ -70,17 +72,10 @@ class Receiving:
             self._owner,
             LEASE,
         )
-        if isinstance(opened, Duplicate):
-            return self._refuse(
-                offer,
-                Refusal(
-                    reason=AnswerReason.DUPLICATE_FILE, text=f"received before, {opened.transfer.created_at:%F %T}Z"
-                ),
-            )
-        if isinstance(opened, Busy):
-            text = "another session is receiving this file"
-            return self._refuse(offer, Refusal(reason=AnswerReason.DUPLICATE_FILE, text=text, retry=True))
-        return await self._take(opened, wants_turn=wants_turn)
+        if isinstance(opened, Transfer):
+            return await self._take(opened, wants_turn=wants_turn)
+        self._refuse(offer, _here_already(opened))
+        return None
 
     async def _take(self, transfer: Transfer, *, wants_turn: bool) -> Transfer | None:
         """Receive into the part file of a transfer that the ledger has opened."""
@@ -89,9 +84,8 @@ class Receiving:
             part = await disk(self._context.spool.part, transfer.id, fresh=transfer.attempts <= 1)
         except SpoolError as error:
             await self._give_back(transfer)
-            return self._refuse(
-                transfer, Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
-            )
+            self._refuse(transfer, Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True))
+            return None
         try:
             outcome = await self._collect(transfer, part)
         except BaseException:
@@ -357,6 +351,14 @@ def is_stamp(date: str, time: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _here_already(found: Duplicate | Busy) -> Refusal:
+    """Why a file is not opened: it arrived before, or arrives at this moment (then a retry may find it broken off)."""
+    if isinstance(found, Duplicate):
+        text = f"received before, {found.transfer.created_at:%F %T}Z"
+        return Refusal(reason=AnswerReason.DUPLICATE_FILE, text=text)
+    return Refusal(reason=AnswerReason.DUPLICATE_FILE, text="another session is receiving this file", retry=True)
 
 
 def _wrong_count(end: FileEnded, octets: int) -> Refusal | None:

@@ -1,7 +1,7 @@
 """One file out: from SFID to EFPA, or to the next try.
 
-The ledger knows that EFID is about to go before it goes: when the answer is lost, the partner may have the file, and its SFNA 13
-(duplicate) at the next try means that it arrived.
+The ledger knows that EFID is about to go before it goes: when the answer is lost, the partner may have the file,
+and its SFNA 13 (duplicate) at the next try means that it arrived.
 """
 
 from __future__ import annotations

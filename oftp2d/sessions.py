@@ -1,4 +1,4 @@
-"""The sessions that run: made here for listeners and dialler alike, counted, shown, and ended when the daemon stops."""
+"""The sessions that run: made for listeners and dialler alike, counted, shown, ended when the daemon stops."""
 
 from __future__ import annotations
 
@@ -152,5 +152,6 @@ class Sessions:
             late.cancel()
 
     def cut(self) -> None:
+        """End every session now, with ESID 05."""
         for running in self.running():
             end_politely(running.link, EndSessionReason.EMERGENCY_CLOSE_DOWN, "the station is stopping")

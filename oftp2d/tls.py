@@ -1,9 +1,10 @@
 """TLS: contexts made from the certificate store, one per call, so that new certificates need no restart.
 
-Offered are TLS 1.2 and 1.3 with forward secrecy, without compression, renegotiation and session tickets. OpenSSL does the handshake;
-whether the peer's certificate is acceptable is decided by ``partners.Acquaintance``, the same rules as for certificates that arrive by
-the exchange. As client that happens inside the handshake. As server we do not know yet who calls: any certificate is let through
-the handshake, and ``partners.Gate`` looks at it when the partner has said who it is.
+Offered are TLS 1.2 and 1.3 with forward secrecy, without compression, renegotiation and session tickets. OpenSSL
+does the handshake; whether the peer's certificate is acceptable is decided by ``partners.Acquaintance``, the same
+rules as for certificates that arrive by the exchange. As client that happens inside the handshake. As server we do
+not know yet who calls: any certificate is let through the handshake, and ``partners.Gate`` looks at it when the
+partner has said who it is.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Servers:
             )
         return found
 
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803 - Twisted's name
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002, N802, N803 - Twisted's names
         """A connection with the context of the moment."""
         assert self._tls is not None  # noqa: S101 - listeners begin after refresh
         return SSL.Connection(self._tls, None)
@@ -84,7 +85,7 @@ class Client:
 
         return cls(context, partner, *(await context.workers.database(read)))
 
-    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803 - Twisted's name
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002, N802, N803 - Twisted's names
         """A connection that names the host it wants (SNI) where it has a name."""
         connection = SSL.Connection(self._tls, None)
         name = self._partner.server_name or self._partner.host or ""

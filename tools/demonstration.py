@@ -101,7 +101,7 @@ class Station:
         environment = {**os.environ, "OFTP2D_HOME": str(self.home)}
         self.daemon = subprocess.Popen([*OFTP2D, "run"], env=environment, stdout=log, stderr=log)
         log.close()
-        wait_for("the daemon to answer", lambda: self.daemon_answers())
+        wait_for("the daemon to answer", self.daemon_answers)
 
     def daemon_answers(self) -> bool:
         if self.daemon is not None and self.daemon.poll() is not None:
@@ -216,9 +216,7 @@ def transfer(sender: Station, receiver: Station, path: Path, number: int) -> dic
     """Send one file, wait for its receipt, and compare what arrived with it."""
     begun = time.monotonic()
     dataset = f"DEMO{number:04}"
-    sent = sender.ask(
-        "send", receiver.code, str(path), "--as", dataset, "--wait", "--timeout", str(PATIENCE)
-    )
+    sent = sender.ask("send", receiver.code, str(path), "--as", dataset, "--wait", "--timeout", str(PATIENCE))
     seconds = round(time.monotonic() - begun, 3)
     arrived = [file for file in receiver.ask("inbox", "list", "--limit", "1000")["files"] if file["dataset"] == dataset]
     if len(arrived) != 1:
@@ -301,7 +299,9 @@ def send_all(report: Report, ours: Station, theirs: Station, files: list[Path]) 
         for number, path in enumerate(files, 1):
             done = transfer(sender, receiver, path, number)
             report.files.append(done)
-            report.say(f"       {done['seconds']:8.2f} s  {sender.host} -> {receiver.host}: {done['name']}, {done['octets']} octets")
+            report.say(
+                f"       {done['seconds']:8.2f} s  {sender.host} -> {receiver.host}: {done['name']}, {done['octets']} octets"
+            )
 
     with ThreadPoolExecutor(2) as pool:
         for running in [pool.submit(way, ours, theirs), pool.submit(way, theirs, ours)]:
@@ -314,9 +314,15 @@ def main() -> int:
         description="Two stations get to know each other by identification data alone, and exchange files.",
         epilog="Exit code 0 only if everything happened. The last line printed is the result as one JSON object.",
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="files to exchange; by default it makes some")
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON object; the report goes to stderr")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the stations there and leave them for looking around")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="files to exchange; by default it makes some"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print nothing but the JSON object; the report goes to stderr"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="make the stations there and leave them for looking around"
+    )
     arguments = parser.parse_args()
     for path in arguments.files:
         if not path.is_file():

@@ -15,8 +15,6 @@ from .collaborators import (
     House,
     ListenerView,
     SessionView,
-    TestReport,
-    TestStep,
 )
 from .server import AdminServer
 
@@ -28,6 +26,4 @@ __all__ = [
     "House",
     "ListenerView",
     "SessionView",
-    "TestReport",
-    "TestStep",
 ]

@@ -15,28 +15,10 @@ from typing import Literal, Protocol
 from oftp2d.certificates import Certificates
 from oftp2d.config import Limits
 from oftp2d.ledger import ExchangeRecord, Ledger, Partner, StoredCertificate
+from oftp2d.probe import TestReport
 from oftp2d.spool import Spool
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestStep:
-    """One step of a connection test: tcp, tls, ready, code, password, level or leave."""
-
-    __test__ = False
-    step: str
-    ok: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestReport:
-    """What a connection test found; the steps end with the first that failed."""
-
-    __test__ = False
-    ok: bool
-    steps: tuple[TestStep, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

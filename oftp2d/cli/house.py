@@ -98,7 +98,8 @@ def _add_run(group: click.Group) -> None:
         """Run the station until it is stopped (SIGTERM or Ctrl-C).
 
         The log goes to the standard error output. On SIGTERM running sessions may finish their file first; a
-        second signal stops at once. SIGHUP reads the configuration and certificates again.
+        second signal stops at once. SIGHUP takes up certificates that were changed. For a changed oftp2d.toml stop
+        the station and start it again.
         """
         return terminal.serve(config.load(terminal.home))
 

@@ -18,7 +18,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from oftp2d import config
-from oftp2d.admin import AdminServer, Desk, ListenerView, SessionView, TestReport, TestStep
+from oftp2d.admin import AdminServer, Desk, ListenerView, SessionView
 from oftp2d.certificates import Certificates
 from oftp2d.cli.app import execute
 from oftp2d.cli.terminal import Terminal
@@ -37,6 +37,7 @@ from oftp2d.ledger import (
     StoredCertificate,
     Transfer,
 )
+from oftp2d.probe import TestReport, TestStep
 from oftp2d.spool import Spool
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers

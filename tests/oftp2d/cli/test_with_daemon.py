@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from oftp2d.admin import TestReport, TestStep
 from oftp2d.cli.terminal import Exit
 from oftp2d.ledger import FileKey, Transfer
+from oftp2d.probe import TestReport, TestStep
 from tests import pki
 from tests.oftp2d.desk import OURS, THEIRS, Office, deliver, open_office
 
