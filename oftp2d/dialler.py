@@ -158,7 +158,10 @@ class Dialler:
         calling.addErrback(
             lambda failure: self.log.failure("a call to {partner} failed", failure, partner=partner.code)
         )
-        calling.addBoth(lambda _: self._calling.pop(partner.id, None))
+        calling.addBoth(lambda _: self._called(partner))
+
+    def _called(self, partner: Partner) -> None:
+        self._calling.pop(partner.id, None)
 
     async def _call(self, partner: Partner) -> Report:
         required = self._authentication.required(partner)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -112,10 +111,9 @@ def _new_context(context: Context, credential: Credential | None, verify: Verify
     tls.set_mode(SSL.MODE_RELEASE_BUFFERS)
     tls.set_verify(SSL.VERIFY_PEER, verify)
     if credential is not None:
-        tls.use_certificate(crypto.X509.from_cryptography(credential.certificate))
+        tls.use_certificate(credential.certificate)
         for above in credential.chain:
-            tls.add_extra_chain_cert(crypto.X509.from_cryptography(above))
-        octets = credential.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        tls.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_ASN1, octets))
+            tls.add_extra_chain_cert(above)
+        tls.use_privatekey(credential.key)
         tls.check_privatekey()
     return tls
