@@ -46,7 +46,16 @@ from oftp2d.authentication import Authentication
 from oftp2d.context import LEASE, Context
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
-from oftp2d.ledger import FileKey, Kind, Partner, Receipt, ReceiptKind
+from oftp2d.ledger import (
+    ClaimLostError,
+    FileKey,
+    Kind,
+    LedgerUnavailableError,
+    Partner,
+    Receipt,
+    ReceiptKind,
+    TransferState,
+)
 from oftp2d.line import Line, SessionOverError
 from oftp2d.partners import Denial, Gate, proven_by_tls
 from oftp2d.receiving import Receiving
@@ -126,16 +135,23 @@ class Monitor:
             await self._converse(partner)
         except SessionOverError as over:
             self._ended(over)
-        except LocalProtocolError as error:
-            self._broken(f"the session was not in the state for it: {error}")
-        except OperatorError as error:
+        except LedgerUnavailableError as error:
+            self._broken(str(error), EndSessionReason.RESOURCES_NOT_AVAILABLE)
+        except (LocalProtocolError, OperatorError, ClaimLostError) as error:
             self._broken(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, this session ends and the daemon goes on
             self.log.failure("session {session} failed", session=self.report.id)
             self._broken(f"an internal error ({type(error).__name__})")
         finally:
-            await self._context.workers.database(self._context.ledger.receipts.release, self._owner)
+            await self._release()
         return self.report
+
+    async def _release(self) -> None:
+        """Owe again the end responses that got no RTR; a claim that cannot be given back runs out by itself."""
+        try:
+            await self._context.workers.database(self._context.ledger.receipts.release, self._owner)
+        except LedgerUnavailableError as error:
+            self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
 
     # --- opening ------------------------------------------------------------------------------------------------
 
@@ -344,6 +360,8 @@ class Monitor:
             transfer=transfer.id,
             text=f": {text}" if text else "",
         )
+        if transfer.state is TransferState.ACKNOWLEDGED:
+            await self._context.workers.disk(self._context.spool.remove_outgoing, transfer.spool_name)
         if transfer.kind is Kind.EXCHANGE:
             await self._exchange.answered(partner, transfer, accepted=kind == "EERP", text=text)
 
@@ -355,9 +373,9 @@ class Monitor:
         except (LocalProtocolError, SessionOverError):
             self._line.give_up(text)
 
-    def _broken(self, text: str) -> None:
-        self._leave(EndSessionReason.UNSPECIFIED, text)
-        self._ended(_over(EndSessionReason.UNSPECIFIED, text))
+    def _broken(self, text: str, reason: EndSessionReason = EndSessionReason.UNSPECIFIED) -> None:
+        self._leave(reason, text)
+        self._ended(_over(reason, text))
 
     def _ended(self, over: SessionOverError) -> None:
         report, end = self.report, over.end

@@ -125,9 +125,12 @@ class Sessions:
         Deferred.fromCoroutine(monitor.run()).addBoth(lambda _: self._over(running))
 
     def _never_began(self, running: Running, why: str) -> None:
-        if not running.link.begun:
-            running.report.text = why
-            self._over(running)
+        if running.link.begun:
+            return
+        running.report.text = why
+        if running.report.role is Role.RESPONDER:
+            self.log.warn("a call from {remote} came to nothing: {why}", remote=running.link.remote, why=why)
+        self._over(running)
 
     def _over(self, running: Running) -> None:
         self._running.pop(running.report.id, None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from oftp2d.ledger.audit import Audit
 from oftp2d.ledger.certificates import Certificates
 from oftp2d.ledger.database import Database
-from oftp2d.ledger.errors import ClaimLostError, UnknownError
+from oftp2d.ledger.errors import ClaimLostError, LedgerUnavailableError, UnknownError
 from oftp2d.ledger.exchanges import Exchanges
 from oftp2d.ledger.partners import Partners
 from oftp2d.ledger.receipts import Receipts
@@ -75,6 +75,7 @@ __all__ = [
     "IllegalMoveError",
     "Kind",
     "Ledger",
+    "LedgerUnavailableError",
     "NewAnnouncement",
     "NewAuditEntry",
     "NewCertificate",

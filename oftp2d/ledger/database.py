@@ -17,10 +17,11 @@ from alembic.config import Config
 from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from oftp2d.errors import OperatorError
+from oftp2d.ledger.errors import LedgerUnavailableError
 
 _BUSY_TIMEOUT: Final = 30_000
 """How long a SQLite writer waits for another process, in milliseconds."""
@@ -58,13 +59,13 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction that changes something; committed and on disk when the block ends."""
-        with self._engine.begin() as connection:
+        with _available(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One transaction that only looks: a consistent picture that no writer disturbs."""
-        with self._readers.begin() as connection:
+        with _available(), self._readers.begin() as connection:
             yield connection
 
     def insist(self, step: Callable[[Connection], T]) -> T:
@@ -81,6 +82,15 @@ class Database:
     def close(self) -> None:
         """Close every connection; nothing may be running."""
         self._engine.dispose()
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    """Say in our own words that the database cannot be used. Raises LedgerUnavailableError."""
+    try:
+        yield
+    except OperationalError as error:
+        raise LedgerUnavailableError(_first_line(error)) from error
 
 
 def migrate(url: str, revision: str = "head") -> None:

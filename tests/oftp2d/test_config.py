@@ -128,15 +128,15 @@ def test_the_example_holds_the_listeners_it_is_given() -> None:
     assert config.parse(config.example(listeners), HOME).listeners == listeners
 
 
-def test_the_home_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OFTP2D_HOME", "/srv/station")
     assert config.home_folder() == Path("/srv/station")
     monkeypatch.delenv("OFTP2D_HOME")
     monkeypatch.setenv("XDG_STATE_HOME", "/srv/state")
     assert config.home_folder() == Path("/srv/state/oftp2d")
     monkeypatch.delenv("XDG_STATE_HOME")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert config.home_folder() == Path("/home/someone/.local/state/oftp2d")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert config.home_folder() == tmp_path / ".local/state/oftp2d"
 
 
 def test_a_home_folder_without_station_says_how_to_make_one(tmp_path: Path) -> None:
