@@ -37,6 +37,16 @@ class Authentication:
             return ""
         return self._context.vault.open_sealed(partner.password_ours).decode("ascii")
 
+    async def current(self, partner: Partner) -> Partner:
+        """The partner as a session that begins now has to see it.
+
+        Closes a latch whose halves came together without it: the station was stopped just between.
+        """
+        if partner.authentication is not Setting.PREPARED:
+            return partner
+        await self.latch(partner)
+        return await self._context.workers.database(self._context.ledger.partners.get, partner.id)
+
     def required(self, partner: Partner) -> bool:
         """Whether we, as Initiator, ask for authentication. Prepared asks for none: when it could, it is on."""
         return partner.authentication is Setting.ON

@@ -26,7 +26,7 @@ from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.matching import Held, Place
 from oftp2.certs.names import DistinguishedName
 from oftp2.certs.selection import Entry, Selection, Situation
-from oftp2.certs.usages import Usage, listed
+from oftp2.certs.usages import TLS_USAGES, Usage, listed
 from oftp2d import credentials
 from oftp2d.credentials import Profile
 from oftp2d.errors import OperatorError
@@ -296,6 +296,8 @@ class Certificates:
         """The same choice with the account of every certificate that was looked at."""
         confirmed = None if partner_id is None else self._ledger.certificates.confirmed(partner_id)
         entries = [_selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
+        if usage in TLS_USAGES:
+            entries = _issued_first(entries, now)
         return selection.select(
             _SITUATIONS[usage], entries, station=station, party=_PARTY, now=now, confirmed=confirmed
         )
@@ -582,6 +584,16 @@ def _entry(
         private_key=private_key,
         source=source,
     )
+
+
+def _issued_first(entries: list[Entry], now: datetime) -> list[Entry]:
+    """For TLS: what an authority issued, where anything valid was; every partner sees it, before we know which one calls.
+
+    So a self-signed certificate made for one partner never pushes aside the one that all others trust.
+    """
+    issued = [entry for entry in entries if not entry.facts.self_signed]
+    valid = any(entry.active and entry.facts.not_before <= now <= entry.facts.not_after for entry in issued)
+    return issued if valid else entries
 
 
 def _selectable(stored: StoredCertificate) -> Entry:

@@ -17,9 +17,6 @@ from oftp2d.spool import Spool
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
 
-LEASE = timedelta(minutes=2)
-"""How long a claim on a transfer holds without being renewed."""
-
 
 def new_owner() -> str:
     """A name for this run of the daemon, under which it claims work: no other run ever has it."""
@@ -39,6 +36,11 @@ class Context:
     certificates: Certificates
     owner: str = field(default_factory=new_owner)
     stopping: bool = False
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim on a transfer holds without being renewed: no living session is ever silent for so long."""
+        return timedelta(seconds=max(120, 2 * self.config.session.inactivity_seconds))
 
     def now(self) -> datetime:
         """The time of day, UTC."""

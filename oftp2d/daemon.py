@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -27,7 +28,7 @@ from oftp2d.context import Context
 from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
-from oftp2d.ledger import Holder, Kind, Ledger, NewReceipt, ReceiptKind, Transfer
+from oftp2d.ledger import Holder, Ledger
 from oftp2d.listeners import Listeners
 from oftp2d.partners import BadAttempts, Gate
 from oftp2d.sessions import Sessions
@@ -37,6 +38,8 @@ from oftp2d.vault import Vault
 from oftp2d.workers import Workers
 
 EXPIRY_WARNING = timedelta(days=30)
+UPKEEP = timedelta(minutes=1)
+"""How often it is looked after what was left over, and what will end."""
 
 
 class Daemon:
@@ -49,7 +52,8 @@ class Daemon:
         self._config = config
         self._warnings: tuple[str, ...] = ()
         self._undo: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self._stopping: Deferred[None] | None = None
+        self._upkeep = LoopingCall(lambda: Deferred.fromCoroutine(self._look_after()))
+        self._upkeep.clock = reactor
 
     async def start(self) -> None:
         """Start everything. Raises ``OperatorError``, with everything stopped again, when something cannot be."""
@@ -98,6 +102,9 @@ class Daemon:
         self._undo.append(self._listeners.stop)
         self.dialler.start()
         await self._look_at_certificates()
+        self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
+            lambda failure: self.log.failure("the upkeep failed", failure)
+        )
         self.log.info("the station runs, version {version}", version=version("oftp2d"))
 
     async def _recover(self) -> None:
@@ -109,19 +116,32 @@ class Daemon:
         known = await context.workers.database(context.ledger.transfers.spool_names)
         for name in await context.workers.disk(context.spool.sweep, known):
             self.log.info("removed {name} from the spool, no transfer knows it", name=name)
-        for transfer in await context.workers.database(context.ledger.transfers.undelivered):
-            await self._finish(transfer)
+        await self._judge_left_over()
 
-    async def _finish(self, transfer: Transfer) -> None:
-        """A file that was received, and not yet delivered or judged, when the last run ended."""
+    async def _judge_left_over(self) -> None:
+        """Messages of the exchange that were received, and whose session ended before they were judged.
+
+        Nothing is known any more of how that session was proven, so they are judged as if it was not.
+        """
         context = self.context
-        partner = await context.workers.database(context.ledger.partners.get, transfer.partner_id)
-        if transfer.kind is Kind.EXCHANGE:
-            await self.exchange.judge(partner, transfer, Proof())
-            return
-        name = await context.workers.disk(context.spool.deliver, transfer.spool_name, transfer.dataset)
-        receipt = NewReceipt(kind=ReceiptKind.EERP)
-        await context.workers.database(context.ledger.transfers.delivered, transfer.id, name, context.now(), receipt)
+        for transfer in await context.workers.database(context.ledger.transfers.undelivered):
+            if context.now() - transfer.updated_at < UPKEEP and self._upkeep.running:
+                continue
+            try:
+                partner = await context.workers.database(context.ledger.partners.get, transfer.partner_id)
+                await self.exchange.judge(partner, transfer, Proof())
+            except OperatorError as error:
+                self.log.error(
+                    "transfer {transfer}: {what}; {advice}", transfer=transfer.id, what=error.what, advice=error.advice
+                )
+
+    async def _look_after(self) -> None:
+        """What has to be done now and then."""
+        try:
+            await self._judge_left_over()
+            await self._look_at_certificates()
+        except OperatorError as error:
+            self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
 
     def _desk(self) -> Desk:
         context = self.context
@@ -208,6 +228,8 @@ class Daemon:
         self.context.stopping = True
         self.log.info("stopping")
         self.dialler.stop()
+        if self._upkeep.running:
+            self._upkeep.stop()
         await self._listeners.stop()
         await self.running.stop(self._config.session.stop_seconds if seconds is None else seconds)
         await self._stop_all()

@@ -93,6 +93,7 @@ class Dialler:
     async def test(self, partner: Partner) -> TestReport:
         """Connect, identify and leave; says how far that went."""
         self._check(partner)
+        partner = await self._authentication.current(partner)
         running, client, report = await self._dial(partner, Purpose.TEST, self._authentication.required(partner))
         steps = _steps(partner, running.link, client, report)
         await self._context.workers.database(
@@ -164,6 +165,7 @@ class Dialler:
         self._calling.pop(partner.id, None)
 
     async def _call(self, partner: Partner) -> Report:
+        partner = await self._authentication.current(partner)
         required = self._authentication.required(partner)
         _, _, report = await self._dial(partner, Purpose.EXCHANGE, required)
         if not required and await self._should_heal(partner, report):

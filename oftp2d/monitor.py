@@ -43,7 +43,7 @@ from oftp2.requests import (
 from oftp2.tables import State
 from oftp2.values import FileIdentity, Role, Turn
 from oftp2d.authentication import Authentication
-from oftp2d.context import LEASE, Context
+from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
 from oftp2d.ledger import (
@@ -186,6 +186,7 @@ class Monitor:
         admitted = await self._gate.admit(offer.peer, self._line)
         if isinstance(admitted, Denial):
             raise self._deny(admitted)
+        admitted = await self._authentication.current(admitted)
         authentication = await self._authentication.answer(admitted, asked=offer.peer.authentication)
         if authentication is not offer.peer.authentication:
             text = (
@@ -272,14 +273,14 @@ class Monitor:
         """One thing to say: an end response, a file, or that there is nothing more."""
         now = self._context.now()
         receipt = await self._context.workers.database(
-            self._context.ledger.receipts.claim_next, partner.id, self._owner, now, LEASE
+            self._context.ledger.receipts.claim_next, partner.id, self._owner, now, self._context.lease
         )
         if receipt is not None:
             await self._send_end_response(partner, receipt)
             return
         if not self._context.stopping:
             transfer = await self._context.workers.database(
-                self._context.ledger.transfers.claim_next, partner.id, self._owner, now, LEASE
+                self._context.ledger.transfers.claim_next, partner.id, self._owner, now, self._context.lease
             )
             if transfer is not None:
                 await sending.send(transfer)

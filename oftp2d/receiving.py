@@ -20,7 +20,7 @@ from oftp2.reasons import AnswerReason
 from oftp2.requests import AcceptFile, ConfirmFile, Consumed, RefuseFile, RejectFile
 from oftp2.values import FileFormat, SecurityLevel
 from oftp2d.acx import MAX_OCTETS, message_of
-from oftp2d.context import LEASE, Context
+from oftp2d.context import Context
 from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer
 from oftp2d.line import Line, SessionOverError
 from oftp2d.spool import Part, SpoolError, SpoolFullError, Staged
@@ -70,7 +70,7 @@ class Receiving:
             self._incoming(offer),
             self._context.now(),
             self._owner,
-            LEASE,
+            self._context.lease,
         )
         if isinstance(opened, Transfer):
             return await self._take(opened, wants_turn=wants_turn)
@@ -316,10 +316,10 @@ class _Intake:
     async def _renew(self) -> None:
         now = self.context.now()
         self._renewed_at = self._renewed_at or now
-        if now - self._renewed_at > LEASE / 4:
+        if now - self._renewed_at > self.context.lease / 4:
             self._renewed_at = now
             await self.context.workers.database(
-                self.context.ledger.transfers.renew, self.transfer.id, self.owner, now, LEASE
+                self.context.ledger.transfers.renew, self.transfer.id, self.owner, now, self.context.lease
             )
 
 

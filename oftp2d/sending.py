@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import BinaryIO
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from oftp2.commands import Sfid
@@ -18,7 +18,7 @@ from oftp2.events import CreditReceived, FileAccepted, FileConfirmed, FileRefuse
 from oftp2.reasons import AnswerReason, EndSessionReason
 from oftp2.requests import CloseFile, EndSession, SendData, StartFile
 from oftp2.values import FileFormat
-from oftp2d.context import LEASE, Context
+from oftp2d.context import Context
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.line import Line, SessionOverError
 from oftp2d.spool import SpoolError
@@ -87,29 +87,38 @@ class Sending:
 
     async def _content(self, transfer: Transfer, file: BinaryIO) -> None:
         """All octets, a chunk being read while the one before is sent."""
+        if not transfer.octets:
+            self._line.request(SendData(octets=b"", last=True))
+            return
         left = transfer.octets
         renewed_at = self._context.now()
         reading = self._read(file, left)
-        if not left:
-            self._line.request(SendData(octets=b"", last=True))
-        while left:
-            chunk = memoryview(await reading)
-            if not chunk:
-                self._line.request(
-                    EndSession(reason=EndSessionReason.UNSPECIFIED, text="the file changed while it was sent")
-                )
-                raise SpoolError(f"the staged file is {left} octets too short", "send the file again")
-            left -= len(chunk)
-            if left:
-                reading = self._read(file, left)
-            while chunk:
-                await self._credit()
-                room = self._line.session.room
-                self._line.request(SendData(octets=chunk[:room], last=not left and len(chunk) <= room))
-                chunk = chunk[room:]
-                await self._line.drained()
-            self._progress[transfer.id] = transfer.octets - left
-            renewed_at = await self._renew(transfer, renewed_at)
+        try:
+            while left:
+                chunk = await reading
+                if not chunk:
+                    raise self._shortened(left)
+                left -= len(chunk)
+                if left:
+                    reading = self._read(file, left)
+                await self._send_chunk(memoryview(chunk), last=not left)
+                self._progress[transfer.id] = transfer.octets - left
+                renewed_at = await self._renew(transfer, renewed_at)
+        finally:
+            # The file must not be closed under a read that is under way; what it brings does not matter any more.
+            await DeferredList([reading], consumeErrors=True)
+
+    async def _send_chunk(self, chunk: memoryview, *, last: bool) -> None:
+        while chunk:
+            await self._credit()
+            room = self._line.session.room
+            self._line.request(SendData(octets=chunk[:room], last=last and len(chunk) <= room))
+            chunk = chunk[room:]
+            await self._line.drained()
+
+    def _shortened(self, left: int) -> SpoolError:
+        self._line.request(EndSession(reason=EndSessionReason.UNSPECIFIED, text="the file changed while it was sent"))
+        return SpoolError(f"the staged file is {left} octets too short", "send the file again")
 
     def _read(self, file: BinaryIO, left: int) -> Deferred[bytes]:
         return Deferred.fromCoroutine(self._context.workers.disk(file.read, min(left, CHUNK)))
@@ -122,9 +131,11 @@ class Sending:
 
     async def _renew(self, transfer: Transfer, renewed_at: datetime) -> datetime:
         now = self._context.now()
-        if now - renewed_at <= LEASE / 4:
+        if now - renewed_at <= self._context.lease / 4:
             return renewed_at
-        await self._context.workers.database(self._context.ledger.transfers.renew, transfer.id, self._owner, now, LEASE)
+        await self._context.workers.database(
+            self._context.ledger.transfers.renew, transfer.id, self._owner, now, self._context.lease
+        )
         return now
 
     async def _refused(self, transfer: Transfer, answer: FileRefused) -> None:
