@@ -11,7 +11,7 @@ Everything here blocks: the ledger's calls belong in the database worker, making
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography import x509
@@ -26,9 +26,10 @@ from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.matching import Held, Place
 from oftp2.certs.names import DistinguishedName
 from oftp2.certs.selection import Entry, Selection, Situation
-from oftp2.certs.usages import TLS_USAGES, Usage, listed
+from oftp2.certs.usages import TLS_USAGES, Usage
 from oftp2d import credentials
 from oftp2d.credentials import Profile
+from oftp2d.entries import PARTY, checked_usages, issued_first, new_anchor, new_entry, selectable
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import (
     Announcement,
@@ -55,8 +56,6 @@ _SITUATIONS: dict[Usage, Situation] = {
 }
 _PLACES = {Slot.CURRENT: Place.CURRENT, Slot.PREVIOUS: Place.PREVIOUS, Slot.WITHDRAWN: Place.WITHDRAWN}
 _SLOTS = {place: slot for slot, place in _PLACES.items()}
-# A certificate without a station serves all of its holder's: the party alias of certificate-selection.md.
-_PARTY = "*"
 _MIN_PREFIX = 4
 
 
@@ -188,12 +187,12 @@ class Certificates:
         source: str,
     ) -> NewCertificate:
         self._keys[facts.fingerprint] = key
-        return _entry(
+        return new_entry(
             facts,
             holder=Holder.OWN,
             alias=alias,
             station=station,
-            usages=_checked_usages(facts, usages),
+            usages=checked_usages(facts, usages),
             source=source,
             private_key=credentials.sealed_key(key, self._vault.passphrase()),
         )
@@ -228,8 +227,8 @@ class Certificates:
         material = credentials.read_material(octets)
         facts, others = credentials.leaf(material.certificates, None)
         self._check(facts, now)
-        wanted = _checked_usages(facts, usages)
-        new = _entry(
+        wanted = checked_usages(facts, usages)
+        new = new_entry(
             facts,
             holder=Holder.PARTNER,
             partner_id=partner_id,
@@ -261,7 +260,7 @@ class Certificates:
         for facts in found:
             verifies_only = any(credentials.issued(facts, other) for other in found if other is not facts)
             name = alias if alias and not verifies_only and len(found) == 1 else None
-            new = _anchor(facts, alias=name or facts.subject.common_name, active=not verifies_only)
+            new = new_anchor(facts, alias=name or facts.subject.common_name, active=not verifies_only)
             stored.append(self._ledger.certificates.add(new, now))
         return tuple(stored)
 
@@ -269,7 +268,7 @@ class Certificates:
         """Keep what may build a chain, without trusting it; what is there already stays as it is."""
         for facts in others:
             if facts.is_ca and self._ledger.certificates.get(facts.fingerprint, holder=Holder.ANCHOR) is None:
-                new = _anchor(facts, alias=facts.subject.common_name, active=False)
+                new = new_anchor(facts, alias=facts.subject.common_name, active=False)
                 self._ledger.certificates.add(new, now)
 
     def anchors(self) -> tuple[StoredCertificate, ...]:
@@ -295,27 +294,25 @@ class Certificates:
     def explain_own(self, usage: Usage, *, station: str, now: datetime, partner_id: int | None = None) -> Selection:
         """The same choice with the account of every certificate that was looked at."""
         confirmed = None if partner_id is None else self._ledger.certificates.confirmed(partner_id)
-        entries = [_selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
+        entries = [selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
         if usage in TLS_USAGES:
-            entries = _issued_first(entries, now)
-        return selection.select(
-            _SITUATIONS[usage], entries, station=station, party=_PARTY, now=now, confirmed=confirmed
-        )
+            entries = issued_first(entries, now)
+        return selection.select(_SITUATIONS[usage], entries, station=station, party=PARTY, now=now, confirmed=confirmed)
 
     def decryption_keys(
         self, now: datetime, named: str | None = None
     ) -> tuple[tuple[x509.Certificate, RSAPrivateKey], ...]:
         """Every key of ours that opens challenges and files, the one ``named`` by fingerprint first."""
         chosen = selection.select(
-            selection.DECRYPTION, map(_selectable, self._owned()), station="", now=now, named=named
+            selection.DECRYPTION, map(selectable, self._owned()), station="", now=now, named=named
         )
         credentials_ = (self._credential(self._stored_own(entry)) for entry in chosen.entries)
         return tuple((item.certificate, item.key) for item in credentials_)
 
     def to_deliver(self, *, station: str, now: datetime) -> tuple[StoredCertificate, ...]:
         """The certificates that answer a REQUEST to one of our stations, each once (acx.md 4.5)."""
-        entries = [_selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
-        chosen = selection.to_deliver(entries, station=station, party=_PARTY, now=now)
+        entries = [selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
+        chosen = selection.to_deliver(entries, station=station, party=PARTY, now=now)
         return tuple(self._stored_own(entry) for entry in chosen)
 
     def partner_certificate(
@@ -323,9 +320,9 @@ class Certificates:
     ) -> CertificateFacts | None:
         """The partner's certificate we use towards it: to encrypt a file or to make a challenge."""
         entries = [
-            _selectable(entry) for entry in self._entries(Holder.PARTNER, partner_id) if entry.slot is Slot.CURRENT
+            selectable(entry) for entry in self._entries(Holder.PARTNER, partner_id) if entry.slot is Slot.CURRENT
         ]
-        found = selection.select(_SITUATIONS[usage], entries, station=station, party=_PARTY, now=now).taken
+        found = selection.select(_SITUATIONS[usage], entries, station=station, party=PARTY, now=now).taken
         return None if found is None else found.facts
 
     def partner_certificates(self, *, partner_id: int, station: str | None = None) -> tuple[StoredCertificate, ...]:
@@ -438,7 +435,7 @@ class Certificates:
         """The entry an accepting verdict stores, or ``None`` when there is nothing to add."""
         if not verdict.stores:
             return None
-        return _entry(
+        return new_entry(
             facts,
             holder=Holder.PARTNER,
             partner_id=partner_id,
@@ -535,73 +532,3 @@ class Certificates:
                 f"{facts.subject} has a key of {facts.key_bits} bits ({facts.key_type})",
                 f"OFTP2 needs RSA with at least {self._limits.min_rsa_bits} bits",
             )
-
-
-def _checked_usages(facts: CertificateFacts, usages: frozenset[Usage] | None) -> frozenset[Usage]:
-    """The usages asked for that its key usage allows; all of those without a wish. None at all is an error."""
-    wanted = facts.allowed if usages is None else usages & facts.allowed
-    if not wanted:
-        raise OperatorError(
-            f"the key usage of {facts.subject} does not allow {listed(usages or frozenset(Usage))}",
-            f"it allows {listed(facts.allowed)}",
-        )
-    return wanted
-
-
-def _anchor(facts: CertificateFacts, *, alias: str | None, active: bool) -> NewCertificate:
-    new = _entry(
-        facts,
-        holder=Holder.ANCHOR,
-        alias=alias or facts.fingerprint[:16],
-        station=None,
-        usages=frozenset(),
-        source="imported",
-    )
-    return replace(new, active=active)
-
-
-def _entry(
-    facts: CertificateFacts,
-    *,
-    holder: Holder,
-    alias: str,
-    station: str | None,
-    usages: frozenset[Usage],
-    source: str,
-    partner_id: int | None = None,
-    private_key: bytes | None = None,
-) -> NewCertificate:
-    return NewCertificate(
-        fingerprint=facts.fingerprint,
-        der=facts.der,
-        holder=holder,
-        partner_id=partner_id,
-        station=station,
-        alias=alias,
-        usages=usages,
-        valid_from=facts.not_before,
-        valid_until=facts.not_after,
-        private_key=private_key,
-        source=source,
-    )
-
-
-def _issued_first(entries: list[Entry], now: datetime) -> list[Entry]:
-    """For TLS: what an authority issued, where anything valid was; every partner sees it, before we know which one calls.
-
-    So a self-signed certificate made for one partner never pushes aside the one that all others trust.
-    """
-    issued = [entry for entry in entries if not entry.facts.self_signed]
-    valid = any(entry.active and entry.facts.not_before <= now <= entry.facts.not_after for entry in issued)
-    return issued if valid else entries
-
-
-def _selectable(stored: StoredCertificate) -> Entry:
-    return Entry(
-        facts=CertificateFacts.of(stored.der),
-        usages=stored.usages,
-        alias=stored.station or _PARTY,
-        active=stored.active,
-        slice_from=stored.slice_from,
-        slice_until=stored.slice_until,
-    )

@@ -41,14 +41,13 @@ from oftp2.requests import (
     SendReady,
 )
 from oftp2.tables import State
-from oftp2.values import FileIdentity, Role, Turn
+from oftp2.values import Role, Turn
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
 from oftp2d.ledger import (
     ClaimLostError,
-    FileKey,
     Kind,
     LedgerUnavailableError,
     Partner,
@@ -339,7 +338,7 @@ class Monitor:
 
     async def _note(self, partner: Partner, response: EndResponse) -> None:
         """An end response of the partner, noted in the ledger before RTR says so."""
-        transfers, key, now = self._context.ledger.transfers, _key(response.identity), self._context.now()
+        transfers, key, now = self._context.ledger.transfers, response.identity, self._context.now()
         if isinstance(response, Nerp):
             kind, text = "NERP", response.text or response.reason.meaning
             transfer = await self._context.workers.database(
@@ -394,16 +393,6 @@ class Monitor:
 
 def _over(reason: EndSessionReason, text: str) -> SessionOverError:
     return SessionOverError(SessionAborted(origin=Origin.LOCAL, reason=reason, text=text))
-
-
-def _key(identity: FileIdentity) -> FileKey:
-    return FileKey(
-        originator=identity.originator,
-        destination=identity.destination,
-        dataset=identity.dataset,
-        date=identity.date,
-        time=identity.time,
-    )
 
 
 def _end_response(receipt: Receipt) -> EndResponse:

@@ -8,6 +8,8 @@ for something by what is known from outside (a code, a key, a fingerprint) retur
 
 from __future__ import annotations
 
+from oftp2.values import FileIdentity
+from oftp2d.config import Transport
 from oftp2d.ledger.audit import Audit
 from oftp2d.ledger.certificates import Certificates
 from oftp2d.ledger.database import Database
@@ -27,7 +29,6 @@ from oftp2d.ledger.records import (
     ExchangeMessage,
     ExchangeRecord,
     ExchangeState,
-    FileKey,
     Holder,
     NewAnnouncement,
     NewAuditEntry,
@@ -50,7 +51,6 @@ from oftp2d.ledger.records import (
     Station,
     StoredCertificate,
     Transfer,
-    Transport,
 )
 from oftp2d.ledger.states import Direction, IllegalMoveError, Kind, TransferState
 from oftp2d.ledger.stations import Stations
@@ -70,7 +70,7 @@ __all__ = [
     "ExchangeMessage",
     "ExchangeRecord",
     "ExchangeState",
-    "FileKey",
+    "FileIdentity",
     "Holder",
     "IllegalMoveError",
     "Kind",

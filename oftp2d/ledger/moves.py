@@ -15,10 +15,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from oftp2.values import FileIdentity
 from oftp2d.ledger.errors import ClaimLostError, UnknownError
 from oftp2d.ledger.identifiers import Identifiers
 from oftp2d.ledger.records import (
-    FileKey,
     NewIncoming,
     NewOutgoing,
     NewReceipt,
@@ -43,7 +43,7 @@ SELECT_TRANSFERS = sa.select(transfers, _END_RESPONSE).select_from(
 _BY_ID = SELECT_TRANSFERS.where(transfers.c.id == sa.bindparam("key"))
 _BY_KEY = SELECT_TRANSFERS.where(
     transfers.c.direction == sa.bindparam("way"),
-    *(transfers.c[name] == sa.bindparam(f"key_{name}") for name in FileKey.__slots__),
+    *(transfers.c[name] == sa.bindparam(f"key_{name}") for name in FileIdentity.__slots__),
 ).with_for_update(of=transfers)
 
 _UNCLAIMED: Final[dict[str, Any]] = {"claim_owner": None, "claim_until": None}
@@ -64,9 +64,9 @@ def fetch(connection: Connection, transfer_id: str) -> Transfer:
     return to_transfer(row)
 
 
-def fetch_by_key(connection: Connection, direction: Direction, key: FileKey) -> Transfer | None:
+def fetch_by_key(connection: Connection, direction: Direction, key: FileIdentity) -> Transfer | None:
     """The transfer with this duplicate key, locked where the database locks rows."""
-    values = {f"key_{name}": getattr(key, name) for name in FileKey.__slots__}
+    values = {f"key_{name}": getattr(key, name) for name in FileIdentity.__slots__}
     row = connection.execute(_BY_KEY, {"way": direction, **values}).one_or_none()
     return None if row is None else to_transfer(row)
 

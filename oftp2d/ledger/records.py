@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import TypedDict
 
 from oftp2.certs.usages import Usage
+from oftp2.values import FileIdentity
+from oftp2d.config import Transport
 from oftp2d.ledger.states import Direction, Kind, TransferState
 
 Detail = str | int | bool | None
@@ -21,13 +23,6 @@ Detail = str | int | bool | None
 
 
 # --- stations and partners -----------------------------------------------------------------------------
-
-
-class Transport(StrEnum):
-    """How a partner is reached."""
-
-    TLS = "tls"
-    TCP = "tcp"
 
 
 class AcxMode(StrEnum):
@@ -122,23 +117,6 @@ class PartnerChange(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileKey:
-    """What makes a Virtual File the same one: five fields of its SFID.
-
-    ``originator`` and ``destination`` are those of the *file*; in an end response they change places:
-    EERPDEST is the originator, EERPORIG the destination.
-    """
-
-    originator: str
-    destination: str
-    dataset: str
-    date: str
-    """CCYYMMDD."""
-    time: str
-    """HHMMSScccc."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NewOutgoing:
     """A file to send, already staged in the spool. The ledger allots its stamp."""
 
@@ -174,9 +152,9 @@ class NewIncoming:
     user: str = ""
 
     @property
-    def key(self) -> FileKey:
+    def key(self) -> FileIdentity:
         """The duplicate key."""
-        return FileKey(
+        return FileIdentity(
             originator=self.originator,
             destination=self.destination,
             dataset=self.dataset,
@@ -225,9 +203,9 @@ class Transfer:
     """Incoming only: ``owed`` or ``sent``."""
 
     @property
-    def key(self) -> FileKey:
+    def key(self) -> FileIdentity:
         """The duplicate key."""
-        return FileKey(
+        return FileIdentity(
             originator=self.originator,
             destination=self.destination,
             dataset=self.dataset,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from oftp2d.config import Transport
 from oftp2d.ledger.columns import Detail, Instant, Names, Usages, enumeration
 from oftp2d.ledger.records import (
     AcxMode,
@@ -19,7 +20,6 @@ from oftp2d.ledger.records import (
     ReceiptKind,
     ReceiptState,
     Slot,
-    Transport,
 )
 from oftp2d.ledger.states import Direction, Kind, TransferState
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from oftp2.values import FileIdentity
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import ClaimLostError
 from oftp2d.ledger.exchanges import reopen, set_going, settle
@@ -33,7 +34,6 @@ from oftp2d.ledger.records import (
     Busy,
     Duplicate,
     ExchangeState,
-    FileKey,
     NewIncoming,
     NewOutgoing,
     NewReceipt,
@@ -240,7 +240,7 @@ class Transfers:
 
         return self._database.insist(again)
 
-    def acknowledged(self, key: FileKey, now: datetime, *, partner_id: int | None = None) -> Transfer | None:
+    def acknowledged(self, key: FileIdentity, now: datetime, *, partner_id: int | None = None) -> Transfer | None:
         """An EERP came for the file with this key; None where we never sent such a file (to this partner).
 
         For a message of the certificate exchange its record and the partner's confirmation of our certificate are
@@ -249,7 +249,7 @@ class Transfers:
         return self._answered(_ACKNOWLEDGED, key, now, partner_id, outcome=ExchangeState.ACCEPTED)
 
     def refused(
-        self, key: FileKey, now: datetime, reason: str, text: str, *, partner_id: int | None = None
+        self, key: FileIdentity, now: datetime, reason: str, text: str, *, partner_id: int | None = None
     ) -> Transfer | None:
         """A NERP came for the file with this key; otherwise as ``acknowledged``."""
         return self._answered(
@@ -259,7 +259,7 @@ class Transfers:
     def _answered(
         self,
         move: Move,
-        key: FileKey,
+        key: FileIdentity,
         now: datetime,
         partner_id: int | None,
         *,
@@ -346,7 +346,7 @@ class Transfers:
         with self._database.reading() as connection:
             return fetch(connection, transfer_id)
 
-    def find(self, direction: Direction, key: FileKey) -> Transfer | None:
+    def find(self, direction: Direction, key: FileIdentity) -> Transfer | None:
         """The transfer with this duplicate key."""
         with self._database.reading() as connection:
             return fetch_by_key(connection, direction, key)

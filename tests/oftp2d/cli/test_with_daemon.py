@@ -12,7 +12,7 @@ import pytest
 import pytest_twisted
 
 from oftp2d.cli.terminal import Exit
-from oftp2d.ledger import FileKey, Transfer
+from oftp2d.ledger import FileIdentity, Transfer
 from oftp2d.probe import TestReport, TestStep
 from tests import pki
 from tests.oftp2d.desk import OURS, THEIRS, Office, deliver, open_office
@@ -145,7 +145,7 @@ def _nothing(_office: Office, _transfer: Transfer) -> None:
     """The partner never answers."""
 
 
-def _key(transfer: Transfer) -> FileKey:
+def _key(transfer: Transfer) -> FileIdentity:
     return transfer.key
 
 

@@ -11,7 +11,7 @@ import pytest
 from oftp2d.ledger import (
     ClaimLostError,
     Direction,
-    FileKey,
+    FileIdentity,
     IllegalMoveError,
     Kind,
     Ledger,
@@ -184,7 +184,7 @@ def test_an_end_response_overtakes_the_session_that_still_sends(
 def test_an_end_response_nobody_waits_for_is_unknown(
     ledger: Ledger, claimed: Transfer, now: datetime, other: Partner
 ) -> None:
-    key = FileKey(originator="A", destination="B", dataset="C", date="20260304", time="1230150001")
+    key = FileIdentity(originator="A", destination="B", dataset="C", date="20260304", time="1230150001")
     assert ledger.transfers.acknowledged(key, now) is None
     assert ledger.transfers.refused(key, now, "NERP 01", "") is None
     assert ledger.transfers.acknowledged(claimed.key, now, partner_id=other.id) is None

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from oftp2d.ledger import Direction, FileKey, Ledger, Partner, TransferState
+from oftp2d.ledger import Direction, FileIdentity, Ledger, Partner, TransferState
 
 LEASE = timedelta(seconds=60)
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
-KEY = FileKey(originator="A", destination="B", dataset="C", date="20260304", time="1230150001")
+KEY = FileIdentity(originator="A", destination="B", dataset="C", date="20260304", time="1230150001")
 
 QUESTIONS: dict[str, Any] = {
     "claim a file": lambda ledger: ledger.transfers.claim_next(1, "session-1", NOW, LEASE),
