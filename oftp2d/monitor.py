@@ -197,6 +197,8 @@ class Monitor:
                 code=admitted.station,
                 password=self._authentication.password(admitted),
                 authentication=authentication,
+                buffer_size=admitted.buffer_size,
+                credit=admitted.credit,
             )
         )
         return admitted

@@ -131,6 +131,15 @@ def _adopt(v: Variables, ssid: c.Ssid) -> Variables:
     return replace(v, peer=ssid, terms=outcome if isinstance(outcome, Terms) else None, fresh=True)
 
 
+def _identify(v: Variables, request: r.AcceptSession) -> Variables:
+    terms = replace(
+        v.agreed,
+        buffer_size=min(v.agreed.buffer_size, request.buffer_size),
+        credit=min(v.agreed.credit, request.credit),
+    )
+    return replace(v, code=request.code, password=request.password, terms=terms)
+
+
 def _store(v: Variables, request: r.StartFile | r.SendEndResponse) -> Variables:
     return replace(v, stored=request)
 
@@ -146,7 +155,7 @@ def _begin_stored_file(v: Variables, _cd: c.Cd) -> Variables:
 
 EFFECTS: Final[Mapping[tuple[Table, str], Effect]] = {
     (Table.SESSION, "5"): _adopt,
-    (Table.SESSION, "identify"): lambda v, request: replace(v, code=request.code, password=request.password),
+    (Table.SESSION, "identify"): _identify,
     (Table.SESSION, "6"): lambda v, request: replace(v, secret=request.secret),
     (Table.SPEAKER_1, "4"): _store,
     (Table.SPEAKER_1, "5"): _begin_file,

@@ -7,7 +7,7 @@ from typing import Final
 
 from oftp2.commands import Ssid
 from oftp2.reasons import EndSessionReason
-from oftp2.values import MAX_BUFFER_SIZE, MAX_CREDIT, MIN_BUFFER_SIZE, Level, Mode
+from oftp2.values import MIN_BUFFER_SIZE, Level, Mode, check_window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +36,7 @@ class Capabilities:
     """SSIDUSER, up to 8 characters."""
 
     def __post_init__(self) -> None:
-        if not MIN_BUFFER_SIZE <= self.buffer_size <= MAX_BUFFER_SIZE:
-            raise ValueError(f"buffer_size is {MIN_BUFFER_SIZE} to {MAX_BUFFER_SIZE} octets, not {self.buffer_size}")
-        if not 1 <= self.credit <= MAX_CREDIT:
-            raise ValueError(f"credit is 1 to {MAX_CREDIT} buffers, not {self.credit}")
+        check_window(self.buffer_size, self.credit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from oftp2.commands import EndResponse, Sfid
 from oftp2.reasons import AnswerReason, EndSessionReason
+from oftp2.values import MAX_BUFFER_SIZE, MAX_CREDIT, check_window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,15 @@ class AcceptSession:
     password: str = field(repr=False)
     authentication: bool = False
     """Whether we require secure authentication; unless it equals the Initiator's, the session ends with ESID 12."""
+
+    buffer_size: int = MAX_BUFFER_SIZE
+    """The longest Data Exchange Buffer this Initiator shall use, where that is less than our capabilities (octets)."""
+
+    credit: int = MAX_CREDIT
+    """The longest run of Data Exchange Buffers with this Initiator, where that is less than our capabilities."""
+
+    def __post_init__(self) -> None:
+        check_window(self.buffer_size, self.credit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

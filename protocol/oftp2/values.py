@@ -89,6 +89,14 @@ class FileIdentity:
         return f"{self.dataset} {self.date} {self.time} {self.originator}>{self.destination}"
 
 
+def check_window(buffer_size: int, credit: int) -> None:
+    """Raise ``ValueError`` unless both are in the ranges of SSIDSDEB and SSIDCRED (RFC 5024 section 5.3.2)."""
+    if not MIN_BUFFER_SIZE <= buffer_size <= MAX_BUFFER_SIZE:
+        raise ValueError(f"buffer_size is {MIN_BUFFER_SIZE} to {MAX_BUFFER_SIZE} octets, not {buffer_size}")
+    if not 1 <= credit <= MAX_CREDIT:
+        raise ValueError(f"credit is 1 to {MAX_CREDIT} buffers, not {credit}")
+
+
 def is_identification_code(code: str) -> bool:
     """Whether ``code`` can stand in SSIDCODE, SFIDDEST or SFIDORIG: 1 to 25 characters of X(n), RFC 5024 section 5.4.
 

@@ -620,6 +620,25 @@ def test_a_responder_answers_with_what_is_agreed() -> None:
     assert session.peer == replace(SSID, mode=Mode.SENDER)
 
 
+def test_a_responder_narrows_the_window_for_an_initiator_it_knows() -> None:
+    session = make(Role.RESPONDER, Capabilities(buffer_size=4_096, credit=20))
+    take_step(session, CONNECT)
+    take_step(session, replace(SSID, buffer_size=2_048, credit=10))
+    session.data_to_send()
+    take_step(session, r.AcceptSession(code=CODE_R, password=PASSWORD, buffer_size=1_024, credit=5))
+    (ssid,) = commands_in(session.data_to_send())
+    assert isinstance(ssid, c.Ssid)
+    assert (ssid.buffer_size, ssid.credit) == (1_024, 5)
+    assert session.terms is not None
+    assert (session.terms.buffer_size, session.terms.credit) == (1_024, 5)
+
+
+@pytest.mark.parametrize("window", [{"buffer_size": 127}, {"credit": 0}])
+def test_a_window_that_no_ssid_allows_is_refused(window: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="not"):
+        r.AcceptSession(code=CODE_R, password=PASSWORD, **window)
+
+
 @pytest.mark.parametrize("reason", [EndSessionReason.USER_CODE_NOT_KNOWN, EndSessionReason.INVALID_PASSWORD])
 def test_a_responder_refuses_whom_it_does_not_know(reason: EndSessionReason) -> None:
     session = in_state(State.A_WF_CONRS)
