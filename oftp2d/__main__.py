@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from rich.console import Console
-
 from oftp2d.cli.app import execute
-from oftp2d.cli.terminal import Terminal
+from oftp2d.cli.terminal import Terminal, console
 from oftp2d.config import Config
 
 
 def main() -> None:
     """Carry out the command line of the process and leave with its exit code."""
-    terminal = Terminal(out=Console(highlight=False), err=Console(stderr=True, highlight=False), serve=_serve)
+    terminal = Terminal(out=console(sys.stdout), err=console(sys.stderr), serve=_serve)
     sys.exit(execute(sys.argv[1:], terminal))
 
 

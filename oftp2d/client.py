@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
+from .config import FILE_NAME
 from .errors import OperatorError
 
 Document = dict[str, Any]
@@ -124,7 +125,7 @@ class AdminClient:
             try:
                 probe.connect(str(self._path))
             except OSError as error:
-                raise _unreached(error) from None
+                raise _unreached(error, self._path) from None
         self._reached = True
 
     def _ask(
@@ -165,10 +166,14 @@ def _pieces(source: BinaryIO, octets: int, progress: Progress) -> Iterator[bytes
         raise OperatorError("the file became longer while it was sent", "send it again once it is complete")
 
 
-def _unreached(error: OSError) -> DaemonUnreachableError:
+def _unreached(error: OSError, path: Path) -> DaemonUnreachableError:
     if isinstance(error, PermissionError):
         return DaemonUnreachableError(
             "this user may not speak to the daemon", "use the account that runs it, for example with sudo -u"
+        )
+    if not (path.parent / FILE_NAME).exists():
+        return DaemonUnreachableError(
+            f"there is no station in {path.parent}", "make one with 'oftp2d init', or set OFTP2D_HOME to its folder"
         )
     return DaemonUnreachableError("the daemon is not running", "start it with 'oftp2d run'")
 

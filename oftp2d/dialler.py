@@ -142,7 +142,12 @@ class Dialler:
         waiting = ledger.transfers.partners_waiting(now) | ledger.receipts.partners_owed(now)
         found = {partner.id: partner for partner in ledger.partners.due(now)}
         found.update({number: ledger.partners.get(number) for number in waiting - found.keys()})
-        return [partner for partner in found.values() if partner.next_call_at is None or partner.next_call_at <= now]
+        # Only after a failure the next call is a time to wait for; else it is that of the next regular one.
+        return [
+            partner
+            for partner in found.values()
+            if not partner.call_failures or partner.next_call_at is None or partner.next_call_at <= now
+        ]
 
     def _may_call(self, partner: Partner) -> bool:
         return bool(

@@ -78,7 +78,7 @@ def _fields(event: Mapping[str, Any], level: str) -> Iterator[tuple[str, str | i
     stamp = datetime.fromtimestamp(moment, UTC) if isinstance(moment, (int, float)) else datetime.now(UTC)
     yield "time", stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{stamp.microsecond // 1000:03d}Z"
     yield "level", level
-    yield "room", escaped(str(event.get("log_namespace", "-")))
+    yield "room", escaped(_room(str(event.get("log_namespace", "-"))))
     for name in ("partner", "session"):
         if event.get(name) is not None:
             yield name, escaped(str(event[name]))
@@ -90,6 +90,14 @@ def _fields(event: Mapping[str, Any], level: str) -> Iterator[tuple[str, str | i
         if name in {"partner", "session", "time", "level", "room", "message", "failure"} or _internal(name):
             continue
         yield escaped(name), _HIDDEN if _SECRET.search(name) else _plain(value)
+
+
+def _room(namespace: str) -> str:
+    """The module an event comes from; of ours without the name of the package and of the class."""
+    parts = namespace.split(".")
+    if parts[0] != "oftp2d":
+        return namespace
+    return ".".join(part for part in parts[1:] if part == part.lower() and not part.startswith("_")) or namespace
 
 
 def _message(event: Mapping[str, Any]) -> str:
@@ -129,7 +137,7 @@ def _text(fields: Mapping[str, object], told: Collection[str]) -> str:
     """The line for people; a field that the message has told already is not repeated."""
     standing = {"time", "level", "room", "message", "failure", "partner", "session", *told}
     rest = "".join(f" {name}={value}" for name, value in fields.items() if name not in standing)
-    whose = "".join(f" {name}={fields[name]}" for name in ("partner", "session") if name in fields)
+    whose = "".join(f" {name}={fields[name]}" for name in ("partner", "session") if name in fields and name not in told)
     failure = f" ({fields['failure']})" if "failure" in fields else ""
     head = f"{fields['time']} {fields['level']:<8} {fields['room']}"
     return f"{head}{whose}: {fields['message']}{failure}{rest}"

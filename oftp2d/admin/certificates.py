@@ -20,7 +20,7 @@ from . import documents
 from .collaborators import Desk
 from .fields import Fields, InputError
 from .http import HttpRequest
-from .lookup import all_certificates, codes, codes_for, partner_of
+from .lookup import all_certificates, all_partners, codes, codes_for, partner_of
 from .routing import Document, body, query, route
 
 LARGEST_CONTENT = 1024 * 1024
@@ -45,6 +45,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
     """Add the routes of this module."""
     _add_reading(app, desk)
     _add_bringing(app, desk)
+    _add_keeping(app, desk)
     _add_announcing(app, desk)
 
 
@@ -54,7 +55,8 @@ def _add_reading(app: Klein, desk: Desk) -> None:
         fields = query(request)
         holder, code = fields.choice("holder", Holder), fields.code("partner")
         fields.finish()
-        return {"certificates": await desk.workers.database(_listed, desk.ledger, holder, code)}
+        listed, pending = await desk.workers.database(_listed, desk.ledger, holder, code)
+        return {"certificates": listed, "requests": pending}
 
     @route(app, "GET", "/v1/certificates/<path:name>")
     async def certificate(request: HttpRequest, name: str) -> Document:
@@ -103,6 +105,25 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
         return {"partner": code, "fingerprint": confirmed.fingerprint}
 
 
+def _add_keeping(app: Klein, desk: Desk) -> None:
+    @route(app, "POST", "/v1/certificates/<path:name>/activate")
+    async def activate(request: HttpRequest, name: str) -> Document:
+        body(request).finish()
+        return await _switched(desk, name, active=True)
+
+    @route(app, "POST", "/v1/certificates/<path:name>/deactivate")
+    async def deactivate(request: HttpRequest, name: str) -> Document:
+        body(request).finish()
+        return await _switched(desk, name, active=False)
+
+    @route(app, "DELETE", "/v1/certificates/<path:name>")
+    async def remove(request: HttpRequest, name: str) -> Document:
+        query(request).finish()
+        removed = await desk.workers.database(_remove, desk, name)
+        desk.house.certificates_changed()
+        return {"fingerprint": removed.fingerprint, "alias": removed.alias, "holder": removed.holder}
+
+
 def _add_announcing(app: Klein, desk: Desk) -> None:
     @route(app, "GET", "/v1/announcements")
     async def announcements(request: HttpRequest) -> Document:
@@ -137,10 +158,13 @@ def _add_announcing(app: Klein, desk: Desk) -> None:
         return {"id": number}
 
 
-def _listed(ledger: Ledger, holder: Holder | None, code: str | None) -> list[Document]:
+def _listed(ledger: Ledger, holder: Holder | None, code: str | None) -> tuple[Sequence[Document], Sequence[Document]]:
+    """The certificates; and, with our own, the requests whose answers are still to come."""
     partner_id = partner_of(ledger, code).id if code else None
     known = codes(ledger)
-    return [documents.certificate(each, known) for each in all_certificates(ledger, holder, partner_id)]
+    found = [documents.certificate(each, known) for each in all_certificates(ledger, holder, partner_id)]
+    ours = code is None and holder in {None, Holder.OWN}
+    return found, [documents.pending_key(each) for each in ledger.certificates.pending()] if ours else []
 
 
 def _shown(desk: Desk, name: str) -> Document:
@@ -158,6 +182,38 @@ def _shown(desk: Desk, name: str) -> Document:
     }
 
 
+async def _switched(desk: Desk, name: str, *, active: bool) -> Document:
+    found = await desk.workers.database(_switch, desk, name, active)
+    desk.house.certificates_changed()
+    return await desk.workers.database(_shown, desk, found.fingerprint)
+
+
+def _switch(desk: Desk, name: str, active: bool) -> StoredCertificate:  # noqa: FBT001 - handed to a worker
+    found = desk.certificates.find(name)
+    for entry in _entries_of(desk.ledger, found):
+        desk.ledger.certificates.set_active(entry.id, active=active)
+    _audit(desk, _partner_in(desk.ledger, found), f"certificate {'' if active else 'de'}activated", found)
+    return found
+
+
+def _remove(desk: Desk, name: str) -> StoredCertificate:
+    found = desk.certificates.find(name)
+    for entry in _entries_of(desk.ledger, found):
+        desk.ledger.certificates.remove(entry.id)
+    _audit(desk, _partner_in(desk.ledger, found), "certificate removed", found)
+    return found
+
+
+def _entries_of(ledger: Ledger, certificate: StoredCertificate) -> list[StoredCertificate]:
+    """All entries of a certificate with its holder, in whatever places it stands."""
+    entries = all_certificates(ledger, certificate.holder, certificate.partner_id)
+    return [each for each in entries if each.fingerprint == certificate.fingerprint]
+
+
+def _partner_in(ledger: Ledger, certificate: StoredCertificate) -> Partner | None:
+    return None if certificate.partner_id is None else ledger.partners.get(certificate.partner_id)
+
+
 def _bring_in(
     desk: Desk, content: bytes, holder: Holder, code: str | None, wish: Mapping[str, Any]
 ) -> StoredCertificate:
@@ -173,7 +229,16 @@ def _bring_in(
     else:
         added = desk.certificates.import_anchors(content, now=now, alias=wish["alias"])[0]
     _audit(desk, partner, "certificate imported", added)
+    if holder is not Holder.OWN:
+        _call_again(desk, partner)
     return added
+
+
+def _call_again(desk: Desk, partner: Partner | None) -> None:
+    """Partners (or this one) whose calls failed may be reachable now: with whom something waits are called at once."""
+    for each in [partner] if partner is not None else all_partners(desk.ledger):
+        if each.call_failures and each.next_call_at is not None:
+            desk.ledger.partners.change(each.id, next_call_at=desk.now())
 
 
 def _profile(desk: Desk, wish: Wish) -> Profile:

@@ -14,7 +14,17 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from oftp2.certs.facts import CertificateFacts
-from oftp2d.ledger import Announcement, AuditEntry, ExchangeRecord, Partner, Station, StoredCertificate, Transfer
+from oftp2d.ledger import (
+    Announcement,
+    AuditEntry,
+    ExchangeRecord,
+    Partner,
+    PendingKey,
+    Station,
+    StoredCertificate,
+    Transfer,
+    TransferState,
+)
 
 Document = dict[str, Any]
 Codes = Mapping[int, str]
@@ -41,15 +51,53 @@ def partner(record: Partner) -> Document:
     return _timed(document)
 
 
-def transfer(record: Transfer, codes: Codes, moved: int | None = None) -> Document:
-    """A transfer; ``moved`` is what the running session knows of it."""
+def transfer(record: Transfer, partner: Partner, now: datetime, moved: int | None = None) -> Document:
+    """A transfer with its partner; ``moved`` is what the running session knows of it."""
     document = asdict(record)
     for inner in ("claim_owner", "claim_until", "spool_name"):
         del document[inner]
-    document["partner"] = codes.get(document.pop("partner_id"))
+    document["partner"] = partner.code
+    del document["partner_id"]
+    document["waits_for"] = waits_for(record, partner, now)
     complete = record.state in {"sent", "acknowledged", "received", "delivered"}
     document["octets_moved"] = record.octets if complete else moved or 0
     return _timed(document)
+
+
+def waits_for(record: Transfer, partner: Partner, now: datetime) -> str | None:
+    """Why a transfer stands where it is, and what must happen; None where nothing is waited for."""
+    match record.state:
+        case TransferState.QUEUED:
+            return _queued_for(record, partner, now)
+        case TransferState.SENT:
+            return "the partner's receipt (EERP)"
+        case TransferState.FAILED:
+            return f"you: 'oftp2d transfer retry {record.id}' or 'oftp2d transfer cancel {record.id}'"
+        case TransferState.INTERRUPTED:
+            return "the partner to send it again"
+    return None
+
+
+def _queued_for(record: Transfer, partner: Partner, now: datetime) -> str:
+    if not partner.active:
+        return "the partner to be switched on: it is inactive"
+    if record.next_attempt_at is not None and record.next_attempt_at > now:
+        return f"the next attempt at {record.next_attempt_at:%H:%M:%SZ}: {record.text or 'the last one broke off'}"
+    if not partner.host:
+        return "the partner's call: there is no address to call it"
+    if partner.call_failures and partner.next_call_at is not None and partner.next_call_at > now:
+        return f"the next call at {partner.next_call_at:%H:%M:%SZ}: {partner.last_error or 'the last one failed'}"
+    return "the next session"
+
+
+def pending_key(record: PendingKey) -> Document:
+    """A request for a certificate whose answer has not come yet."""
+    return {
+        "alias": record.alias,
+        "station": record.station,
+        "created_at": moment(record.created_at),
+        "csr_pem": record.csr_pem.decode("ascii"),
+    }
 
 
 def certificate(record: StoredCertificate, codes: Codes) -> Document:

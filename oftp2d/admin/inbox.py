@@ -9,13 +9,13 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Direction, Kind, Ledger, Transfer, TransferState
+from oftp2d.ledger import Direction, Kind, Ledger, Partner, Transfer, TransferState
 
 from . import documents
 from .bodies import Outflow
 from .collaborators import Desk
 from .http import HttpRequest
-from .lookup import codes_for, partner_of
+from .lookup import partner_of, partners_for, transfer_of
 from .routing import Document, MissingError, query, route
 
 _log = Logger()
@@ -31,7 +31,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
         before = fields.optional("before", longest=40)
         fields.finish()
 
-        def find(ledger: Ledger) -> tuple[Sequence[Transfer], dict[int, str]]:
+        def find(ledger: Ledger) -> tuple[Sequence[Transfer], dict[int, Partner]]:
             found = ledger.transfers.list(
                 direction=Direction.IN,
                 state=TransferState.DELIVERED,
@@ -40,17 +40,17 @@ def add_routes(app: Klein, desk: Desk) -> None:
                 limit=limit,
                 before=before,
             )
-            return found, codes_for(ledger, [each.partner_id for each in found])
+            return found, partners_for(ledger, [each.partner_id for each in found])
 
-        found, codes = await desk.workers.database(find, desk.ledger)
-        return {"files": [documents.transfer(each, codes) for each in found]}
+        found, partners = await desk.workers.database(find, desk.ledger)
+        return {"files": [documents.transfer(each, partners[each.partner_id], desk.now()) for each in found]}
 
     @route(app, "GET", "/v1/inbox/<transfer_id>")
     async def one(request: HttpRequest, transfer_id: str) -> Document:
         query(request).finish()
         transfer = await desk.workers.database(_delivered, desk.ledger, transfer_id)
-        codes = await desk.workers.database(codes_for, desk.ledger, [transfer.partner_id])
-        return documents.transfer(transfer, codes)
+        partner = await desk.workers.database(desk.ledger.partners.get, transfer.partner_id)
+        return documents.transfer(transfer, partner, desk.now())
 
     @route(app, "GET", "/v1/inbox/<transfer_id>/content")
     async def content(request: HttpRequest, transfer_id: str) -> None:
@@ -60,7 +60,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
 
 def _delivered(ledger: Ledger, transfer_id: str) -> Transfer:
-    transfer = ledger.transfers.get(transfer_id)
+    transfer = transfer_of(ledger, transfer_id, "oftp2d inbox list")
     if (transfer.direction, transfer.kind, transfer.state) != (
         Direction.IN,
         Kind.FILE,

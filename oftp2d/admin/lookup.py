@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from oftp2d.ledger import Holder, Ledger, Partner, StoredCertificate
+from oftp2d.ledger import Holder, Ledger, Partner, StoredCertificate, Transfer, UnknownError
 
 from .routing import MissingError
 
@@ -36,7 +36,20 @@ def codes(ledger: Ledger) -> dict[int, str]:
 
 def codes_for(ledger: Ledger, partner_ids: Sequence[int]) -> dict[int, str]:
     """The codes of some partners by their ids, those removed since too."""
-    return {partner_id: ledger.partners.get(partner_id).code for partner_id in set(partner_ids)}
+    return {number: partner.code for number, partner in partners_for(ledger, partner_ids).items()}
+
+
+def partners_for(ledger: Ledger, partner_ids: Sequence[int]) -> dict[int, Partner]:
+    """Some partners by their ids, those removed since too."""
+    return {partner_id: ledger.partners.get(partner_id) for partner_id in set(partner_ids)}
+
+
+def transfer_of(ledger: Ledger, transfer_id: str, listing: str = "oftp2d transfer list") -> Transfer:
+    """The transfer with this id, however it is typed; raises MissingError."""
+    try:
+        return ledger.transfers.get(transfer_id.strip().upper())
+    except UnknownError:
+        raise MissingError(f"there is no transfer {transfer_id}", f"see '{listing}'") from None
 
 
 def all_certificates(

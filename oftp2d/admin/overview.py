@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from klein import Klein
 
-from oftp2d.ledger import Ledger, Station
+from oftp2d.ledger import Ledger, Partner, Station
 
 from . import documents
 from .collaborators import Desk
 from .fields import InputError
 from .http import HttpRequest
+from .lookup import all_partners
 from .routing import Document, body, query, route
 
 
@@ -19,7 +20,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
     @route(app, "GET", "/v1/status")
     async def status(request: HttpRequest) -> Document:
         query(request).finish()
-        stations, counts, owed = await desk.workers.database(_standing, desk.ledger)
+        stations, counts, owed, partners = await desk.workers.database(_standing, desk.ledger)
         return {
             "version": desk.version,
             "started_at": documents.moment(desk.started_at),
@@ -39,6 +40,17 @@ def add_routes(app: Klein, desk: Desk) -> None:
             ],
             "transfers": counts,
             "end_responses_owed": owed,
+            "partners": len(partners),
+            "unreachable": [
+                {
+                    "partner": each.code,
+                    "failed_calls": each.call_failures,
+                    "last_error": each.last_error,
+                    "next_call_at": documents.moment(each.next_call_at),
+                }
+                for each in partners
+                if each.call_failures
+            ],
             "warnings": list(desk.house.warnings()),
         }
 
@@ -70,9 +82,9 @@ def add_routes(app: Klein, desk: Desk) -> None:
         return {"entries": [documents.audit_entry(each) for each in found]}
 
 
-def _standing(ledger: Ledger) -> tuple[list[Station], dict[str, int], int]:
+def _standing(ledger: Ledger) -> tuple[list[Station], dict[str, int], int, list[Partner]]:
     counts = {state.value: count for state, count in ledger.transfers.counts().items()}
-    return list(ledger.stations.list()), counts, ledger.receipts.count_owed()
+    return list(ledger.stations.list()), counts, ledger.receipts.count_owed(), all_partners(ledger)
 
 
 def _add_station(desk: Desk, station: Station) -> Station:

@@ -24,6 +24,22 @@ LONGEST_PASSWORD = 8
 _SECURITY = ("client_certificate", "acx", "authentication", "active", "transport")
 """The settings whose changes belong into the audit trail."""
 
+_REACH = ("host", "port", "transport", "server_name", "authentication", "active", "password_ours", "password_theirs")
+"""The settings after whose change a call may succeed that failed before."""
+
+_ADVICE = {
+    "tcp": "check host and port, and ask the partner whether it listens and lets your address through its firewall",
+    "tls": "import the authority of its certificate with 'oftp2d cert import FILE --anchor', or the certificate itself"
+    " with --partner; if it is the partner that breaks off, it does not trust yours",
+    "ready": "something else than an OFTP station listens there: ask for the port of OFTP2 over TLS, usually 6619",
+    "code": "compare the codes (SSID) of both sides: ours is in 'oftp2d station list', theirs in 'oftp2d partner show'",
+    "password": "compare both passwords with the partner, capitals too, and set them with 'oftp2d partner change'"
+    " and --passwords",
+    "level": "the partner must offer OFTP2 (level 5), and session authentication must be the same on both sides",
+    "leave": "try again; if it stays so, ask the partner what its log says",
+}
+"""What to do when a step of a connection test fails."""
+
 
 def add_routes(app: Klein, desk: Desk) -> None:
     """Add the routes of this module."""
@@ -81,10 +97,16 @@ def _add_calling(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/partners/<path:code>/test")
     async def test(request: HttpRequest, code: str) -> Document:
         body(request).finish()
-        report = await desk.dialler.test(await desk.workers.database(partner_of, desk.ledger, code))
+        partner = await desk.workers.database(partner_of, desk.ledger, code)
+        report = await desk.dialler.test(partner)
+        if report.ok:
+            # What waits need not wait for the end of a back-off that has lost its cause.
+            await desk.workers.database(desk.ledger.partners.call_made, partner.id, desk.now())
+            desk.dialler.nudge(partner.id)
         return {
             "ok": report.ok,
             "steps": [{"step": each.step, "ok": each.ok, "text": each.text} for each in report.steps],
+            "advice": None if report.ok or not report.steps else _ADVICE.get(report.steps[-1].step),
         }
 
     @route(app, "POST", "/v1/partners/<path:code>/call")
@@ -108,11 +130,15 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
         "authentication": fields.choice("authentication", Authentication),
         "buffer_size": fields.whole("buffer_size", 128, 99_999),
         "credit": fields.whole("credit", 1, 999),
-        "call_every": fields.whole("call_every", 60, 604_800),
     }
+    every = fields.whole("call_every", 0, 604_800)
+    if every is not None and 0 < every < 60:
+        raise InputError("call_every is no number for here", "give 60 to 604800 seconds, or 0 for never")
     settings = {name: value for name, value in read.items() if value is not None and value != ""}
     # An empty host, name in the certificate or interval is the wish to have none.
     settings |= {name: None for name in ("host", "server_name") if read[name] == ""}
+    if every is not None:
+        settings["call_every"] = every or None
     for name in ("client_certificate", "compression", "active"):
         if name in fields:
             settings[name] = fields.flag(name, default=False)
@@ -136,14 +162,21 @@ def _add(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:
         if main is None:
             raise OperatorError("there is no station yet", "add one with 'oftp2d station add'")
         chosen["station"] = main.code
+    if desk.ledger.partners.by_code(code) is not None:
+        raise OperatorError(f"{code} is a partner already", f"change it with 'oftp2d partner change {code}'")
     added = desk.ledger.partners.add(NewPartner(code=code, **chosen), desk.now())
+    if added.call_every:
+        added = desk.ledger.partners.change(added.id, next_call_at=desk.now())
     _audit(desk, added, "partner added", settings)
     return added
 
 
 def _change(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:
     partner = partner_of(desk.ledger, code)
-    changed = desk.ledger.partners.change(partner.id, **cast("PartnerChange", dict(settings)))
+    changes = dict(settings)
+    if not {"call_every", *_REACH}.isdisjoint(changes):
+        changes["next_call_at"] = desk.now() if changes.get("call_every", partner.call_every) else None
+    changed = desk.ledger.partners.change(partner.id, **cast("PartnerChange", changes))
     _audit(desk, changed, "partner changed", settings)
     return changed
 

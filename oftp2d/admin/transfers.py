@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -17,7 +17,7 @@ from .bodies import BoundedBody
 from .collaborators import Desk
 from .fields import DATASET, Fields, InputError, dataset_name
 from .http import HttpRequest
-from .lookup import codes_for, partner_of
+from .lookup import partner_of, partners_for, transfer_of
 from .routing import Document, TooLargeError, body, query, route
 
 LONGEST_DESCRIPTION = 999
@@ -51,7 +51,7 @@ def _add_reading(app: Klein, desk: Desk) -> None:
         limit, before = fields.limit(), fields.optional("before", longest=40)
         fields.finish()
 
-        def find(ledger: Ledger) -> tuple[Sequence[Transfer], dict[int, str]]:
+        def find(ledger: Ledger) -> tuple[Sequence[Transfer], dict[int, Partner]]:
             found = ledger.transfers.list(
                 direction=direction,
                 state=state,
@@ -60,15 +60,15 @@ def _add_reading(app: Klein, desk: Desk) -> None:
                 limit=limit,
                 before=before,
             )
-            return found, codes_for(ledger, [each.partner_id for each in found])
+            return found, partners_for(ledger, [each.partner_id for each in found])
 
-        found, codes = await desk.workers.database(find, desk.ledger)
-        return {"transfers": [_document(desk, each, codes) for each in found]}
+        found, partners = await desk.workers.database(find, desk.ledger)
+        return {"transfers": [_document(desk, each, partners) for each in found]}
 
     @route(app, "GET", "/v1/transfers/<transfer_id>")
     async def transfer(request: HttpRequest, transfer_id: str) -> Document:
         query(request).finish()
-        return await _one(desk, await desk.workers.database(desk.ledger.transfers.get, transfer_id))
+        return await _one(desk, await desk.workers.database(transfer_of, desk.ledger, transfer_id))
 
 
 def _add_sending(app: Klein, desk: Desk) -> None:
@@ -95,28 +95,31 @@ def _add_sending(app: Klein, desk: Desk) -> None:
             await desk.workers.disk(desk.spool.remove_outgoing, staged.name)
             raise
         desk.dialler.nudge(partner.id)
-        return _document(desk, queued, {partner.id: partner.code})
+        return _document(desk, queued, {partner.id: partner})
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/retry")
     async def retry(request: HttpRequest, transfer_id: str) -> Document:
         body(request).finish()
-        queued = await desk.workers.database(desk.ledger.transfers.retry, transfer_id, desk.now())
+        known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
+        queued = await desk.workers.database(desk.ledger.transfers.retry, known.id, desk.now())
         desk.dialler.nudge(queued.partner_id)
         return await _one(desk, queued)
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/cancel")
     async def cancel(request: HttpRequest, transfer_id: str) -> Document:
         body(request).finish()
-        return await _one(desk, await desk.workers.database(desk.ledger.transfers.cancel, transfer_id, desk.now()))
+        known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
+        return await _one(desk, await desk.workers.database(desk.ledger.transfers.cancel, known.id, desk.now()))
 
 
 async def _one(desk: Desk, transfer: Transfer) -> Document:
-    codes = await desk.workers.database(codes_for, desk.ledger, [transfer.partner_id])
-    return _document(desk, transfer, codes)
+    partners = await desk.workers.database(partners_for, desk.ledger, [transfer.partner_id])
+    return _document(desk, transfer, partners)
 
 
-def _document(desk: Desk, transfer: Transfer, codes: dict[int, str]) -> Document:
-    return documents.transfer(transfer, codes, desk.house.progress(transfer.id))
+def _document(desk: Desk, transfer: Transfer, partners: Mapping[int, Partner]) -> Document:
+    partner = partners[transfer.partner_id]
+    return documents.transfer(transfer, partner, desk.now(), desk.house.progress(transfer.id))
 
 
 def _letter(fields: Fields) -> Letter:

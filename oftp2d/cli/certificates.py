@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from oftp2d.client import path_of
@@ -48,6 +48,7 @@ def add_to(group: click.Group) -> None:
     _add_listing(cert)
     _add_import(cert)
     _add_generate(cert)
+    _add_keeping(cert)
     _add_announcing(cert)
     _add_announced(cert)
 
@@ -72,8 +73,13 @@ def _add_listing(cert: click.Group) -> None:
             ]
             for each in items(document, "certificates")
         ]
-        columns = ["fingerprint", "alias", "of", "subject", "used for", "place", "ends"]
-        terminal.show(document, lambda: table(columns, rows, empty="no certificates"))
+        columns = ["fingerprint", "alias", "of", "subject~", "used for~", "place", "ends"]
+        waiting = [
+            Text(f"{each.get('alias')}: requested for {each.get('station')} on {day(each.get('created_at')).plain},")
+            + Text(" waits for the answer of the authority: 'oftp2d cert import FILE --own'")
+            for each in items(document, "requests")
+        ]
+        terminal.show(document, lambda: Group(table(columns, rows, empty="no certificates"), *waiting))
 
     @command(cert, "show")
     @click.argument("certificate", metavar="CERT")
@@ -171,6 +177,41 @@ def _add_generate(cert: click.Group) -> None:
             terminal.show(document, lambda: Text(request) if isinstance(request, str) else _details(document))
 
 
+def _add_keeping(cert: click.Group) -> None:
+    @command(cert, "deactivate")
+    @click.argument("certificate", metavar="CERT")
+    def deactivate(terminal: Terminal, certificate: str) -> None:
+        """Keep a certificate, but use it for nothing any more; 'cert activate' takes that back.
+
+        An authority that is not active is not trusted; a partner's certificate can't come back by itself.
+        """
+        with terminal.client() as client:
+            document = client.post(path_of("certificates", certificate, "deactivate"))
+        terminal.show(document, lambda: Text(f"{document.get('alias')} is not used any more"))
+
+    @command(cert, "activate")
+    @click.argument("certificate", metavar="CERT")
+    def activate(terminal: Terminal, certificate: str) -> None:
+        """Use a certificate again that was deactivated."""
+        with terminal.client() as client:
+            document = client.post(path_of("certificates", certificate, "activate"))
+        terminal.show(document, lambda: Text(f"{document.get('alias')} is used again"))
+
+    @command(cert, "remove")
+    @click.argument("certificate", metavar="CERT")
+    @click.option("--yes", is_flag=True, help="Don't ask.")
+    def remove(terminal: Terminal, certificate: str, yes: bool) -> None:
+        """Remove a certificate, and its private key if it is yours. 'cert deactivate' is the gentle way.
+
+        Without the private key nothing that partners encrypted with the certificate can be read any more.
+        """
+        if not yes:
+            click.confirm(f"Remove {certificate} for ever, with its private key if it is yours?", abort=True, err=True)
+        with terminal.client() as client:
+            document = client.delete(path_of("certificates", certificate))
+        terminal.show(document, lambda: Text(f"{document.get('alias')} removed"))
+
+
 def _add_announcing(cert: click.Group) -> None:
     @command(cert, "announce")
     @partner_argument
@@ -216,7 +257,7 @@ def _add_announced(cert: click.Group) -> None:
             ]
             for each in items(document, "announcements")
         ]
-        columns = ["id", "partner", "expected", "issuer", "used for", "arrived"]
+        columns = ["id", "partner", "expected~", "issuer", "used for~", "arrived"]
         terminal.show(document, lambda: table(columns, rows, empty="none announced"))
 
     @command(cert, "unannounce")

@@ -113,5 +113,5 @@ def _add_listing(exchange: click.Group) -> None:
             ]
             for each in items(document, "exchanges")
         ]
-        columns = ["time", "partner", "way", "message", "certificate", "state", "text"]
+        columns = ["time", "partner", "way", "message", "certificate", "state", "text~"]
         terminal.show(document, lambda: table(columns, rows, empty="no messages yet"))

@@ -16,6 +16,9 @@ from rich.text import Text
 
 from oftp2d.logs import escaped
 
+PROSE = 24
+"""Columns that prose in a table gets at least."""
+
 Cell = str | int | bool | None | Text | Sequence[str]
 
 _COLOURS = {
@@ -77,14 +80,28 @@ def day(value: str | None) -> Text:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str) -> Table | Text:
-    """A plain table, or the line for an empty one. Columns that end with ``>`` are set to the right."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for column in columns:
-        right = column.endswith(">")
-        made.add_column(column.rstrip(">"), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(words(cell) for cell in row))
-    return made if made.row_count else Text(empty, style="dim")
+    """A plain table, or the line for an empty one.
+
+    A column that ends with ``>`` is set to the right, one that ends with ``~`` is prose and may be broken into several
+    lines; all others hold codes, names and times, which stay whole.
+    """
+    cells = [[words(cell) for cell in row] for row in rows]
+    if not cells:
+        return Text(empty, style="dim")
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True, header_style="bold")
+    for index, column in enumerate(columns):
+        name = column.rstrip(">~")
+        longest = max(len(name), *(row[index].cell_len for row in cells))
+        made.add_column(
+            name,
+            justify="right" if column.endswith(">") else "left",
+            overflow="fold",
+            no_wrap=not column.endswith("~"),
+            min_width=min(longest, PROSE) if column.endswith("~") else longest,
+        )
+    for row in cells:
+        made.add_row(*row)
+    return made
 
 
 def properties(pairs: Mapping[str, Cell]) -> Table:

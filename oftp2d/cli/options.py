@@ -129,7 +129,7 @@ def secret(*, file: Path | None, variable: str, question: str, longest: int | No
     elif sys.stdin.isatty():
         value = click.prompt(question, hide_input=True, default="", show_default=False, err=True)
     else:
-        raise click.UsageError(f"{question}: give it with a file or in the environment variable {variable}.")
+        raise click.UsageError(f"{question} is missing: give it in the environment variable {variable} or with a file.")
     if not (value.isascii() and (value.isprintable() or not value)):
         raise OperatorError("a password holds characters other than plain ASCII", "agree on another one")
     if longest is not None and len(value) > longest:

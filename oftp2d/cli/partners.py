@@ -61,8 +61,8 @@ _SETTINGS = (
     click.option("--active/--inactive", default=None, help="Whether it may connect and is called at all."),
     click.option(
         "--call-every",
-        type=click.IntRange(60, 604800),
-        help="Call so often to fetch files, in seconds; for partners that never call us.",
+        type=click.IntRange(0, 604800),
+        help="Call so often to fetch files, in seconds from 60 on; for partners that never call us. 0: not any more.",
     ),
     click.option(
         "--password-ours-file", type=_READABLE, help="A file with the password we send. At most 8 characters."
@@ -115,7 +115,7 @@ def _add_listing(partner: click.Group) -> None:
             ]
             for each in items(document, "partners")
         ]
-        columns = ["code", "name", "address", "active", "last call", "last error"]
+        columns = ["code", "name~", "address", "active", "last call", "last error~"]
         terminal.show(
             document, lambda: table(columns, rows, empty="no partners yet; add one with 'oftp2d partner add'")
         )
@@ -167,13 +167,17 @@ def _add_changes(partner: click.Group) -> None:
     @command(partner, "change")
     @partner_argument
     @_settings
+    @click.option("--no-sub-stations", is_flag=True, help="Forget its further codes.")
     @click.option("--passwords", is_flag=True, help="Set both passwords anew: asked for, or from the environment.")
-    def change(terminal: Terminal, partner: str, passwords: bool, **given: Any) -> None:
+    def change(terminal: Terminal, partner: str, passwords: bool, no_sub_stations: bool, **given: Any) -> None:
         """Change settings of a partner; what is not named stays.
 
-        Takes effect with the next session.
+        Takes effect with the next session. An empty --host "" or --server-name "" forgets it; the codes given with
+        --sub-station take the place of all those before.
         """
         body = _body(given, ask=passwords)
+        if no_sub_stations:
+            body["sub_stations"] = []
         if not body:
             raise click.UsageError("Nothing to change was named.")
         with terminal.client() as client:
@@ -233,7 +237,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "password it sends": _set(document.get("password_theirs_set")),
             "certificate exchange (ACX)": document.get("acx"),
             "session authentication": document.get("authentication"),
-            "exchange buffer": f"{document.get('buffer_size')} octets, credit {document.get('credit')}",
+            "exchange buffer": f"at most {document.get('buffer_size')} octets, {document.get('credit')} in a row",
             "buffer compression": document.get("compression"),
             "active": document.get("active"),
             "called every": f"{every} seconds" if every else "only when there is something to send",
@@ -256,4 +260,6 @@ def _steps(document: Mapping[str, Any]) -> RenderableType:
         good = step.get("ok") is True
         mark = Text("ok    " if good else "FAILED", style="green" if good else "red")
         lines.append(Text.assemble(mark, "  ", words(f"{step.get('step')}: {step.get('text') or ''}")))
+    if document.get("advice"):
+        lines.append(Text.assemble("        ", words(str(document.get("advice"))), style="yellow"))
     return Group(*lines)

@@ -70,6 +70,7 @@ def _status(document: Mapping[str, Any]) -> RenderableType:
                 ],
                 "transfers": [f"{count} {name}" for name, count in waiting.items() if count],
                 "end responses owed": document.get("end_responses_owed"),
+                "partners": document.get("partners"),
             }
         )
     ]
@@ -90,6 +91,13 @@ def _status(document: Mapping[str, Any]) -> RenderableType:
             empty="no sessions",
         )
     )
+    for each in items(document, "unreachable"):
+        when = f"next call {moment(each.get('next_call_at')).plain}" if each.get("next_call_at") else "no call planned"
+        told = f"! {each.get('partner')}: {each.get('failed_calls')} failed calls, {when}: {each.get('last_error')}"
+        parts.append(Text(words(told).plain, style="red"))
+    failed = waiting.get("failed")
+    if failed:
+        parts.append(Text(f"! {failed} failed, see 'oftp2d transfer list --state failed'", style="red"))
     parts += [Text(f"! {words(warning).plain}", style="yellow") for warning in document.get("warnings") or []]
     return Group(*parts)
 
@@ -100,4 +108,4 @@ def _audit(document: Mapping[str, Any]) -> RenderableType:
         detail = entry.get("detail") or {}
         told = [f"{name}: {value}" for name, value in detail.items() if value not in {None, ""}]
         rows.append([moment(entry.get("at")), entry.get("partner"), entry.get("event"), told])
-    return table(["time", "partner", "event", "details"], rows, empty="nothing yet")
+    return table(["time", "partner", "event~", "details~"], rows, empty="nothing yet")

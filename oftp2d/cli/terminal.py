@@ -11,15 +11,19 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.text import Text
 
 from oftp2d import config
 from oftp2d.client import AdminClient, DaemonUnreachableError
 from oftp2d.errors import OperatorError
 from oftp2d.logs import escaped
+
+UNWRAPPED = 10_000
+"""Columns of what is no terminal: a line for a script or a file is never broken."""
 
 
 class Exit(enum.IntEnum):
@@ -66,12 +70,12 @@ class Terminal:
         if self.as_json:
             self.out.file.write(json.dumps(document, indent=2) + "\n")
         else:
-            self.out.print(view())
+            _print(self.out, view())
 
     def say(self, line: str) -> None:
         """One line for people; nothing when the output is JSON."""
         if not self.as_json:
-            self.out.print(Text(line))
+            _print(self.out, Text(line))
 
     def hint(self, line: str) -> None:
         """One line beside the result, on the standard error output."""
@@ -92,3 +96,23 @@ class Terminal:
         if isinstance(error, DaemonUnreachableError):
             return Exit.UNREACHABLE
         return Exit.CONFIGURATION if isinstance(error, config.ConfigurationError) else Exit.FAILED
+
+
+def console(stream: TextIO) -> Console:
+    """A console on this stream: as wide as the terminal, or without end where there is none."""
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else UNWRAPPED)
+
+
+def _print(console: Console, view: RenderableType) -> None:
+    """Print it, wider than the terminal where codes and names would be torn apart otherwise."""
+    options = console.options
+    needed = Measurement.get(console, options.update(width=UNWRAPPED), view).minimum
+    if console.is_terminal and needed > options.max_width:
+        # Broken by the terminal itself a code can still be copied; broken by us it could not.
+        usual, console.width = console.width, needed
+        try:
+            console.print(view, crop=False)
+        finally:
+            console.width = usual
+    else:
+        console.print(view)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 from rich.console import RenderableType
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -23,8 +24,9 @@ from rich.text import Text
 
 from oftp2d.client import AdminClient, path_of
 from oftp2d.errors import OperatorError
+from oftp2d.logs import escaped
 
-from .forms import items, moment, properties, size, state, table
+from .forms import items, moment, properties, size, state, table, words
 from .options import CODE, Section, command, complete_partner, partner_argument
 from .terminal import Exit, Terminal
 
@@ -67,7 +69,12 @@ def add_to(group: click.Group) -> None:
         with terminal.client() as client, _bar(terminal) as bar:
             document = _upload(client, bar, partner, file, given)
             if wait:
-                document = _follow(client, bar, str(document.get("id")), timeout)
+                try:
+                    document = _follow(client, bar, str(document.get("id")), timeout)
+                except KeyboardInterrupt:
+                    bar.stop()
+                    terminal.hint(f"the transfer goes on: see 'oftp2d transfer show {document.get('id')}'")
+                    raise
         terminal.show(document, lambda: _outcome(document))
         return _ENDS.get(str(document.get("state")), Exit.TIMEOUT) if wait else Exit.DONE
 
@@ -107,11 +114,11 @@ def _add_listing(transfer: click.Group) -> None:
                 size(int(each.get("octets") or 0)),
                 state(str(each.get("state"))),
                 moment(each.get("updated_at")),
-                each.get("reason"),
+                _why(each),
             ]
             for each in items(document, "transfers")
         ]
-        columns = ["id", "way", "partner", "dataset", "size>", "state", "changed", "reason"]
+        columns = ["id", "way", "partner", "dataset", "size>", "state", "changed", "why~"]
         terminal.show(document, lambda: table(columns, rows, empty="no transfers"))
 
     @command(transfer, "show")
@@ -165,7 +172,7 @@ def _upload(
     with source:
         octets = file.stat().st_size
         task = bar.add_task("to the station", total=octets)
-        return client.upload(
+        document = client.upload(
             "/v1/transfers",
             source,
             octets,
@@ -174,6 +181,8 @@ def _upload(
             file_name=file.name,
             **given,
         )
+        bar.remove_task(task)
+        return document
 
 
 def _follow(client: AdminClient, bar: Progress, transfer_id: str, timeout: int) -> dict[str, Any]:
@@ -186,17 +195,33 @@ def _follow(client: AdminClient, bar: Progress, transfer_id: str, timeout: int) 
             task,
             total=document.get("octets"),
             completed=document.get("octets_moved") or 0,
-            description=f"{document.get('state')}",
+            description=_stage(document),
         )
         if document.get("state") in _ENDS or time.monotonic() >= end:
             return document
         time.sleep(POLL_SECONDS)
 
 
+def _stage(document: Mapping[str, Any]) -> str:
+    """What a waiting person sees beside the bar."""
+    told = f"{document.get('state')}"
+    waits = document.get("waits_for")
+    return escape(escaped(f"{told}, waits for {waits}" if waits else told))
+
+
+def _why(document: Mapping[str, Any]) -> str:
+    """Why a transfer ended as it did, and what it waits for; empty when there is nothing to say."""
+    told = ": ".join(str(document[name]) for name in ("reason", "text") if document.get(name))
+    waits = document.get("waits_for")
+    if not waits:
+        return told
+    return f"{told}; waits for {waits}" if told and told not in str(waits) else f"waits for {waits}"
+
+
 def _outcome(document: Mapping[str, Any]) -> RenderableType:
+    why = _why(document)
     told = f"{document.get('id')} {document.get('dataset')}: "
-    why = " ".join(str(document[name]) for name in ("reason", "text") if document.get(name))
-    return Text.assemble(told, state(str(document.get("state"))), f" ({why})" if why else "")
+    return Text.assemble(told, state(str(document.get("state"))), words(f" ({why})") if why else "")
 
 
 def _details(document: Mapping[str, Any]) -> RenderableType:
@@ -222,6 +247,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "created": moment(document.get("created_at")),
             "sent": moment(document.get("sent_at")),
             "ended": moment(document.get("ended_at")),
+            "waits for": document.get("waits_for"),
             "end response": document.get("end_response"),
             "reason": document.get("reason"),
             "text": document.get("text"),

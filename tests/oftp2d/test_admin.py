@@ -171,6 +171,8 @@ async def test_the_status_has_times_in_rfc_3339_and_names_in_snake_case(office: 
         ],
         "transfers": {},
         "end_responses_owed": 0,
+        "partners": 0,
+        "unreachable": [],
         "warnings": ["certificate station ends on 2026-02-01"],
     }
     assert STARTED.year == 2026
@@ -258,7 +260,7 @@ async def test_a_code_with_a_slash_and_blanks_can_be_named(office: Office) -> No
 async def test_a_test_and_a_call_go_to_the_dialler(office: Office) -> None:
     await partner(office)
     report = await office.ask("post", f"/v1/partners/{THEIRS}/test")
-    assert report == {"ok": True, "steps": [{"step": "tcp", "ok": True, "text": "connected"}]}
+    assert report == {"ok": True, "steps": [{"step": "tcp", "ok": True, "text": "connected"}], "advice": None}
     await office.ask("post", f"/v1/partners/{THEIRS}/call")
     assert office.dialler.calls == [f"test {THEIRS}", THEIRS]
     await office.ask("patch", f"/v1/partners/{THEIRS}", {"host": ""})

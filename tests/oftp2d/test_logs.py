@@ -39,9 +39,18 @@ def test_a_text_line_has_time_level_room_partner_session_message_and_fields() ->
     line = written(
         LogFormat.TEXT, log_format="file {name} arrived", name="ORDERS", octets=7, partner="O0013", session="s1"
     )
-    assert line == (
-        "2023-11-14T22:13:20.250Z info     oftp2d.link partner=O0013 session=s1: file ORDERS arrived octets=7\n"
+    assert line == ("2023-11-14T22:13:20.250Z info     link partner=O0013 session=s1: file ORDERS arrived octets=7\n")
+
+
+def test_what_the_message_tells_is_not_told_again() -> None:
+    line = written(
+        LogFormat.TEXT,
+        log_format="{partner}: session {session} ended",
+        partner="O0013",
+        session=7,
+        log_namespace="oftp2d.admin.server._Lock",
     )
+    assert line.endswith(" info     admin.server: O0013: session 7 ended\n")
 
 
 def test_a_json_line_is_one_object_with_the_same_fields() -> None:
@@ -49,7 +58,7 @@ def test_a_json_line_is_one_object_with_the_same_fields() -> None:
     assert json.loads(line) == {
         "time": "2023-11-14T22:13:20.250Z",
         "level": "info",
-        "room": "oftp2d.link",
+        "room": "link",
         "partner": "O0013",
         "message": "7 octets",
         "octets": 7,
@@ -133,5 +142,5 @@ def test_it_takes_what_a_logger_of_twisted_emits() -> None:
     log.error("low on {what}", what="disk", partner="O1")
     log.failure("went wrong", failure())
     first, second = map(json.loads, stream.getvalue().splitlines())
-    assert (first["level"], first["room"], first["message"]) == ("error", "oftp2d.test", "low on disk")
+    assert (first["level"], first["room"], first["message"]) == ("error", "test", "low on disk")
     assert second["failure"] == "ValueError: broken"

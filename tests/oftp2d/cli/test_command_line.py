@@ -18,7 +18,8 @@ from oftp2d.cli.app import cli, execute
 from oftp2d.cli.forms import moment, size, table, words
 from oftp2d.cli.inbox import local_name
 from oftp2d.cli.options import CODE_SHAPE
-from oftp2d.cli.terminal import Exit, Terminal
+from oftp2d.cli.terminal import Exit, Terminal, console
+from oftp2d.config import FILE_NAME
 
 
 class Run:
@@ -106,14 +107,26 @@ def test_no_option_takes_a_secret_on_the_command_line(path: tuple[str, ...]) -> 
     ],
     ids=" ".join,
 )
-def test_without_a_daemon_the_exit_code_is_3_and_the_line_says_how_to_start_it(arguments: list[str]) -> None:
+def test_without_a_daemon_the_exit_code_is_3_and_the_line_says_how_to_start_it(
+    arguments: list[str], home: Path
+) -> None:
+    home.mkdir(exist_ok=True)
+    (home / FILE_NAME).touch()
     run = Run(*arguments)
     assert run.code == Exit.UNREACHABLE == 3
     assert run.err == "the daemon is not running: start it with 'oftp2d run'\n"
     assert run.out == ""
 
 
-def test_an_error_in_json_is_one_document_on_the_standard_output() -> None:
+def test_without_a_station_the_line_says_how_to_make_one(home: Path) -> None:
+    run = Run("status")
+    assert run.code == Exit.UNREACHABLE
+    assert run.err == f"there is no station in {home}: make one with 'oftp2d init', or set OFTP2D_HOME to its folder\n"
+
+
+def test_an_error_in_json_is_one_document_on_the_standard_output(home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    (home / FILE_NAME).touch()
     run = Run("status", "--json")
     assert json.loads(run.out) == {
         "error": {"what": "the daemon is not running", "advice": "start it with 'oftp2d run'"}
@@ -197,6 +210,21 @@ def test_sizes_and_times_for_people() -> None:
     assert moment("yesterday").plain == "yesterday"
 
 
+def test_codes_in_a_table_stay_whole_however_narrow_the_terminal_is() -> None:
+    code, prose = "O0013000002PARTNER", "a rather long explanation of why nothing goes on"
+    made = table(["code", "why~"], [[code, prose]], empty="nothing")
+    for narrow in (Console(file=io.StringIO(), width=20, force_terminal=True), console(io.StringIO())):
+        Terminal(out=narrow, err=narrow, serve=lambda _config: 0).show({}, lambda: made)
+        assert isinstance(narrow.file, io.StringIO)
+        assert code in narrow.file.getvalue()
+
+
+def test_a_line_for_a_file_is_never_broken() -> None:
+    stream = io.StringIO()
+    Terminal(out=console(stream), err=console(stream), serve=lambda _config: 0).say("word " * 100)
+    assert stream.getvalue().count("\n") == 1
+
+
 def test_what_comes_from_a_partner_is_neither_markup_nor_control_characters() -> None:
     out = io.StringIO()
     Console(file=out, width=80).print(table(["a", "b"], [["[red]x[/]", "\x1b[31my\n"]], empty="-"))
@@ -218,6 +246,7 @@ def test_the_module_is_the_command_and_loads_no_reactor_for_asking(home: Path) -
     command = [sys.executable, "-W", "error", "-X", "importtime", "-m", "oftp2d", "status", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == Exit.UNREACHABLE
-    assert json.loads(done.stdout)["error"]["what"] == "the daemon is not running"
+    assert json.loads(done.stdout)["error"]["what"] == f"there is no station in {home}"
+    assert done.stderr.splitlines()[-1].endswith("or set OFTP2D_HOME to its folder"), "one line, wherever it goes"
     assert "twisted.internet.reactor" not in done.stderr
     assert "sqlalchemy" not in done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,52 @@ async def test_a_connection_test_that_fails_is_exit_code_1_and_names_the_step(of
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_failed_connection_test_says_what_to_do_and_a_good_one_ends_the_back_off(office: Office) -> None:
+    await add_partner(office)
+    partner = office.ledger.partners.by_code(THEIRS)
+    assert partner is not None
+    now = datetime.now(UTC)
+    office.ledger.partners.call_failed(partner.id, now, "no route to host", now + timedelta(hours=1))
+    for word in (THEIRS, "1 failed calls", "no route to host"):
+        assert word in await seen(office, "status")
+    good_report = office.dialler.report
+    office.dialler.report = TestReport(ok=False, steps=(TestStep(step="password", ok=False, text="it is wrong"),))
+    code, out, _ = await office.run("partner", "test", THEIRS)
+    assert code == Exit.FAILED
+    assert "compare both passwords" in out
+    office.dialler.report = good_report
+    await good(office, "partner", "test", THEIRS)
+    after = office.ledger.partners.by_code(THEIRS)
+    assert after is not None
+    assert (after.call_failures, after.next_call_at, after.last_error) == (0, None, None)
+    assert office.dialler.nudges
+
+
+@pytest_twisted.ensureDeferred
+async def test_regular_calls_begin_at_once_and_can_be_given_up(office: Office) -> None:
+    await add_partner(office, "--call-every", "3600")
+    assert (await good(office, "partner", "show", THEIRS))["next_call_at"] is not None
+    code, _, err = await office.run("partner", "change", THEIRS, "--call-every", "59")
+    assert (code, "give 60 to 604800 seconds, or 0 for never" in err) == (Exit.FAILED, True)
+    document = await good(office, "partner", "change", THEIRS, "--call-every", "0")
+    assert (document["call_every"], document["next_call_at"]) == (None, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_further_codes_of_a_partner_can_be_forgotten(office: Office) -> None:
+    await add_partner(office, "--sub-station", "O0013000002SUB")
+    assert (await good(office, "partner", "change", THEIRS, "--no-sub-stations"))["sub_stations"] == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_partner_is_not_added_twice_and_the_line_says_how_to_change_it(office: Office) -> None:
+    await add_partner(office)
+    code, _, err = await office.run("partner", "add", THEIRS)
+    assert code == Exit.FAILED
+    assert err == f"{THEIRS} is a partner already: change it with 'oftp2d partner change {THEIRS}'\n"
+
+
+@pytest_twisted.ensureDeferred
 async def test_call_asks_the_dialler(office: Office) -> None:
     await add_partner(office)
     assert "calling" in await seen(office, "call", THEIRS)
@@ -180,6 +226,27 @@ async def test_send_and_wait_tells_the_end_by_its_exit_code(
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_transfer_that_waits_says_what_for(office: Office, tmp_path: Path) -> None:
+    await add_partner(office)
+    (tmp_path / "orders.edi").write_bytes(b"UNA")
+    sent = await good(office, "send", THEIRS, str(tmp_path / "orders.edi"))
+    assert sent["waits_for"] == "the next session"
+    partner = office.ledger.partners.by_code(THEIRS)
+    assert partner is not None
+    now = datetime.now(UTC)
+    office.ledger.partners.call_failed(partner.id, now, "connection refused", now + timedelta(hours=1))
+    assert "connection refused" in await seen(office, "transfer", "list")
+    await good(office, "partner", "change", THEIRS, "--host", "")
+    assert "waits for the partner's call" in await seen(office, "transfer", "list")
+    await good(office, "partner", "change", THEIRS, "--inactive")
+    assert "it is inactive" in await seen(office, "transfer", "show", sent["id"].lower())
+    await good(office, "transfer", "cancel", sent["id"])
+    assert "waits for" not in await seen(office, "transfer", "list")
+    code, _, err = await office.run("inbox", "get", "2NOTHERE")
+    assert (code, err) == (Exit.FAILED, "there is no transfer 2NOTHERE: see 'oftp2d inbox list'\n")
+
+
+@pytest_twisted.ensureDeferred
 async def test_transfers_are_cancelled_and_retried(office: Office, tmp_path: Path) -> None:
     await add_partner(office)
     (tmp_path / "file").write_bytes(b"content")
@@ -240,6 +307,28 @@ async def test_a_request_is_written_to_a_file_and_its_answer_imported(office: Of
     answer.write_bytes(pki.Issued(issued, pki.new_key()).pem)
     document = await good(office, "cert", "import", str(answer), "--own")
     assert (document["alias"], document["private_key"]) == ("ca", True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_that_waits_for_its_answer_is_listed(office: Office) -> None:
+    await good(office, "cert", "generate", "--alias", "asked", "--csr", "--bits", "2048")
+    assert "asked: requested for" in await seen(office, "cert", "list")
+    assert "BEGIN CERTIFICATE REQUEST" in (await good(office, "cert", "list"))["requests"][0]["csr_pem"]
+    assert (await good(office, "cert", "list", "--holder", "anchor"))["requests"] == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_certificate_is_switched_off_and_on_and_removed(office: Office) -> None:
+    await good(office, "cert", "generate", "--alias", "mine", "--bits", "2048")
+    changes = office.house.changes
+    assert (await good(office, "cert", "deactivate", "mine"))["active"] is False
+    assert "inactive" in await seen(office, "cert", "list")
+    assert (await good(office, "cert", "activate", "mine"))["active"] is True
+    assert "removed" in await seen(office, "cert", "remove", "mine", "--yes")
+    assert (await good(office, "cert", "list"))["certificates"] == []
+    assert office.house.changes == changes + 3
+    events = [entry["event"] for entry in (await good(office, "audit"))["entries"]]
+    assert events[:3] == ["certificate removed", "certificate activated", "certificate deactivated"]
 
 
 @pytest_twisted.ensureDeferred
