@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 
+from oftp2.certs.acceptance import clip
 from oftp2.certs.clid import Identification
 from oftp2.certs.facts import CertificateFacts
 from oftp2.commands import Ssid
@@ -106,26 +107,28 @@ class Gate:
             return Denial(reason=EndSessionReason.INVALID_PASSWORD, text="the password is wrong", guess=True)
         if partner.transport is Transport.TLS and line.tls is None:
             return Denial(reason=EndSessionReason.INCOMPATIBLE, text="this partner must use TLS")
-        if partner.client_certificate and not await self._proven(partner, line):
+        if partner.client_certificate and (why := await unproven_by_tls(self._context, partner, line)):
             return Denial(
                 reason=EndSessionReason.AUTHENTICATION_INCOMPATIBLE,
-                text="a TLS certificate of this partner is required",
+                text=clip(f"a TLS certificate of this partner is required: {why}"),
             )
         return None
 
     def _password(self, partner: Partner) -> bytes:
         return self._context.vault.open_sealed(partner.password_theirs) if partner.password_theirs else b""
 
-    async def _proven(self, partner: Partner, line: Line) -> bool:
-        return await proven_by_tls(self._context, partner, line)
-
 
 async def proven_by_tls(context: Context, partner: Partner, line: Line) -> bool:
     """Whether the peer showed a TLS certificate that is valid, trusted, and bound to this partner."""
+    return await unproven_by_tls(context, partner, line) is None
+
+
+async def unproven_by_tls(context: Context, partner: Partner, line: Line) -> str | None:
+    """Why TLS does not prove that the peer is this partner; None when it does."""
     if line.tls is None or line.tls.certificate is None:
-        return False
+        return "it showed none"
     acquaintance = await context.workers.database(Acquaintance.of, context.certificates, partner, context.now())
-    return await context.workers.crypto(acquaintance.recognises, line.tls.certificate, line.tls.chain) is None
+    return await context.workers.crypto(acquaintance.recognises, line.tls.certificate, line.tls.chain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

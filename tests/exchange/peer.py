@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from oftp2 import buffers, codec
 from oftp2 import commands as c
+from oftp2.cms.challenge import make_challenge, open_challenge
 from oftp2.framing import FrameReader, frame
 from oftp2.reasons import EndSessionReason
 from tests.exchange.station import CLOCK, CODE_A, CODE_B, PASSWORD_B, PATIENCE, Station
@@ -158,6 +159,28 @@ class Peer:
         self.ssid = await self.expect(c.Ssid)
         self.send(_ssid(self.code, password, **ssid))
         return self.ssid
+
+    async def authenticate(self, ours: Issued, theirs: Issued) -> None:
+        """As Initiator, behind the SSIDs that agreed on it: answer the station's challenge, then challenge it."""
+        self.send(c.Secd())
+        challenge = await self.expect(c.Auch)
+        self.send(c.Aurp(response=open_challenge(challenge.challenge, [(ours.certificate, ours.key)])))
+        await self.expect(c.Secd)
+        envelope, secret = make_challenge(theirs.certificate)
+        self.send(c.Auch(challenge=envelope))
+        answer = await self.expect(c.Aurp)
+        assert answer.response == secret
+
+    async def be_authenticated(self, ours: Issued, theirs: Issued) -> None:
+        """As Responder: the same from the other side."""
+        await self.expect(c.Secd)
+        envelope, secret = make_challenge(theirs.certificate)
+        self.send(c.Auch(challenge=envelope))
+        answer = await self.expect(c.Aurp)
+        assert answer.response == secret
+        self.send(c.Secd())
+        challenge = await self.expect(c.Auch)
+        self.send(c.Aurp(response=open_challenge(challenge.challenge, [(ours.certificate, ours.key)])))
 
     def offer(self, dataset: str, octets: bytes = b"", **fields: Any) -> c.Sfid:
         """An SFID for this content with a stamp of its own."""
