@@ -232,6 +232,7 @@ class Daemon:
             self._upkeep.stop()
         await self._listeners.stop()
         await self.running.stop(self._config.session.stop_seconds if seconds is None else seconds)
+        await self.dialler.finished()
         await self._stop_all()
 
     def hurry(self) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
@@ -65,7 +66,8 @@ class Dialler:
         self._reactor = reactor
         self._sessions = sessions
         self._authentication = authentication
-        self._calling: dict[int, Deferred[Report]] = {}
+        self._calling: dict[int, Deferred[Any]] = {}
+        self._connecting: set[Deferred[Any]] = set()
         self._loop = LoopingCall(self._look)
         self._loop.clock = context.reactor
         self._looking = False
@@ -76,9 +78,15 @@ class Dialler:
         self._loop.start(ROUND_SECONDS, now=True)
 
     def stop(self) -> None:
-        """Make no more calls; those under way are sessions, and end as such."""
+        """Make no more calls; those that have a connection are sessions, and end as such."""
         if self._loop.running:
             self._loop.stop()
+        for connecting in list(self._connecting):
+            connecting.cancel()
+
+    async def finished(self) -> None:
+        """Wait until what became of the last calls is in the ledger."""
+        await DeferredList([*self._calling.values()])
 
     def nudge(self, partner_id: int) -> None:  # noqa: ARG002 - what is due is looked up anyway
         """Look now: a file was queued, or a partner changed."""
@@ -217,10 +225,14 @@ class Dialler:
         )
         if client is not None:
             endpoint = wrapClientTLS(client, endpoint)
+        connecting = endpoint.connect(_OneLink(running.link))
+        self._connecting.add(connecting)
         try:
-            await endpoint.connect(_OneLink(running.link))
+            await connecting
         except Exception as error:  # noqa: BLE001 - whatever the network says is the answer
             self._sessions.forget(running, f"{partner.host}:{partner.port} cannot be reached: {_reason(error)}")
+        finally:
+            self._connecting.discard(connecting)
         report = await running.over
         if client is not None and client.verdict is not None and not running.link.begun:
             report.text = client.verdict
@@ -230,6 +242,8 @@ class Dialler:
 def _reason(error: Exception) -> str:
     if isinstance(error, DNSLookupError):
         return "the name is not known"
+    if isinstance(error, CancelledError):
+        return "the station is stopping"
     return str(error) if isinstance(error, ConnectError) else type(error).__name__
 
 

@@ -163,7 +163,10 @@ class Link(Protocol):
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """The TCP connection stands."""
         self.stood = True
-        if self._over_tls:
+        if self._end is not None:
+            # It was given up while the connection was being made.
+            self._abort_transport()
+        elif self._over_tls:
             self._cut = self._clock.callLater(self._handshake_seconds, self._handshake_too_slow)
         else:
             self._start()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -16,7 +18,7 @@ from oftp2d.authentication import Authentication
 from oftp2d.context import Context
 from oftp2d.exchange import Exchange
 from oftp2d.ledger import Partner
-from oftp2d.link import Link, end_politely
+from oftp2d.link import CLOSE_SECONDS, Link, end_politely
 from oftp2d.monitor import Monitor, Purpose, Report
 from oftp2d.partners import Gate
 
@@ -144,13 +146,22 @@ class Sessions:
 
     async def stop(self, seconds: float) -> None:
         """Let sessions finish what they do, for at most ``seconds``; then end them with ESID 05."""
-        if self._running:
-            self.log.info("waiting for {count} sessions to end", count=len(self._running))
-        late = self._context.reactor.callLater(seconds, self.cut)
-        for running in self.running():
+        ending = self.running()
+        if ending:
+            self.log.info("waiting for {count} sessions to end", count=len(ending))
+        for running in ending:
             if not running.link.begun:
                 running.link.give_up("the station is stopping")
-        await DeferredList([running.over for running in self.running()])
+                self.forget(running, "the station is stopping")
+        await self._within(seconds, self.cut, [running.over for running in ending])
+        # What they said last is still on its way.
+        links = [running.link for running in ending if running.link.stood]
+        await self._within(CLOSE_SECONDS, lambda: _give_up(links), [link.closed for link in links])
+
+    async def _within(self, seconds: float, otherwise: Callable[[], None], ends: Sequence[Deferred[Any]]) -> None:
+        """Wait for all of them, and help when it takes longer."""
+        late = self._context.reactor.callLater(seconds, otherwise)
+        await DeferredList(ends)
         if late.active():
             late.cancel()
 
@@ -158,3 +169,8 @@ class Sessions:
         """End every session now, with ESID 05."""
         for running in self.running():
             end_politely(running.link, EndSessionReason.EMERGENCY_CLOSE_DOWN, "the station is stopping")
+
+
+def _give_up(links: Sequence[Link]) -> None:
+    for link in links:
+        link.give_up("the station is stopping")
