@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -80,7 +81,7 @@ class Station:
     home: Path
     code: str
     host: str
-    password: str
+    password: str = field(default_factory=lambda: secrets.token_hex(4).upper(), repr=False)
     daemon: subprocess.Popen[bytes] | None = None
 
     def run(self, *arguments: str, **more_environment: str) -> str:
@@ -241,8 +242,8 @@ def digest(path: Path) -> str:
 
 
 def prepare(folder: Path) -> tuple[Station, Station, Authority]:
-    ours = Station(folder / "alpha", "O0013000001ALPHA", "alpha.example", "ALPHA123")
-    theirs = Station(folder / "beta", "O0013000002BETA", "beta.example", "BETA4567")
+    ours = Station(folder / "alpha", "O0013000001ALPHA", "alpha.example")
+    theirs = Station(folder / "beta", "O0013000002BETA", "beta.example")
     for station in (ours, theirs):
         station.run(
             *("init", "--code", station.code, "--name", station.host, "--host", station.host),
