@@ -254,6 +254,8 @@ class Certificates:
         authority is not trusted itself. To trust a root, import it alone.
         """
         found = credentials.read_material(octets).certificates
+        if not found:
+            raise OperatorError("there is no certificate in the file, only a key", "give that of the authority")
         for facts in found:
             self._check(facts, now, authority=True)
         stored = []

@@ -205,7 +205,9 @@ def _certificates(octets: bytes, *, optional: bool) -> tuple[CertificateFacts, .
     except ContentError as error:
         if optional:
             return ()
-        raise OperatorError(f"no certificate can be read ({error})", "give PEM, DER, PKCS#7 or PKCS#12") from None
+        # What stands in brackets are the innards of a parser.
+        why = str(error).partition(" (")[0]
+        raise OperatorError(f"no certificate can be read ({why})", "give PEM, DER, PKCS#7 or PKCS#12") from None
 
 
 def _bundle(octets: bytes, passphrase: bytes | None) -> Material | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from twisted.internet import error as network
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -244,7 +245,11 @@ def _reason(error: Exception) -> str:
         return "the name is not known"
     if isinstance(error, CancelledError):
         return "the station is stopping"
-    return str(error) if isinstance(error, ConnectError) else type(error).__name__
+    if isinstance(error, network.ConnectionRefusedError):
+        return "nobody answers there, or a firewall refuses"
+    if isinstance(error, (network.TimeoutError, network.TCPTimedOutError)):
+        return "no answer in time"
+    return str(error).rstrip(".") if isinstance(error, ConnectError) else type(error).__name__
 
 
 def _steps(partner: Partner, link: Link, client: Client | None, report: Report) -> tuple[TestStep, ...]:

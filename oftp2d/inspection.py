@@ -19,11 +19,12 @@ from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from oftp2.certs.facts import CertificateFacts
 from oftp2d import config
 from oftp2d.certificates import Certificates
 from oftp2d.client import AdminClient
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Holder, Ledger, Slot
+from oftp2d.ledger import Holder, Ledger, Slot, StoredCertificate
 from oftp2d.vault import Vault
 
 EXPIRY_WARNING = timedelta(days=30)
@@ -163,7 +164,8 @@ def _contents(settings: config.Config, vault: Vault | None, now: datetime) -> It
 def _certificates(ledger: Ledger, now: datetime) -> Iterator[Finding]:
     """Whether our certificates in use last a while."""
     current = [each for each in ledger.certificates.list(Holder.OWN) if each.active and each.slot is Slot.CURRENT]
-    # One whose usages all have a longer-lasting certificate of the same station has a successor already.
+    # One whose usages all have a longer-lasting certificate of the same station has a successor already. A self-signed
+    # one, such as a station begins with, succeeds none of an authority.
     used = [
         each
         for each in current
@@ -172,6 +174,7 @@ def _certificates(ledger: Ledger, now: datetime) -> Iterator[Finding]:
             and other.usages >= each.usages
             and other.valid_from <= now
             and other.valid_until > each.valid_until
+            and (_self_signed(each) or not _self_signed(other))
             for other in current
         )
     ]
@@ -189,6 +192,10 @@ def _certificates(ledger: Ledger, now: datetime) -> Iterator[Finding]:
             yield Finding(subject=subject, ok=False, what=what, advice="check the clock of this machine")
         else:
             yield Finding(subject=subject, ok=True, what=f"it is valid until {end}")
+
+
+def _self_signed(stored: StoredCertificate) -> bool:
+    return CertificateFacts.of(stored.der).self_signed
 
 
 def _ports(settings: config.Config) -> Iterator[Finding]:

@@ -102,6 +102,9 @@ def execute(arguments: Sequence[str], terminal: Terminal) -> int:
     except click.ClickException as error:
         return terminal.fail(OperatorError(error.format_message(), "see 'oftp2d --help'"))
     except (click.Abort, KeyboardInterrupt):
-        terminal.err.print("stopped")
+        if terminal.as_json:
+            terminal.fail(OperatorError("stopped from the keyboard", "what was begun goes on: see 'oftp2d status'"))
+        else:
+            terminal.err.print("stopped")
         return Exit.INTERRUPTED
     return result if isinstance(result, int) else Exit.DONE

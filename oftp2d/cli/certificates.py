@@ -17,7 +17,7 @@ from oftp2d.client import path_of
 from oftp2d.errors import OperatorError
 
 from .forms import day, items, moment, properties, table
-from .options import CODE, Section, command, complete_partner, complete_station, partner_argument, secret
+from .options import CODE, Section, command, complete_partner, complete_station, confirmed, partner_argument, secret
 from .terminal import Terminal
 
 USAGES = ("signature", "encryption", "eerp_signature", "authentication", "tls_server", "tls_client")
@@ -164,6 +164,8 @@ def _add_generate(cert: click.Group) -> None:
             "key_bits": int(key_bits),
             "csr": csr,
         }
+        if output is not None and not output.absolute().parent.is_dir():
+            raise OperatorError(f"{output} can't be written: there is no such folder", "make it, or write elsewhere")
         with terminal.client() as client:
             document = client.post("/v1/certificates/generate", body)
         request = document.get("csr_pem")
@@ -206,7 +208,7 @@ def _add_keeping(cert: click.Group) -> None:
         Without the private key nothing that partners encrypted with the certificate can be read any more.
         """
         if not yes:
-            click.confirm(f"Remove {certificate} for ever, with its private key if it is yours?", abort=True, err=True)
+            confirmed(f"Remove {certificate} for ever, with its private key if it is yours?")
         with terminal.client() as client:
             document = client.delete(path_of("certificates", certificate))
         terminal.show(document, lambda: Text(f"{document.get('alias')} removed"))

@@ -108,6 +108,13 @@ def partner_argument(function: Command) -> Command:
     return click.argument("partner", type=CODE, shell_complete=complete_partner, metavar="PARTNER")(function)
 
 
+def confirmed(question: str) -> None:
+    """Ask whether it is meant; ends the command if it is not, or if there is nobody to ask."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} There is nobody to ask: add --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
 def secret(*, file: Path | None, variable: str, question: str, longest: int | None, ask: bool = True) -> str | None:
     """A secret from the file, else from the environment variable, else asked for without showing it.
 

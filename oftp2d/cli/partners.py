@@ -15,7 +15,7 @@ from rich.text import Text
 from oftp2d.client import path_of
 
 from .forms import items, moment, properties, table, words
-from .options import CODE, Command, Section, command, hint_about, partner_argument, secret
+from .options import CODE, Command, Section, command, confirmed, hint_about, partner_argument, secret
 from .terminal import Exit, Terminal
 
 LONGEST_PASSWORD = 8
@@ -190,7 +190,7 @@ def _add_changes(partner: click.Group) -> None:
     def remove(terminal: Terminal, partner: str, yes: bool) -> None:
         """Remove a partner. Refused while files to or from it are on their way."""
         if not yes:
-            click.confirm(f"Remove {partner} with its certificates and history?", abort=True, err=True)
+            confirmed(f"Remove {partner} with its certificates?")
         with terminal.client() as client:
             document = client.delete(path_of("partners", partner))
         terminal.show(document, lambda: Text(f"partner {partner} removed"))

@@ -93,7 +93,7 @@ def _status(document: Mapping[str, Any]) -> RenderableType:
     )
     for each in items(document, "unreachable"):
         when = f"next call {moment(each.get('next_call_at')).plain}" if each.get("next_call_at") else "no call planned"
-        told = f"! {each.get('partner')}: {each.get('failed_calls')} failed calls, {when}: {each.get('last_error')}"
+        told = f"! {each.get('partner')}: calls failed: {each.get('failed_calls')}, {when}: {each.get('last_error')}"
         parts.append(Text(words(told).plain, style="red"))
     failed = waiting.get("failed")
     if failed:

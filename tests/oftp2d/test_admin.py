@@ -482,6 +482,16 @@ async def test_what_is_no_certificate_is_an_error_for_people(office: Office) -> 
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_private_key_is_no_authority_and_no_reason_tells_of_a_parser(office: Office) -> None:
+    key = pki.make(station=OURS).key_pem.decode()
+    error = await refused(office, 409, "post", "/v1/certificates", {"holder": "anchor", "pem": key})
+    assert str(error).startswith("there is no certificate in the file, only a key")
+    nonsense = {"holder": "anchor", "der_base64": base64.b64encode(b"UNA:+.? '").decode()}
+    error = await refused(office, 409, "post", "/v1/certificates", nonsense)
+    assert "ParseError" not in str(error)
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_announcement_is_made_listed_and_withdrawn(office: Office) -> None:
     await partner(office, sub_stations=["O0013000002SUB"])
     anchor = {"pem": pki.issuing("A").pem.decode(), "holder": "anchor", "alias": "odette"}

@@ -7,10 +7,12 @@ import json
 import os
 import socket
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from rich.console import Console
 
@@ -20,6 +22,7 @@ from oftp2d.cli.app import execute
 from oftp2d.cli.terminal import Exit, Terminal
 from oftp2d.ledger import Holder, Ledger
 from oftp2d.vault import Vault
+from tests import pki
 
 CODE = "O0013000001TEST"
 
@@ -160,6 +163,18 @@ def test_check_names_all_faults_of_a_station_at_once(home: Path) -> None:
     assert len(faults) == 4
     for word in ("others may read", "disk", "master key", "listeners[0]"):
         assert any(word in fault for fault in faults), word
+
+
+def test_a_self_signed_certificate_does_not_hide_that_the_one_of_the_authority_ends(home: Path) -> None:
+    init("--csr")
+    ledger = Ledger.open(f"sqlite:///{home / 'ledger.sqlite'}")
+    issued = pki.sign_request((home / "station-ca.csr").read_bytes(), issuer=pki.issuing("A"), days=(-1, 20))
+    Certificates(ledger, Vault.find(home, {})).import_own(
+        issued.public_bytes(Encoding.PEM), now=datetime.now(UTC), alias="station-ca"
+    )
+    ledger.close()
+    faults = {each["subject"] for each in findings().values() if not each["ok"]}
+    assert faults == {"certificate station-ca"}
 
 
 def test_check_finds_a_master_key_that_does_not_fit(home: Path) -> None:

@@ -117,7 +117,7 @@ async def test_a_failed_connection_test_says_what_to_do_and_a_good_one_ends_the_
     assert partner is not None
     now = datetime.now(UTC)
     office.ledger.partners.call_failed(partner.id, now, "no route to host", now + timedelta(hours=1))
-    for word in (THEIRS, "1 failed calls", "no route to host"):
+    for word in (THEIRS, "calls failed: 1", "no route to host"):
         assert word in await seen(office, "status")
     good_report = office.dialler.report
     office.dialler.report = TestReport(ok=False, steps=(TestStep(step="password", ok=False, text="it is wrong"),))
