@@ -197,6 +197,9 @@ class Link(Protocol):
         why = _why(reason)
         if self.begun:
             self._take(self.session.connection_lost(why, self._clock.seconds()))
+        elif isinstance(self._end, SessionAborted):
+            # Cut by us before the session began: that is what people are to know.
+            why = self._end.text
         self._fail(why)
         self.closed.callback(why)
 

@@ -79,6 +79,10 @@ class Gate:
     async def admit(self, ssid: Ssid, line: Line) -> Partner | Denial:
         """The partner that called, if it may."""
         partner = await self._context.workers.database(self._context.ledger.partners.by_code, ssid.code)
+        if self._attempts.blocked(line.address, self._context.reactor.seconds()):
+            # It was let in before it had used up its attempts in other sessions.
+            text = "too many wrong codes or passwords from this address"
+            return Denial(reason=EndSessionReason.RESOURCES_NOT_AVAILABLE, text=text)
         denial = await self._check(partner, ssid, line)
         if denial is None:
             assert partner is not None  # noqa: S101 - an unknown one is denied

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,17 +43,19 @@ class Sessions:
         self._exchange = exchange
         self._numbers = itertools.count(1)
         self._running: dict[str, Running] = {}
+        # A session may be over while its connection is not: who was told to go may still stand in the door.
+        self._links: set[Link] = set()
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._links)
 
     def running(self) -> list[Running]:
         """Those that are open, oldest first."""
         return list(self._running.values())
 
     def from_address(self, address: str) -> int:
-        """How many sessions of one address are open."""
-        return Counter(running.link.address for running in self._running.values())[address]
+        """How many connections with one address stand, those included whose session is over."""
+        return sum(link.address == address for link in self._links)
 
     def with_partner(self, code: str) -> bool:
         """Whether a session with this partner is open."""
@@ -108,7 +109,8 @@ class Sessions:
         )
         running = Running(link, report)
         self._running[report.id] = running
-        link.closed.addCallback(lambda why: self._never_began(running, why))
+        self._links.add(link)
+        link.closed.addCallback(lambda why: self._closed(running, why))
         return running
 
     def _begin(self, link: Link, running: Running, partner: Partner | None, purpose: Purpose) -> None:
@@ -126,7 +128,8 @@ class Sessions:
         )
         Deferred.fromCoroutine(monitor.run()).addBoth(lambda _: self._over(running))
 
-    def _never_began(self, running: Running, why: str) -> None:
+    def _closed(self, running: Running, why: str) -> None:
+        self._links.discard(running.link)
         if running.link.begun:
             return
         running.report.text = why
@@ -142,6 +145,7 @@ class Sessions:
     def forget(self, running: Running, why: str) -> None:
         """The connection for this session never came about."""
         running.report.text = why
+        self._links.discard(running.link)
         self._over(running)
 
     async def stop(self, seconds: float) -> None:
