@@ -47,6 +47,8 @@ class _Network(typing.Protocol):
 
     def write(self, data: bytes) -> object: ...
 
+    def setTcpNoDelay(self, enabled: bool) -> object: ...  # noqa: FBT001, N802 - Twisted's name and argument
+
     def loseConnection(self) -> object: ...  # noqa: N802 - Twisted's name
 
     def abortConnection(self) -> object: ...  # noqa: N802 - Twisted's name
@@ -163,6 +165,8 @@ class Link(Protocol):
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """The TCP connection stands."""
         self.stood = True
+        # Commands are small and answered: waiting to fill a segment would cost 40 ms for each (Nagle's algorithm).
+        self._network.setTcpNoDelay(True)
         if self._end is not None:
             # It was given up while the connection was being made.
             self._abort_transport()

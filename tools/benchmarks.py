@@ -1,0 +1,257 @@
+"""What tools/bench measures: each number beside a reference of the same run, because machines differ and are noisy.
+
+codec: data buffers written and read, octets of the file per second. transfer: one file between two daemons over TLS,
+durable, against a bare TLS pipe of Twisted on the same reactor with the same write sizes. smallfiles: files of 1 KiB in
+one session, each with its end response. sessions: memory of a daemon per idle TLS session.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from stations import Station, acquainted, certify, introduce, prepare, wait_for
+
+from oftp2 import buffers, requests
+from oftp2.framing import FrameReader
+from oftp2.negotiation import Capabilities
+from oftp2.session import Session
+from oftp2.values import Role
+from oftp2d.client import AdminClient
+from oftp2d.config import socket_path
+
+MEBIBYTE = 1024 * 1024
+BUFFER_SIZE = 32_768
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much to do."""
+
+    codec: int
+    transfer: int
+    small_files: tuple[int, int]
+    sessions: int
+
+
+FULL = Work(codec=512 * MEBIBYTE, transfer=1024 * MEBIBYTE, small_files=(100, 10_000), sessions=1_000)
+QUICK = Work(codec=64 * MEBIBYTE, transfer=128 * MEBIBYTE, small_files=(50, 500), sessions=100)
+
+
+def codec(work: Work) -> dict[str, float]:
+    """Gigabytes of file octets per second that are written into, and read out of, framed data buffers."""
+    chunk = os.urandom(MEBIBYTE)
+    rounds = work.codec // MEBIBYTE
+    begun = time.perf_counter()
+    for _ in range(rounds):
+        pieces = buffers.encode(chunk, BUFFER_SIZE, last=False)
+    encoded = time.perf_counter() - begun
+    stream = b"".join(pieces)
+    reader = FrameReader()
+    begun = time.perf_counter()
+    for _ in range(rounds):
+        reader.feed(stream)
+        while (buffer := reader.take()) is not None:
+            buffers.decode(memoryview(buffer)[1:])
+    decoded = time.perf_counter() - begun
+    return {"encode_gb_s": work.codec / encoded / 1e9, "decode_gb_s": work.codec / decoded / 1e9}
+
+
+@contextlib.contextmanager
+def two_stations() -> Iterator[tuple[Station, Station]]:
+    """Two daemons that know each other; the first has no address of the second until it is told to call."""
+    folder = Path(tempfile.mkdtemp(prefix="oftp2d-bench-"))
+    ours, theirs, authority = prepare(folder)
+    try:
+        for station in (ours, theirs):
+            settings = station.home / "oftp2d.toml"
+            settings.write_text(_without_limits(settings.read_text()))
+            station.start()
+            certify(station, authority)
+        introduce(ours, theirs, theirs.port)
+        introduce(theirs, ours, ours.port)
+        ours.run("exchange", "request", theirs.code)
+        wait_for("the latch", lambda: acquainted(ours, theirs) and acquainted(theirs, ours))
+        yield ours, theirs
+    finally:
+        for station in (ours, theirs):
+            if station.daemon is not None:
+                station.daemon.kill()
+                station.daemon.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _without_limits(settings: str) -> str:
+    """The configuration of a station that is called a thousand times by one address."""
+    lines = settings.splitlines()
+    values = {"max_sessions": 2_000, "max_sessions_per_peer_address": 2_000}
+    return "\n".join(
+        next((f"{name} = {value}" for name, value in values.items() if line.lstrip("# ").startswith(f"{name} =")), line)
+        for line in lines
+    )
+
+
+def transfer(work: Work) -> dict[str, float | str | None]:
+    """One file between two daemons, from the moment the call may begin to its acknowledgement."""
+    with two_stations() as (ours, theirs), AdminClient(socket_path(ours.home)) as admin:
+        path = ours.home / "big.bin"
+        with path.open("wb") as file:
+            for _ in range(work.transfer // MEBIBYTE):
+                file.write(os.urandom(MEBIBYTE))
+        seconds = _send_all(admin, ours, theirs, lambda: ours.run("send", theirs.code, str(path)), 1)
+        pipe = _pipe(ours.home, work.transfer)
+    return {
+        "mb_s": work.transfer / seconds / 1e6,
+        "pipe_mb_s": work.transfer / pipe / 1e6,
+        "pipe_ratio": pipe / seconds,
+        "sftp_ratio": None,
+        "sftp_reason": "no OpenSSH server is installed" if shutil.which("sshd") is None else "not measured yet",
+    }
+
+
+def _send_all(admin: AdminClient, ours: Station, theirs: Station, queue: Callable[[], object], count: int) -> float:
+    """Queue while the partner is inactive, then let the calls begin: seconds until everything is acknowledged."""
+    before = admin.get("/v1/status")["transfers"].get("acknowledged", 0)
+    ours.run("partner", "change", theirs.code, "--inactive")
+    queue()
+    admin.patch(f"/v1/partners/{theirs.code}", {"active": True})
+    begun = time.monotonic()
+    while admin.get("/v1/status")["transfers"].get("acknowledged", 0) < before + count:
+        time.sleep(0.02)
+    return time.monotonic() - begun
+
+
+def _pipe(folder: Path, octets: int) -> float:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "pipe.pem").write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+    command = [sys.executable, str(Path(__file__).with_name("pipe.py")), str(folder), str(octets)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def smallfiles(work: Work) -> dict[str, float]:
+    """Files of 1 KiB per second, each acknowledged: a few, then many."""
+    rates = []
+    content = os.urandom(1024)
+    with two_stations() as (ours, theirs), AdminClient(socket_path(ours.home)) as admin:
+        path = ours.home / "small.bin"
+        path.write_bytes(content)
+        for count in work.small_files:
+
+            def queue(count: int = count) -> None:
+                for number in range(count):
+                    with path.open("rb") as file:
+                        admin.upload(
+                            "/v1/transfers",
+                            file,
+                            len(content),
+                            lambda _: None,
+                            partner=theirs.code,
+                            dataset=f"SMALL{number}",
+                        )
+
+            rates.append(count / _send_all(admin, ours, theirs, queue, count))
+    return {"per_second": rates[1], "per_second_of_few": rates[0], "flatness": rates[1] / rates[0]}
+
+
+def sessions(work: Work) -> dict[str, float]:
+    """KiB of memory that a daemon needs for each idle session over TLS."""
+    with two_stations() as (ours, theirs):
+        ours.run("partner", "change", theirs.code, "--authentication", "off", "--no-client-certificate")
+        before = _resident(ours)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        open_ = [_idle_session(context, theirs, ours, ours.port) for _ in range(work.sessions)]
+        after = _resident(ours)
+        for each in open_:
+            each.close()
+    return {"kib_each": (after - before) / work.sessions, "count": work.sessions}
+
+
+def _idle_session(context: ssl.SSLContext, caller: Station, called: Station, port: int) -> ssl.SSLSocket:
+    connection = context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+    session = Session(Role.INITIATOR, Capabilities(), code=caller.code, password=caller.password)
+    session.connected(0)
+    while session.terms is None:
+        connection.sendall(session.data_to_send())
+        octets = connection.recv(65_536)
+        if not octets:
+            raise SystemExit(f"{called.code} does not take so many sessions")
+        session.receive_data(octets, 0)
+    assert session.accepts(requests.ChangeDirection)
+    return connection
+
+
+def _resident(station: Station) -> float:
+    assert station.daemon is not None
+    status = Path(f"/proc/{station.daemon.pid}/status").read_text()
+    return float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+
+BENCHMARKS: dict[str, Callable[[Work], dict[str, Any]]] = {
+    "codec": codec,
+    "transfer": transfer,
+    "smallfiles": smallfiles,
+    "sessions": sessions,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="tools/bench",
+        description="Measure codec, transfer, smallfiles and sessions; each prints one JSON object.",
+        epilog="Compare ratios of one run, not numbers of two machines.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; by default all")
+    parser.add_argument("--quick", action="store_true", help="less work, under a minute")
+    parser.add_argument("--json", action="store_true", help="print one object with all")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - BENCHMARKS.keys():
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    work = QUICK if arguments.quick else FULL
+    results: dict[str, Any] = dict.fromkeys(BENCHMARKS)
+    for name in arguments.names or BENCHMARKS:
+        measured = {
+            key: round(value, 3) if isinstance(value, float) else value for key, value in BENCHMARKS[name](work).items()
+        }
+        results[name] = measured
+        if not arguments.json:
+            print(json.dumps({name: measured}), flush=True)
+    if arguments.json:
+        print(json.dumps(results), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
