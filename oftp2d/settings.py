@@ -25,9 +25,9 @@ class UnfitError(Exception):
         self.advice = advice
 
 
-def setting(check: Check, default: object, doc: str, *, secret: bool = False) -> Any:
-    """A field with its documentation and check; ``secret`` keeps it out of every repr."""
-    return attrs.field(default=default, repr=not secret, metadata={"doc": doc, "check": check})
+def setting(check: Check, default: object, doc: str, *, values: str, secret: bool = False) -> Any:
+    """A field with its documentation, its possible values and its check; ``secret`` keeps it out of every repr."""
+    return attrs.field(default=default, repr=not secret, metadata={"doc": doc, "values": values, "check": check})
 
 
 def whole(lowest: int, highest: int, default: object, doc: str) -> Any:
@@ -43,7 +43,7 @@ def whole(lowest: int, highest: int, default: object, doc: str) -> Any:
             raise UnfitError(f"{value} is out of range", f"give a number from {lowest} to {highest}")
         return value
 
-    return setting(check, default, doc)
+    return setting(check, default, doc, values=f"{lowest} to {highest}")
 
 
 def text(longest: int, default: object, doc: str, *, secret: bool = False) -> Any:
@@ -62,7 +62,7 @@ def text(longest: int, default: object, doc: str, *, secret: bool = False) -> An
             raise UnfitError("the text holds control characters", "write it on one line, without tabs")
         return value
 
-    return setting(check, default, doc, secret=secret)
+    return setting(check, default, doc, values=f"text of 1 to {longest} characters", secret=secret)
 
 
 def choice(kind: type[StrEnum], default: object, doc: str) -> Any:
@@ -74,7 +74,7 @@ def choice(kind: type[StrEnum], default: object, doc: str) -> Any:
             raise UnfitError(f"{shown(value)} is not known here", f"write {words}, with the quotes")
         return kind(value)
 
-    return setting(check, default, doc)
+    return setting(check, default, doc, values=words)
 
 
 def shown(value: object) -> str:

@@ -52,6 +52,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
 def _add_reading(app: Klein, desk: Desk) -> None:
     @route(app, "GET", "/v1/certificates")
     async def certificates(request: HttpRequest) -> Document:
+        """Certificates, of one ``holder`` or ``partner`` if given, and our requests whose answers are still to come."""
         fields = query(request)
         holder, code = fields.choice("holder", Holder), fields.code("partner")
         fields.finish()
@@ -60,6 +61,7 @@ def _add_reading(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/certificates/<path:name>")
     async def certificate(request: HttpRequest, name: str) -> Document:
+        """One certificate, by alias or by the beginning of its fingerprint, with its PEM."""
         query(request).finish()
         return await desk.workers.database(_shown, desk, name)
 
@@ -67,6 +69,7 @@ def _add_reading(app: Klein, desk: Desk) -> None:
 def _add_bringing(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/certificates")
     async def bring_in(request: HttpRequest) -> Document:
+        """Import a certificate: ``holder``, ``partner``, ``pem`` or ``der_base64``, ``private_key_pem``, ``passphrase``."""
         fields = body(request)
         holder, code = fields.choice("holder", Holder), fields.code("partner")
         content = _content(fields)
@@ -86,6 +89,7 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/certificates/generate")
     async def generate(request: HttpRequest) -> Document:
+        """Make a key pair with a self-signed certificate, or with ``csr`` a request: ``alias``, ``common_name``, ``hosts`` ..."""
         fields = body(request)
         wish = _wish(fields)
         csr = fields.flag("csr", default=False)
@@ -98,6 +102,7 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/certificates/<path:name>/confirm")
     async def confirm(request: HttpRequest, name: str) -> Document:
+        """Note that a ``partner`` knows a certificate of ours."""
         fields = body(request)
         code = _partner_code(fields)
         fields.finish()
@@ -108,25 +113,29 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
 def _add_keeping(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/certificates/<path:name>/activate")
     async def activate(request: HttpRequest, name: str) -> Document:
+        """Use a certificate again."""
         body(request).finish()
         return await _switched(desk, name, active=True)
 
     @route(app, "POST", "/v1/certificates/<path:name>/deactivate")
     async def deactivate(request: HttpRequest, name: str) -> Document:
+        """Keep a certificate, and use it for nothing."""
         body(request).finish()
         return await _switched(desk, name, active=False)
 
     @route(app, "DELETE", "/v1/certificates/<path:name>")
     async def remove(request: HttpRequest, name: str) -> Document:
+        """Remove a certificate and its private key, or a request whose answer will not come."""
         query(request).finish()
         removed = await desk.workers.database(_remove, desk, name)
         desk.house.certificates_changed()
-        return {"fingerprint": removed.fingerprint, "alias": removed.alias, "holder": removed.holder}
+        return removed
 
 
 def _add_announcing(app: Klein, desk: Desk) -> None:
     @route(app, "GET", "/v1/announcements")
     async def announcements(request: HttpRequest) -> Document:
+        """The certificates that partners are expected to bring."""
         fields = query(request)
         code = fields.code("partner")
         fields.finish()
@@ -135,6 +144,7 @@ def _add_announcing(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/announcements")
     async def announce(request: HttpRequest) -> Document:
+        """Announce one: ``partner``, ``common_name`` or ``subject``, ``issuer``, ``usages``, ``key_usages``."""
         fields = body(request)
         code = _partner_code(fields)
         wish = {
@@ -153,6 +163,7 @@ def _add_announcing(app: Klein, desk: Desk) -> None:
 
     @route(app, "DELETE", "/v1/announcements/<int:number>")
     async def withdraw(request: HttpRequest, number: int) -> Document:
+        """Take an announcement back."""
         query(request).finish()
         await desk.workers.database(desk.ledger.certificates.withdraw_announcement, number)
         return {"id": number}
@@ -196,12 +207,18 @@ def _switch(desk: Desk, name: str, active: bool) -> StoredCertificate:  # noqa: 
     return found
 
 
-def _remove(desk: Desk, name: str) -> StoredCertificate:
+def _remove(desk: Desk, name: str) -> Document:
+    waiting = [each for each in desk.ledger.certificates.pending() if each.alias.lower() == name.lower()]
+    if waiting:
+        for each in waiting:
+            desk.ledger.certificates.take_pending(each.spki_fingerprint)
+        desk.ledger.audit.record(desk.now(), None, "certificate request removed", {"alias": waiting[0].alias})
+        return {"fingerprint": None, "alias": waiting[0].alias, "holder": Holder.OWN}
     found = desk.certificates.find(name)
     for entry in _entries_of(desk.ledger, found):
         desk.ledger.certificates.remove(entry.id)
     _audit(desk, _partner_in(desk.ledger, found), "certificate removed", found)
-    return found
+    return {"fingerprint": found.fingerprint, "alias": found.alias, "holder": found.holder}
 
 
 def _entries_of(ledger: Ledger, certificate: StoredCertificate) -> list[StoredCertificate]:

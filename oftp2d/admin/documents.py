@@ -86,7 +86,8 @@ def _queued_for(record: Transfer, partner: Partner, now: datetime) -> str:
     if not partner.host:
         return "the partner's call: there is no address to call it"
     if partner.call_failures and partner.next_call_at is not None and partner.next_call_at > now:
-        return f"the next call at {partner.next_call_at:%H:%M:%SZ}: {partner.last_error or 'the last one failed'}"
+        why = partner.last_error or "the last one failed"
+        return f"the next call at {partner.next_call_at:%H:%M:%SZ} (at once: 'oftp2d call {partner.code}'): {why}"
     return "the next session"
 
 

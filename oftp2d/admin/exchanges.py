@@ -23,6 +23,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/exchange")
     async def exchanges(request: HttpRequest) -> Document:
+        """The messages of the certificate exchange, newest first, of one ``partner`` if given."""
         fields = query(request)
         partner, limit = fields.code("partner"), fields.limit()
         before = fields.whole("before", 1, 2**62)
@@ -32,14 +33,17 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/exchange/deliver")
     async def deliver(request: HttpRequest) -> Document:
+        """Give a ``partner`` our ``certificate``, or those in use, in the place of ``previous``."""
         return await _queue(request, desk, desk.exchange.deliver)
 
     @route(app, "POST", "/v1/exchange/request")
     async def ask(request: HttpRequest) -> Document:
+        """The same, and ask for the partner's in return."""
         return await _queue(request, desk, desk.exchange.request)
 
     @route(app, "POST", "/v1/exchange/recall")
     async def recall(request: HttpRequest) -> Document:
+        """The same as deliver, and withdraw all earlier ones."""
         return await _queue(request, desk, desk.exchange.recall)
 
 

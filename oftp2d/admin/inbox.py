@@ -26,6 +26,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/inbox")
     async def inbox(request: HttpRequest) -> Document:
+        """The files that arrived, newest first, of one ``partner`` if given."""
         fields = query(request)
         code, limit = fields.code("partner"), fields.limit()
         before = fields.optional("before", longest=40)
@@ -47,6 +48,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/inbox/<transfer_id>")
     async def one(request: HttpRequest, transfer_id: str) -> Document:
+        """One of them."""
         query(request).finish()
         transfer = await desk.workers.database(_delivered, desk.ledger, transfer_id)
         partner = await desk.workers.database(desk.ledger.partners.get, transfer.partner_id)
@@ -54,6 +56,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/inbox/<transfer_id>/content")
     async def content(request: HttpRequest, transfer_id: str) -> None:
+        """Its content, as octets."""
         query(request).finish()
         transfer = await desk.workers.database(_delivered, desk.ledger, transfer_id)
         await _send(request, desk, transfer)

@@ -19,6 +19,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/status")
     async def status(request: HttpRequest) -> Document:
+        """What the station does: listeners, sessions, transfers by state, partners that can't be reached, warnings."""
         query(request).finish()
         stations, counts, owed, partners = await desk.workers.database(_standing, desk.ledger)
         return {
@@ -56,12 +57,14 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/stations")
     async def stations(request: HttpRequest) -> Document:
+        """Our stations."""
         query(request).finish()
         found = await desk.workers.database(desk.ledger.stations.list)
         return {"stations": [documents.station(each) for each in found]}
 
     @route(app, "POST", "/v1/stations")
     async def add_station(request: HttpRequest) -> Document:
+        """Add a station: ``code``, ``name``, ``main``."""
         fields = body(request)
         code, name = fields.code("code"), fields.text("name", longest=100)
         main = fields.flag("main", default=False)
@@ -74,6 +77,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/audit")
     async def audit(request: HttpRequest) -> Document:
+        """What happened to certificates and security, newest first, of one ``partner`` or ``event`` if given."""
         fields = query(request)
         partner, event = fields.code("partner"), fields.optional("event", longest=50)
         limit, before = fields.limit(), fields.whole("before", 1, 2**62)

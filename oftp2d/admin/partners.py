@@ -51,12 +51,14 @@ def add_routes(app: Klein, desk: Desk) -> None:
 def _add_reading(app: Klein, desk: Desk) -> None:
     @route(app, "GET", "/v1/partners")
     async def partners(request: HttpRequest) -> Document:
+        """All partners."""
         query(request).finish()
         found = await desk.workers.database(all_partners, desk.ledger)
         return {"partners": [documents.partner(each) for each in found]}
 
     @route(app, "GET", "/v1/partners/<path:code>")
     async def partner(request: HttpRequest, code: str) -> Document:
+        """One partner."""
         query(request).finish()
         return documents.partner(await desk.workers.database(partner_of, desk.ledger, code))
 
@@ -64,6 +66,7 @@ def _add_reading(app: Klein, desk: Desk) -> None:
 def _add_changing(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/partners")
     async def add(request: HttpRequest) -> Document:
+        """Add a partner: ``code`` and any setting of it."""
         fields = body(request)
         code = fields.code("code")
         settings = _settings(fields, desk)
@@ -76,6 +79,7 @@ def _add_changing(app: Klein, desk: Desk) -> None:
 
     @route(app, "PATCH", "/v1/partners/<path:code>")
     async def change(request: HttpRequest, code: str) -> Document:
+        """Change the settings given; an empty ``host`` or ``server_name`` and a ``call_every`` of 0 clear them."""
         fields = body(request)
         settings = _settings(fields, desk)
         fields.finish()
@@ -87,6 +91,7 @@ def _add_changing(app: Klein, desk: Desk) -> None:
 
     @route(app, "DELETE", "/v1/partners/<path:code>")
     async def remove(request: HttpRequest, code: str) -> Document:
+        """Remove a partner; its history stays."""
         query(request).finish()
         removed = await desk.workers.database(_remove, desk, code)
         desk.dialler.nudge(removed.id)
@@ -96,6 +101,7 @@ def _add_changing(app: Klein, desk: Desk) -> None:
 def _add_calling(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/partners/<path:code>/test")
     async def test(request: HttpRequest, code: str) -> Document:
+        """Call, identify and leave; answers when that is over, with the steps."""
         body(request).finish()
         partner = await desk.workers.database(partner_of, desk.ledger, code)
         report = await desk.dialler.test(partner)
@@ -111,6 +117,7 @@ def _add_calling(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/partners/<path:code>/call")
     async def call(request: HttpRequest, code: str) -> Document:
+        """Begin a call now."""
         body(request).finish()
         partner = await desk.workers.database(partner_of, desk.ledger, code)
         await desk.dialler.call(partner)

@@ -56,6 +56,7 @@ def route(app: Klein, method: str, path: str) -> Callable[[Handler], Handler]:
                 return _refusal(request, 500, OperatorError("the daemon made a mistake", "see its log"))
             return None if document is None else write(request, 200, document)
 
+        answer.__doc__ = function.__doc__  # which is what the reference says of the route
         app.route(path, methods=[method], endpoint=f"{method} {path}")(answer)
         return function
 

@@ -45,6 +45,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
 def _add_reading(app: Klein, desk: Desk) -> None:
     @route(app, "GET", "/v1/transfers")
     async def transfers(request: HttpRequest) -> Document:
+        """Transfers, newest first, of one ``state``, ``direction``, ``kind`` or ``partner`` if given."""
         fields = query(request)
         state, direction = fields.choice("state", TransferState), fields.choice("direction", Direction)
         kind, code = fields.choice("kind", Kind), fields.code("partner")
@@ -67,6 +68,7 @@ def _add_reading(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/transfers/<transfer_id>")
     async def transfer(request: HttpRequest, transfer_id: str) -> Document:
+        """One of them."""
         query(request).finish()
         return await _one(desk, await desk.workers.database(transfer_of, desk.ledger, transfer_id))
 
@@ -74,6 +76,7 @@ def _add_reading(app: Klein, desk: Desk) -> None:
 def _add_sending(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/transfers")
     async def send(request: HttpRequest) -> Document:
+        """Send a file: its octets are the body, ``partner``, ``dataset``, ``file_name`` ... the query."""
         letter = _letter(query(request))
         partner, originator, destination = await desk.workers.database(_addressed, desk.ledger, letter)
         staged = await _staged(request, desk)
@@ -99,6 +102,7 @@ def _add_sending(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/retry")
     async def retry(request: HttpRequest, transfer_id: str) -> Document:
+        """Send again what failed, was cancelled or refused."""
         body(request).finish()
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
         queued = await desk.workers.database(desk.ledger.transfers.retry, known.id, desk.now())
@@ -107,6 +111,7 @@ def _add_sending(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/cancel")
     async def cancel(request: HttpRequest, transfer_id: str) -> Document:
+        """Give up what waits, failed, or broke off on its way in."""
         body(request).finish()
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
         return await _one(desk, await desk.workers.database(desk.ledger.transfers.cancel, known.id, desk.now()))

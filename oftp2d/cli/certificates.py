@@ -205,6 +205,8 @@ def _add_keeping(cert: click.Group) -> None:
     def remove(terminal: Terminal, certificate: str, yes: bool) -> None:
         """Remove a certificate, and its private key if it is yours. 'cert deactivate' is the gentle way.
 
+        Also removes a request that waits for the answer of an authority, by its alias.
+
         Without the private key nothing that partners encrypted with the certificate can be read any more.
         """
         if not yes:

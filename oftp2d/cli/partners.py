@@ -57,7 +57,11 @@ _SETTINGS = (
     ),
     click.option("--buffer-size", type=click.IntRange(128, 99999), help="The largest exchange buffer, in octets."),
     click.option("--credit", type=click.IntRange(1, 999), help="The largest number of buffers in a row."),
-    click.option("--compression/--no-compression", default=None, help="Whether to offer buffer compression. Without effect in this release."),
+    click.option(
+        "--compression/--no-compression",
+        default=None,
+        help="Whether to offer buffer compression. Without effect in this release.",
+    ),
     click.option("--active/--inactive", default=None, help="Whether it may connect and is called at all."),
     click.option(
         "--call-every",

@@ -315,6 +315,8 @@ async def test_a_request_that_waits_for_its_answer_is_listed(office: Office) -> 
     assert "asked: requested for" in await seen(office, "cert", "list")
     assert "BEGIN CERTIFICATE REQUEST" in (await good(office, "cert", "list"))["requests"][0]["csr_pem"]
     assert (await good(office, "cert", "list", "--holder", "anchor"))["requests"] == []
+    await good(office, "cert", "remove", "asked", "--yes")
+    assert (await good(office, "cert", "list"))["requests"] == []
 
 
 @pytest_twisted.ensureDeferred

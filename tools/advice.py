@@ -1,0 +1,73 @@
+"""What the reason codes of OFTP2 mean to the person who runs a station: where it went wrong and what to do.
+
+``SENT`` to us by the partner is what matters most, for the other way round our own log has the detail. tools/docs fails
+where a code of ``oftp2.reasons`` is missing here.
+"""
+
+from __future__ import annotations
+
+ESID = {
+    0: "All is well: the session is over.",
+    1: "One side sent something that is no OFTP2. Ask the partner for its product and version, and report it with the log.",
+    2: "One side spoke out of turn, or more than it was allowed. As code 01.",
+    3: "The code is not known on the other side. Compare codes (SSID): 'oftp2d station list' and 'oftp2d partner show'.",
+    4: "The password is wrong. Agree on both anew, capitals too: 'oftp2d partner change CODE --passwords'.",
+    5: "The other side stops, or its operator ended the session. It is tried again by itself.",
+    6: "A field holds what it may not, such as a bad credit or buffer size. As code 01.",
+    7: "A buffer is longer or shorter than agreed. As code 01; a smaller '--buffer-size' may help.",
+    8: "The other side has no room, no line free, or its database is in trouble. It is tried again by itself; if it is"
+    " us, see 'oftp2d check'.",
+    9: "Nothing came for too long: a slow disk, a firewall that forgets connections, or a stalled partner.",
+    10: "The sides can't agree on level or mode. The partner must offer OFTP2 (level 5); or it came without TLS where"
+    " TLS is demanded.",
+    11: "The partner could not open our challenge, or we its: it holds another certificate than is in use. Exchange"
+    " certificates again.",
+    12: "Session authentication is on at one side only, or a TLS client certificate is missing. Agree with the partner:"
+    " 'oftp2d partner change CODE --authentication'.",
+    99: "Something else; the text beside it says what.",
+}
+
+ANSWER = {
+    1: "The partner does not expect a file of this name. Ask for the dataset name: 'oftp2d send --as'.",
+    2: "The code the file is for is not known there: 'oftp2d send --to', and the partner's further codes.",
+    3: "The code the file is from is not known there: 'oftp2d send --from', and tell the partner our codes.",
+    4: "The receiver does not take this format. We send and take U (unstructured) only.",
+    5: "Concerns formats with records, which we do not send.",
+    6: "The file is larger than the receiver takes; for us that is limits.max_file_octets.",
+    10: "Records were lost on the way; concerns formats with records.",
+    11: "The number of octets differs from what was announced: the connection or one of the products is faulty.",
+    12: "The receiver can't write: disk full or in trouble. It is tried again by itself.",
+    13: "The receiver has had this file. If we had sent it to its end before, it counts as sent; else send it as a new one.",
+    14: "The receiver takes no files from us at all, or not now. Ask.",
+    15: "The receiver can't do this cipher suite. We send files unsecured in this release.",
+    16: "Encrypted files are not taken. Ours neither: the partner must send without encryption in this release.",
+    17: "The partner demands encryption, which this release can't do.",
+    18: "Compressed files are not taken. Ours neither, in this release.",
+    19: "Signed files are not taken. Ours neither, in this release.",
+    20: "The partner demands a signature, which this release can't make.",
+    21: "The signature does not fit the content, or the certificate it was made with.",
+    22: "The receiver has not got the key the file was encrypted for. Exchange certificates again.",
+    23: "What came can't be decompressed: one of the products is faulty.",
+    99: "Something else; the text beside it says what.",
+}
+
+NEGATIVE = {
+    3: "On its way beyond the partner (a clearing centre): the next system does not know the code.",
+    4: "On its way beyond the partner: wrong password.",
+    9: "On its way beyond the partner: the session broke off.",
+    31: "As SFNA 21, found out after the transfer.",
+    32: "As SFNA 23, found out after the transfer.",
+    33: "As SFNA 22, found out after the transfer.",
+    34: "The receiver could not use the content.",
+    35: "The file did not reach the one it was for. Ask the partner.",
+    36: "The one it was for did not confirm it in time. Ask the partner.",
+    50: "Somebody there stopped it. Ask, then 'oftp2d transfer retry'.",
+    90: "Beyond the partner an older OFTP is spoken, which can't express the size.",
+    99: "Something else; the text says what. Every refusal of a certificate has this code: see 'oftp2d exchange list'.",
+}
+"""Codes 11 to 30 mean what the answer of the same last digits means; see ``negative``."""
+
+
+def negative(code: int) -> str:
+    """What a NERP code means; most are an answer's code plus ten, found out after the transfer."""
+    return NEGATIVE.get(code) or f"As SFNA {code - 10:02}: {ANSWER[code - 10]}"
