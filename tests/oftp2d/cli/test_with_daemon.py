@@ -175,11 +175,20 @@ async def test_send_without_waiting_ends_when_the_station_has_the_file(office: O
     assert "orders.edi" in out
 
 
+def _send(office: Office, transfer: Transfer) -> None:
+    """What a session does before an end response can come."""
+    now = datetime.now(UTC)
+    office.ledger.transfers.claim_next(transfer.partner_id, "session", now, timedelta(minutes=1))
+    office.ledger.transfers.sent(transfer.id, now)
+
+
 def _acknowledge(office: Office, transfer: Transfer) -> None:
+    _send(office, transfer)
     office.ledger.transfers.acknowledged(_key(transfer), datetime.now(UTC))
 
 
 def _refuse(office: Office, transfer: Transfer) -> None:
+    _send(office, transfer)
     office.ledger.transfers.refused(_key(transfer), datetime.now(UTC), "NERP 34", "no such process")
 
 
