@@ -1,12 +1,11 @@
 """The command line of the station: ``oftp2d``, or python -m oftp2d.
 
-The only place that installs the global reactor (asyncio on uvloop) and the global log observer, and only for
+The only place that installs the global reactor (epoll on Linux) and the global log observer, and only for
 ``oftp2d run``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 from oftp2d.cli.app import execute
@@ -23,15 +22,14 @@ def main() -> None:
 def _serve(config: Config) -> int:
     """Run the station until it is stopped; the exit code."""
     # Everything here takes time to load, and some of it may only be imported once the reactor is installed.
-    import uvloop  # noqa: PLC0415
-    from twisted.internet import asyncioreactor  # noqa: PLC0415
+    from twisted.internet import default  # noqa: PLC0415
     from twisted.logger import globalLogBeginner  # noqa: PLC0415
 
     from oftp2d.logs import LineObserver  # noqa: PLC0415
 
-    loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
-    asyncioreactor.install(loop)  # type: ignore[no-untyped-call]  # Twisted gives it no types
+    # Not the asyncio reactor on uvloop, fast as it is: when a peer resets a connection, libuv may stop to watch it
+    # without a word, and its session stays until it times out, with its claim on the file (uvloop issue 552).
+    default.install()
     observer = LineObserver(sys.stderr, config.logging.level, config.logging.format)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 

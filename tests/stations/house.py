@@ -208,7 +208,8 @@ class Station:
         }
         with self.log_path.open("ab") as log:
             self._log_from = log.tell()
-            self.daemon = subprocess.Popen([sys.executable, "-m", "oftp2d", "run"], env=environment, stderr=log)
+            command = [sys.executable, "-m", "oftp2d", "run"]
+            self.daemon = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def start(self) -> None:
         """Start the daemon, and wait until it runs."""
@@ -341,10 +342,10 @@ class Station:
         assert transfer.octets == len(content)
         assert transfer.sha256 == hashlib.sha256(content).hexdigest() == _digest(files[0])
 
-    def unscathed(self) -> None:
-        """Demand that the daemon never met what it did not understand."""
-        bad = [line for line in self.log().splitlines() if any(word in line for word in _BAD)]
-        assert not bad, f"{bad[:5]}\n{self.tail()}"
+    def scars(self) -> list[str]:
+        """What in the log says that the daemon met something it did not understand."""
+        lines = self.log().splitlines()
+        return ["\n".join(lines[at : at + 20]) for at, line in enumerate(lines) if any(word in line for word in _BAD)]
 
 
 class House:
@@ -392,10 +393,9 @@ class House:
             station.kill()
         self._closing.close()
 
-    def unscathed(self) -> None:
-        """Demand that no daemon met what it did not understand."""
-        for station in self.stations:
-            station.unscathed()
+    def scars(self) -> list[str]:
+        """What in the logs says that a daemon met something it did not understand."""
+        return [scar for station in self.stations for scar in station.scars()]
 
 
 class Way(str):
@@ -408,7 +408,7 @@ OUT: Final = Way("from the caller")
 BACK: Final = Way("to the caller")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Trigger:
     way: Way
     octets: int
@@ -429,15 +429,10 @@ class Wire:
         self._open: list[socket.socket] = []
         self._closed = False
         self.passed: dict[Way, int] = {OUT: 0, BACK: 0}
-        """Octets since ``reset``."""
+        """Octets that have passed so far."""
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
-
-    def reset(self) -> None:
-        """Count from zero."""
-        with self._lock:
-            self.passed = {OUT: 0, BACK: 0}
 
     def at(self, way: Way, octets: int, act: Callable[[], None]) -> threading.Event:
         """Act when ``octets`` more have passed this way; the event says that it was done."""
@@ -488,21 +483,17 @@ class Wire:
     def _pass(self, octets: bytes, target: socket.socket, way: Way) -> None:
         while octets:
             with self._lock:
-                waiting = [trigger for trigger in self._triggers if trigger.way == way]
-                next_ = min(waiting, key=lambda trigger: trigger.octets, default=None)
-                left = len(octets) if next_ is None else max(next_.octets - self.passed[way], 0)
-                piece, octets = octets[:left], octets[left:]
+                next_ = min((each.octets for each in self._triggers if each.way == way), default=None)
+                left = len(octets) if next_ is None else max(next_ - self.passed[way], 0)
+            piece, octets = octets[:left], octets[left:]
+            target.sendall(piece)
+            with self._lock:
                 self.passed[way] += len(piece)
-                due = next_ if next_ is not None and self.passed[way] >= next_.octets else None
-                if due is not None:
-                    self._triggers.remove(due)
-            try:
-                if piece:
-                    target.sendall(piece)
-            finally:
-                if due is not None:
-                    due.act()
-                    due.done.set()
+                due = [each for each in self._triggers if each.way == way and each.octets <= self.passed[way]]
+                self._triggers = [each for each in self._triggers if each not in due]
+            for trigger in due:
+                trigger.act()
+                trigger.done.set()
 
 
 def vanish(plug: socket.socket) -> None:
