@@ -29,9 +29,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from oftp2.errors import LocalProtocolError
-from oftp2.events import Event, Origin, SessionAborted, SessionReleased
+from oftp2.events import CreditReceived, Event, Origin, SessionAborted, SessionReleased
 from oftp2.reasons import EndSessionReason
-from oftp2.requests import Abort, EndSession, Request
+from oftp2.requests import Abort, EndSession, Request, SendData
 from oftp2.session import Session
 from oftp2.tables import State
 from oftp2d.line import PeerTls, SessionOverError
@@ -56,6 +56,10 @@ class _Network(typing.Protocol):
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> object: ...  # noqa: FBT001, N802 - as above
 
     def unregisterProducer(self) -> object: ...  # noqa: N802 - Twisted's name
+
+
+MAX_EARLY_CREDITS = 1000
+"""CDTs between two pieces of data: some peers give credit early, none that often; each takes time to read."""
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -98,6 +102,7 @@ class Link(Protocol):
         self._cut: IDelayedCall | None = None
         self._tls: PeerTls | None = None
         self._gone = False
+        self._early_credits = 0
 
     # --- what the User Monitor sees -----------------------------------------------------------------------------
 
@@ -140,6 +145,8 @@ class Link(Protocol):
         if self._end is not None:
             raise SessionOverError(self._end)
         self._take(self.session.send(request, self._clock.seconds()))
+        if isinstance(request, SendData):
+            self._early_credits = 0
         if isinstance(request, EndSession | Abort) and self._end is None:
             # Our own leave has no event of its own in the RFC: nobody is to wait for more.
             reason = request.reason if isinstance(request, EndSession) else EndSessionReason.UNSPECIFIED
@@ -190,6 +197,8 @@ class Link(Protocol):
             return
         self._take(self.session.receive_data(data, self._clock.seconds()))
         self.ready = self.ready or self.session.state not in _BEFORE_READY
+        if self._early_credits > MAX_EARLY_CREDITS and self._end is None:
+            end_politely(self, EndSessionReason.PROTOCOL_VIOLATION, "credit is given again and again for no data")
         self._pump()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
@@ -277,8 +286,13 @@ class Link(Protocol):
     def _take(self, events: list[Event]) -> None:
         if not events:
             return
-        self._events.extend(events)
         for event in events:
+            if isinstance(event, CreditReceived):
+                self._early_credits += 1
+                # What may be sent is asked of the session: to be told once that there is credit is enough.
+                if self._events and isinstance(self._events[-1], CreditReceived):
+                    continue
+            self._events.append(event)
             if isinstance(event, SessionAborted | SessionReleased):
                 self._end = event
         self._wake_event()

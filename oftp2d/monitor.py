@@ -48,11 +48,13 @@ from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
 from oftp2d.ledger import (
     ClaimLostError,
+    Direction,
     Kind,
     LedgerUnavailableError,
     Partner,
     Receipt,
     ReceiptKind,
+    Transfer,
     TransferState,
 )
 from oftp2d.line import Line, SessionOverError
@@ -338,17 +340,24 @@ class Monitor:
         )
         return partner.id in waiting
 
+    def _noted(self, partner: Partner, response: EndResponse, text: str) -> Transfer | None:
+        """The transfer that is answered; None for a file that this partner has never had in full."""
+        transfers, key, now = self._context.ledger.transfers, response.identity, self._context.now()
+        sent = transfers.find(Direction.OUT, key)
+        if sent is None or not sent.efid_sent:
+            return None
+        if isinstance(response, Nerp):
+            return transfers.refused(key, now, f"NERP {response.reason:02}", text, partner_id=partner.id)
+        return transfers.acknowledged(key, now, partner_id=partner.id)
+
     async def _note(self, partner: Partner, response: EndResponse) -> None:
         """An end response of the partner, noted in the ledger before RTR says so."""
-        transfers, key, now = self._context.ledger.transfers, response.identity, self._context.now()
+        key = response.identity
         if isinstance(response, Nerp):
             kind, text = "NERP", response.text or response.reason.meaning
-            transfer = await self._context.workers.database(
-                transfers.refused, key, now, f"NERP {response.reason:02}", text, partner_id=partner.id
-            )
         else:
             kind, text = "EERP", ""
-            transfer = await self._context.workers.database(transfers.acknowledged, key, now, partner_id=partner.id)
+        transfer = await self._context.workers.database(self._noted, partner, response, text)
         if transfer is None:
             self.log.warn(
                 "{partner}: {kind} for a file never sent: {key}", partner=partner.code, kind=kind, key=str(key)

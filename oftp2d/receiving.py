@@ -289,7 +289,14 @@ class _Intake:
 
     def _write(self) -> None:
         pieces, self._held, self._held_octets = self._held, [], 0
-        self._writing = Deferred.fromCoroutine(self.context.workers.disk(self.part.write, *pieces))
+        self._writing = Deferred.fromCoroutine(self.context.workers.disk(self._put, pieces))
+
+    def _put(self, pieces: list[bytes]) -> None:
+        """Write, but leave the reserve alone: SFIDFSIZ is a promise that nobody has to keep."""
+        room = self.context.spool.free_octets() - sum(map(len, pieces))
+        if room < self.context.config.spool.free_octets_reserved:
+            raise SpoolFullError("no room left in the spool beyond its reserve", "free some room on its disk")
+        self.part.write(*pieces)
 
     async def _settle(self) -> None:
         """Wait for the write under way."""
