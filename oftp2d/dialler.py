@@ -115,11 +115,11 @@ class Dialler:
         return TestReport(ok=all(step.ok for step in steps), steps=steps)
 
     def _check(self, partner: Partner) -> None:
-        change = f"'oftp2d partner change {partner.code}'"
+        change = f"oftp2d partner change {partner.code}"
         if not partner.active:
-            raise OperatorError(f"{partner.code} is inactive", f"switch it on with {change} --active")
+            raise OperatorError(f"{partner.code} is inactive", f"switch it on with '{change} --active'")
         if not partner.host:
-            raise OperatorError(f"{partner.code} has no address to call", f"give one with {change} --host NAME")
+            raise OperatorError(f"{partner.code} has no address to call", f"give one with '{change} --host NAME'")
         if self._context.stopping:
             raise OperatorError("the station is stopping", "try again when it runs")
         if partner.id in self._calling:

@@ -92,7 +92,7 @@ class Vault:
         except OSError as error:
             raise OperatorError(
                 f"cannot read the master key {path} ({error.strerror})",
-                f"run 'oftp2d init', or set {ENVIRONMENT}",
+                f"restore it from the copy you keep, or set {ENVIRONMENT}",
             ) from None
         if mode & 0o077:
             raise OperatorError(f"others can read the master key {path}", f"run 'chmod 600 {path}'")

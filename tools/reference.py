@@ -283,7 +283,7 @@ def values(option: click.Option) -> str:
         case click.Path():
             return "a path"
         case kind:
-            return "an Odette code" if kind.name == "code" else "text"
+            return {"code": "an Odette code", "host": "a host name"}.get(kind.name, "text")
 
 
 def told(option: click.Option) -> str:

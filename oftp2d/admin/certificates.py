@@ -14,14 +14,14 @@ from oftp2.certs.facts import KEY_USAGE_BITS
 from oftp2.certs.usages import Usage
 from oftp2d.credentials import KEY_BITS, VALID_DAYS, Profile
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Announcement, Holder, Ledger, Partner, StoredCertificate
+from oftp2d.ledger import Announcement, Holder, Ledger, Partner, StoredCertificate, UnknownError
 
 from . import documents
 from .collaborators import Desk
 from .fields import Fields, InputError
 from .http import HttpRequest
 from .lookup import all_certificates, all_partners, codes, codes_for, partner_of
-from .routing import Document, body, query, route
+from .routing import Document, MissingError, body, query, route
 
 LARGEST_CONTENT = 1024 * 1024
 """Octets of a file of certificates, and characters of a private key."""
@@ -165,7 +165,10 @@ def _add_announcing(app: Klein, desk: Desk) -> None:
     async def withdraw(request: HttpRequest, number: int) -> Document:
         """Take an announcement back."""
         query(request).finish()
-        await desk.workers.database(desk.ledger.certificates.withdraw_announcement, number)
+        try:
+            await desk.workers.database(desk.ledger.certificates.withdraw_announcement, number)
+        except UnknownError:
+            raise MissingError(f"there is no announcement {number}", "see 'oftp2d cert announcements'") from None
         return {"id": number}
 
 

@@ -20,6 +20,9 @@ CODE = re.compile(r"[0-9A-Z/\-.&() ]{1,25}")
 DATASET = re.compile(r"[0-9A-Z/\-.&() ]{1,26}")
 """RFC 5024 5.3: the characters of an X field, which is what SFIDDSN and codes are made of."""
 
+HOST = re.compile(r"[\w.:-]{1,255}")
+"""A host name, also an international one, or an IP address."""
+
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -103,6 +106,13 @@ class Fields:
             raise InputError(
                 f"{name} is no Odette code", "it has 1 to 25 characters: capitals, digits, / - . & ( ) and blanks"
             )
+        return value
+
+    def host(self, name: str) -> str | None:
+        """A host name or IP address; empty is the wish to have none."""
+        value = self.optional(name, longest=255)
+        if value and not HOST.fullmatch(value):
+            raise InputError(f"{name} is no host name", "give a name such as oftp.partner.example, or an IP address")
         return value
 
     def codes(self, name: str) -> tuple[str, ...]:

@@ -129,10 +129,10 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
     read: dict[str, Any] = {
         "name": fields.optional("name", longest=100),
         "station": fields.code("station"),
-        "host": fields.optional("host", longest=255),
+        "host": fields.host("host"),
         "port": fields.whole("port", 1, 65535),
         "transport": fields.choice("transport", Transport),
-        "server_name": fields.optional("server_name", longest=255),
+        "server_name": fields.host("server_name"),
         "acx": fields.choice("acx", AcxMode),
         "authentication": fields.choice("authentication", Authentication),
         "buffer_size": fields.whole("buffer_size", 128, 99_999),

@@ -17,7 +17,17 @@ from oftp2d.client import path_of
 from oftp2d.errors import OperatorError
 
 from .forms import day, items, moment, properties, table
-from .options import CODE, Section, command, complete_partner, complete_station, confirmed, partner_argument, secret
+from .options import (
+    CODE,
+    HOST,
+    Section,
+    command,
+    complete_partner,
+    complete_station,
+    confirmed,
+    partner_argument,
+    secret,
+)
 from .terminal import Terminal
 
 USAGES = ("signature", "encryption", "eerp_signature", "authentication", "tls_server", "tls_client")
@@ -141,7 +151,7 @@ def _add_generate(cert: click.Group) -> None:
     @click.option("--cn", "common_name", help="The common name: usually the host name partners call.")
     @click.option("--organisation", help="Your company's name as registered.")
     @click.option("--country", help="Two letters, such as DE.")
-    @click.option("--host", "hosts", multiple=True, help="A host name partners call; repeat for several.")
+    @click.option("--host", "hosts", type=HOST, multiple=True, help="A host name partners call; repeat for several.")
     @click.option(
         "--bits",
         "key_bits",

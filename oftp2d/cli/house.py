@@ -18,7 +18,7 @@ from rich.text import Text
 from oftp2d import config
 
 from .forms import properties, words
-from .options import CODE, command, hint_about
+from .options import CODE, HOST, command, hint_about
 from .terminal import Exit, Terminal
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def _add_init(group: click.Group) -> None:
     @click.option(
         "--host",
         "hosts",
+        type=HOST,
         multiple=True,
         help="The host name partners call; goes into the certificate. Repeat for several.",
     )

@@ -27,6 +27,8 @@ CODE_HELP = (
     "from (such as 0013 or 0177), up to 14 characters for the company, and up to 6 for one of its systems."
 )
 
+_HOST = re.compile(r"[\w.:-]{1,253}")
+
 Command = Callable[..., int | None]
 
 
@@ -76,6 +78,21 @@ class OdetteCode(click.ParamType[str]):
 
 
 CODE = OdetteCode()
+
+
+class HostName(click.ParamType[str]):
+    """A host name or IP address."""
+
+    name = "host"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, or a usage error."""
+        if not _HOST.fullmatch(str(value)):
+            self.fail(f"{value!r} is no host name, such as oftp.acme.example", param, ctx)
+        return str(value)
+
+
+HOST = HostName()
 
 
 def hint_about(terminal: Terminal, code: str) -> None:
@@ -134,7 +151,7 @@ def secret(*, file: Path | None, variable: str, question: str, longest: int | No
     elif variable in os.environ:
         value = os.environ[variable]
     elif sys.stdin.isatty():
-        value = click.prompt(question, hide_input=True, default="", show_default=False, err=True)
+        value = click.prompt(f"{question} (Enter for none)", hide_input=True, default="", show_default=False, err=True)
     else:
         raise click.UsageError(f"{question} is missing: give it in the environment variable {variable} or with a file.")
     if not (value.isascii() and (value.isprintable() or not value)):

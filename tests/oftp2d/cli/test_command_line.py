@@ -141,6 +141,8 @@ def test_an_error_in_json_is_one_document_on_the_standard_output(home: Path) -> 
         ["partner", "show"],
         ["partner", "show", "O001_"],
         ["partner", "show", "O" * 26],
+        ["init", "--code", "O0013000001TEST", "--name", "x", "--host", "bad host"],
+        ["cert", "remove", "something"],
         ["send", "O0013000002TEST", "/there/is/no/such/file"],
         ["cert", "announce", "O0013000002TEST"],
         ["cert", "import", __file__],
