@@ -139,7 +139,8 @@ class Sending:
         return now
 
     async def _refused(self, transfer: Transfer, answer: FileRefused) -> None:
-        if answer.reason is AnswerReason.DUPLICATE_FILE and transfer.efid_sent:
+        # One that asks for another try is receiving the file in another session, which may yet break.
+        if answer.reason is AnswerReason.DUPLICATE_FILE and transfer.efid_sent and not answer.retry:
             await self._sent(transfer, " before, its confirmation was lost")
             return
         why = f"SFNA {answer.reason}" + (f": {answer.text}" if answer.text else "")
