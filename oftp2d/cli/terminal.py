@@ -105,9 +105,14 @@ def console(stream: TextIO) -> Console:
 
 def _print(console: Console, view: RenderableType) -> None:
     """Print it, wider than the terminal where codes and names would be torn apart otherwise."""
+    if not console.is_terminal:
+        with console.capture() as captured:
+            console.print(view)
+        console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+        return
     options = console.options
     needed = Measurement.get(console, options.update(width=UNWRAPPED), view).minimum
-    if console.is_terminal and needed > options.max_width:
+    if needed > options.max_width:
         # Broken by the terminal itself a code can still be copied; broken by us it could not.
         usual, console.width = console.width, needed
         try:

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -189,24 +188,24 @@ def _follow(client: AdminClient, bar: Progress, transfer_id: str, timeout: int) 
     """The transfer once it came to an end, or as it stands when the time is over."""
     task = bar.add_task("to the partner", total=None)
     end = time.monotonic() + timeout
+    before = told = ""
     while True:
         document = client.get(path_of("transfers", transfer_id))
         bar.update(
             task,
             total=document.get("octets"),
             completed=document.get("octets_moved") or 0,
-            description=_stage(document),
+            description=f"{document.get('state')}",
         )
+        waits = str(document.get("waits_for") or "")
+        if waits not in {"", told} and waits == before and not bar.disable:
+            # What passes in a moment is not worth a line.
+            bar.console.print(Text(escaped(f"waits for {waits}")))
+            told = waits
+        before = waits
         if document.get("state") in _ENDS or time.monotonic() >= end:
             return document
         time.sleep(POLL_SECONDS)
-
-
-def _stage(document: Mapping[str, Any]) -> str:
-    """What a waiting person sees beside the bar."""
-    told = f"{document.get('state')}"
-    waits = document.get("waits_for")
-    return escape(escaped(f"{told}, waits for {waits}" if waits else told))
 
 
 def _why(document: Mapping[str, Any]) -> str:

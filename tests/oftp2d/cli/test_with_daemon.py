@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,11 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from rich.console import Console
+from twisted.internet.threads import deferToThread
 
-from oftp2d.cli.terminal import Exit
+from oftp2d.cli.app import execute
+from oftp2d.cli.terminal import Exit, Terminal, console
 from oftp2d.ledger import FileIdentity, Transfer
 from oftp2d.probe import TestReport, TestStep
 from tests import pki
@@ -232,6 +236,22 @@ async def test_send_and_wait_tells_the_end_by_its_exit_code(
     got, out, err = await office.run("send", THEIRS, str(tmp_path / "file"), "--wait", "--timeout", "1", "--json")
     assert got == code, err
     assert json.loads(out)["state"] == state
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_watches_a_file_wait_sees_a_bar_and_what_it_waits_for(office: Office, tmp_path: Path) -> None:
+    await good(office, "partner", "add", THEIRS)
+    (tmp_path / "file").write_bytes(b"content")
+    watched = io.StringIO()
+    terminal = Terminal(
+        out=console(io.StringIO()),
+        err=Console(file=watched, width=100, force_terminal=True),
+        serve=lambda _config: 0,
+    )
+    arguments = ["send", THEIRS, str(tmp_path / "file"), "--wait", "--timeout", "1"]
+    assert await deferToThread(execute, arguments, terminal) == Exit.TIMEOUT
+    assert watched.getvalue().count("waits for the partner's call: there is no address to call it") == 1
+    assert "queued" in watched.getvalue()
 
 
 @pytest_twisted.ensureDeferred
