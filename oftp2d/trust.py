@@ -8,6 +8,7 @@ trust of their own.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,8 +27,12 @@ from pyhanko_certvalidator.path import ValidationPath
 
 from oftp2.certs.acceptance import TrustVerdict
 from oftp2.certs.facts import CertificateFacts
+from oftp2d.credentials import issued
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
+
+MAX_CHAIN = 20
+"""Certificates of a peer that are looked at for a chain; honest ones bring one to three."""
 
 _T = TypeVar("_T")
 
@@ -60,9 +65,10 @@ class Trust:
         if not self.anchors:
             return TrustVerdict(trusted=False, text="no trust anchor is configured")
         standing = [anchor for anchor in self.anchors if self._valid(anchor, now)]
+        between = self._between(facts, chain[:MAX_CHAIN], standing, now)
         context = ValidationContext(
             trust_roots=[_loaded(anchor) for anchor in standing],
-            other_certs=[_loaded(other) for other in (*self.intermediates, *chain)],
+            other_certs=[_loaded(other) for other in between],
             moment=now,
             allow_fetching=False,
             time_tolerance=self.clock_tolerance,
@@ -74,6 +80,31 @@ class Trust:
             return TrustVerdict(trusted=False, text=self._problem(facts, error, now))
         anchor = self._anchor(path)
         return TrustVerdict(trusted=True, text=f"issued under {anchor.subject}", anchor=anchor.fingerprint)
+
+    def _between(
+        self,
+        facts: CertificateFacts,
+        chain: Sequence[CertificateFacts],
+        anchors: Sequence[CertificateFacts],
+        now: datetime,
+    ) -> Sequence[CertificateFacts]:
+        """The shortest way up to an anchor, those valid now preferred; none where there is none or none is needed.
+
+        The validator gets this way alone: left to itself it tries every one, and a few certificates that a peer made to
+        issue each other have more ways than there is time.
+        """
+        candidates = sorted((*self.intermediates, *chain), key=lambda other: not self._valid(other, now))
+        seen = {facts.fingerprint}
+        ways: deque[tuple[CertificateFacts, ...]] = deque([(facts,)])
+        while ways:
+            way = ways.popleft()
+            if any(issued(anchor, way[-1]) for anchor in anchors):
+                return way[1:]
+            for above in candidates:
+                if above.fingerprint not in seen and issued(above, way[-1]):
+                    seen.add(above.fingerprint)
+                    ways.append((*way, above))
+        return ()
 
     def _anchor(self, path: ValidationPath) -> CertificateFacts:
         key = sha256(path.trust_anchor.authority.public_key.dump()).hexdigest()

@@ -19,7 +19,9 @@ from oftp2.certs.facts import CertificateFacts, UnreadableCertificateError
 MAX_CONTENT = 65_536
 """Octets; a certificate has one to four thousand."""
 
-_ARMOUR = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_BEGIN = b"-----BEGIN "
+_DASHES = b"-----"
+_LABEL = re.compile(rb"[A-Z0-9 ]+")
 _CERTIFICATE_LABELS = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE"})
 _CMS_LABELS = frozenset({b"PKCS7", b"CMS"})
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
@@ -78,7 +80,7 @@ def _plain(octets: bytes) -> Sequence[bytes]:
 
 
 def _armoured(octets: bytes, *, keys: bool) -> Iterator[bytes]:
-    for label, body in _ARMOUR.findall(octets):
+    for label, body in _sections(octets):
         if b"PRIVATE KEY" in label and not keys:
             raise ContentError("the file holds a private key, which must never leave its owner")
         if label not in _CERTIFICATE_LABELS | _CMS_LABELS:
@@ -88,6 +90,19 @@ def _armoured(octets: bytes, *, keys: bool) -> Iterator[bytes]:
         except ValueError as error:
             raise ContentError(f"the PEM armour is damaged ({error})") from error
         yield from _plain(decoded) if label in _CMS_LABELS else [decoded]
+
+
+def _sections(octets: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The label and body of each PEM section. Searched piece by piece: a pattern would take seconds for a hostile file."""
+    at = 0
+    while (begin := octets.find(_BEGIN, at)) >= 0:
+        at = begin + len(_BEGIN)
+        label = octets[at : octets.find(_DASHES, at)]
+        end_line = _DASHES + b"END " + label + _DASHES
+        end = octets.find(end_line, at)
+        if end >= 0 and _LABEL.fullmatch(label):
+            yield label, octets[at + len(label) + len(_DASHES) : end]
+            at = end + len(end_line)
 
 
 def _bundled(octets: bytes) -> list[bytes] | None:
