@@ -58,6 +58,8 @@ LISTENER: Final = frozenset(
     }
 )
 
+_ESID: Final = b"F"
+
 _INPUTS: Final[Mapping[type[Any], Input]] = {
     **{kind: Input(kind.__name__.upper()) for kind in COMMAND_OCTETS.values() if kind is not c.Esid},
     r.AcceptSession: Input.F_CONNECT_RS,
@@ -245,6 +247,9 @@ class Session:
             buffer = self._reader.take()
             if buffer is None:
                 return None
+            if self.state is State.WF_NDISC and not buffer.startswith(_ESID):
+                # Nothing else matters any more, and to read what comes would keep us as busy as the peer likes.
+                return []
             payload = self._read(buffer)
         except RemoteProtocolError as error:
             # The stream cannot be trusted to be at a boundary any more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -234,6 +235,24 @@ async def test_what_comes_behind_the_end_is_not_even_looked_at(victim: Station, 
         await peer.gone()
     await victim.idle()
     one_complaint(log, "session 1 with 127.0.0.1:")
+    await serves(victim)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_flood_behind_the_end_of_a_session_keeps_the_station_free_for_others(victim: Station) -> None:
+    await victim.start()
+    async with call(victim) as peer:
+        await greeted(peer)
+        peer.send(c.Cd())
+        assert (await peer.expect(c.Esid)).reason is End.PROTOCOL_VIOLATION
+        peer.write(frame(SFID) * 100_000)
+        begun = time.monotonic()
+        for _ in range(5):
+            async with session(victim) as other:
+                await other.leave()
+        assert time.monotonic() - begun < 5
+        peer.hang_up()
+        await peer.gone()
     await serves(victim)
 
 
