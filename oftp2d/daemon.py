@@ -205,7 +205,11 @@ class Daemon:
         await self._look_at_certificates()
 
     async def _look_at_certificates(self) -> None:
+        before = self._warnings
         self._warnings = tuple(await self.context.workers.database(self._expiring))
+        for warning in self._warnings:
+            if warning not in before:
+                self.log.warn("{warning}; see 'oftp2d cert list'", warning=warning)
 
     def _expiring(self) -> list[str]:
         now = self.context.now()

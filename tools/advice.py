@@ -71,3 +71,28 @@ NEGATIVE = {
 def negative(code: int) -> str:
     """What a NERP code means; most are an answer's code plus ten, found out after the transfer."""
     return NEGATIVE.get(code) or f"As SFNA {code - 10:02}: {ANSWER[code - 10]}"
+
+
+LOG = {
+    "authentication stays prepared": "The exchange of certificates is not complete yet.",
+    "session authentication is on": "The latch has closed; see 'oftp2d audit'.",
+    "from the spool": "A leftover of a crash; nothing is lost.",
+    "goes on: {state}": "It was under way when the station was stopped hard.",
+    "see 'oftp2d cert list'": "Get the successor now, and deliver it.",
+    "asks for authentication": "The partner's latch has closed before ours; it heals itself.",
+    "the call failed": "If it stays so: 'oftp2d partner test' names the step and what to do.",
+    "refused our certificate": "The partner's reason. Often it has to announce it, or to import its authority.",
+    "{message} {outcome}": "What we thought of a partner's certificate. Refused: see 'oftp2d cert announce'.",
+    "too often": "Two automatic systems may be asking each other: ask the partner.",
+    "is not answered": "Somebody guesses, or a partner has an old password. Unknown address: your firewall.",
+    "with {remote}: {text}": "The end of a session. Not a normal one: see the reason.",
+    "for a file never sent": "A receipt for a file we do not know: ask the partner; harmless.",
+    "refused {file}": "We did not take a partner's file; the text says why, and the partner knows.",
+    "{file} failed": "The partner does not take it, or all attempts are used up.",
+    "is sent again in": "Nothing, unless it stays so.",
+    "came to nothing": "Somebody connected and left, or TLS failed: a scanner, or a partner that does not trust us.",
+}
+"""What lines of the log mean, by words in them, where they do not say it themselves.
+
+Words that are in no line of the code any more make tools/docs fail.
+"""

@@ -344,7 +344,22 @@ def log_lines() -> Iterator[str]:
             for level, text in logged(ast.parse(path.read_text("utf-8")))
         }
     )
-    yield table(("room", "level", "line"), [(room, level, code(text)) for room, level, text in found], (15, 10, 75))
+    stale = [words for words in advice.LOG if not any(words in text for _, _, text in found)]
+    if stale:
+        raise SystemExit(f"tools/advice.py explains a line that is not in the code any more: {stale[0]}")
+    yield table(
+        ("room", "level", "line", "what it means, what to do"),
+        [(room, level, code(text), plain(meaning(level, text))) for room, level, text in found],
+        (10, 10, 45, 35),
+    )
+
+
+def meaning(level: str, text: str) -> str:
+    """What a line means: what is written of it, else what its level says."""
+    if level == "critical":
+        return "A mistake of ours: please report it."
+    explained = next((told for words, told in advice.LOG.items() if words in text), "")
+    return explained or ("It says itself what to do." if "{advice}" in text else "")
 
 
 def logged(tree: ast.Module) -> Iterator[tuple[str, str]]:
