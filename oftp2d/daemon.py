@@ -134,6 +134,8 @@ class Daemon:
                 self.log.error(
                     "transfer {transfer}: {what}; {advice}", transfer=transfer.id, what=error.what, advice=error.advice
                 )
+            except Exception:  # noqa: BLE001 - one message must not keep the station from starting
+                self.log.failure("transfer {transfer} cannot be judged", transfer=transfer.id)
 
     async def _look_after(self) -> None:
         """What has to be done now and then."""
