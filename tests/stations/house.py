@@ -430,6 +430,9 @@ class Wire:
         self._closed = False
         self.passed: dict[Way, int] = {OUT: 0, BACK: 0}
         """Octets that have passed so far."""
+        self.record = False
+        """Whether to keep what passes in ``recorded``."""
+        self.recorded: dict[Way, bytes] = {OUT: b"", BACK: b""}
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -489,6 +492,8 @@ class Wire:
             target.sendall(piece)
             with self._lock:
                 self.passed[way] += len(piece)
+                if self.record:
+                    self.recorded[way] += piece
                 due = [each for each in self._triggers if each.way == way and each.octets <= self.passed[way]]
                 self._triggers = [each for each in self._triggers if each not in due]
             for trigger in due:
