@@ -236,7 +236,8 @@ async def test_a_partner_is_added_changed_and_removed(office: Office) -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"port": 0}, {"port": "x"}, {"port": True}, {"credit": 1000}, {"acx": "yes"}, {"active": "yes"},
-     {"sub_stations": "O1"}, {"sub_stations": ["bad_code"]}, {"host": "a\nb"}, {"host": "bad host"}, {"call_every": 59}, {"name": 5}, {"odd": 1}, {}],
+     {"sub_stations": "O1"}, {"sub_stations": ["bad_code"]}, {"host": "a\nb"}, {"host": "bad host"},
+     {"call_every": 59}, {"name": 5}, {"odd": 1}, {}],
     ids=json.dumps,
 )  # fmt: skip
 @pytest_twisted.ensureDeferred
