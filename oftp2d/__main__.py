@@ -1,6 +1,6 @@
 """The command line of the station: ``oftp2d``, or python -m oftp2d.
 
-The only place that installs the global reactor (epoll on Linux) and the global log observer, and only for
+The only place that installs the global reactor (asyncio on uvloop, see ``loop``) and the global log observer, and only for
 ``oftp2d run``.
 """
 
@@ -22,14 +22,12 @@ def main() -> None:
 def _serve(config: Config) -> int:
     """Run the station until it is stopped; the exit code."""
     # Everything here takes time to load, and some of it may only be imported once the reactor is installed.
-    from twisted.internet import default  # noqa: PLC0415
     from twisted.logger import globalLogBeginner  # noqa: PLC0415
 
+    from oftp2d import loop  # noqa: PLC0415
     from oftp2d.logs import LineObserver  # noqa: PLC0415
 
-    # Not the asyncio reactor on uvloop, fast as it is: when a peer resets a connection, libuv may stop to watch it
-    # without a word, and its session stays until it times out, with its claim on the file (uvloop issue 552).
-    default.install()
+    loop.install()
     observer = LineObserver(sys.stderr, config.logging.level, config.logging.format)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
