@@ -23,23 +23,33 @@ PIECE = 256 * 1024
 
 
 class BoundedBody(io.RawIOBase):
-    """The body of a request in a nameless file. What exceeds the bound is thrown away and remembered."""
+    """The body of a request in a nameless file without a buffer. What does not fit is thrown away and remembered."""
 
     def __init__(self, file: IO[bytes], most: int) -> None:
         super().__init__()
         self._file = file
         self._room = most
         self.overflowed = False
+        """Whether it was more than the bound."""
+        self.fault: OSError | None = None
+        """Why the disk did not take all of it."""
 
     def write(self, octets: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]  # a plain buffer
         """Take octets of the body; the first ones that don't fit end the taking."""
         length = len(octets)
-        if length > self._room or self.overflowed:
-            self.overflowed = True
-        else:
+        self.overflowed = self.overflowed or length > self._room
+        if not self.overflowed and self.fault is None:
             self._room -= length
-            self._file.write(octets)
+            self._put(memoryview(octets))
         return length
+
+    def _put(self, octets: memoryview) -> None:
+        """Write all of it. A fault is told when the request is handled: there is nobody to tell here."""
+        try:
+            while octets:
+                octets = octets[self._file.write(octets) :]
+        except OSError as error:
+            self.fault = error
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # a plain buffer
         """Read on."""
@@ -77,7 +87,7 @@ def room_for(length: int | None, folder: Path, most: int) -> IO[bytes]:
     """Where a body of this length (None: unknown) may be written."""
     if length is not None and length <= SMALL:
         return io.BytesIO()
-    return BoundedBody(tempfile.TemporaryFile(dir=folder), most)  # type: ignore[return-value]  # its whole interface
+    return BoundedBody(tempfile.TemporaryFile(dir=folder, buffering=0), most)  # type: ignore[return-value]  # its whole interface
 
 
 @implementer(IPushProducer)

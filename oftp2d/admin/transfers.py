@@ -174,4 +174,9 @@ async def _staged(request: HttpRequest, desk: Desk) -> Staged:
         raise TooLargeError(
             f"the file has more than {desk.limits.max_file_octets} octets", "raise limits.max_file_octets"
         )
+    if isinstance(content, BoundedBody) and content.fault is not None:
+        raise OperatorError(
+            f"the disk of the spool did not take the file ({content.fault.strerror})",
+            "free some room on it, or check it and its rights",
+        )
     return await desk.workers.disk(desk.spool.stage, cast("BinaryIO", content))

@@ -162,6 +162,7 @@ class Peer:
     def __init__(self, certificate: str = "CB01", *, transport: Transport = Transport.TCP) -> None:
         self.credential = pki.certificate(certificate)
         self.transport = transport
+        self._talks: list[Talk] = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
 
@@ -175,6 +176,8 @@ class Peer:
 
     def __exit__(self, *_: object) -> None:
         self._server.close()
+        for talk in self._talks:
+            talk.vanish()
 
     def introduce(self, station: Station, *, callable_: bool = False, **more: Any) -> None:
         """Let a station know us."""
@@ -184,7 +187,7 @@ class Peer:
         """A connection, and nothing said."""
         plug = socket.create_connection(("127.0.0.1", station.port(self.transport)), timeout=SECONDS)
         plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return Talk(self._tls(plug, server=False) if self.transport is Transport.TLS else plug)
+        return self._talk(plug, server=False)
 
     def call(self, station: Station, *, buffer_size: int = 4096, credit: int = 64) -> Talk:
         """A session, in which we have the turn."""
@@ -204,7 +207,7 @@ class Peer:
             raise HungError(f"nobody called within {seconds:g} seconds") from None
         plug.settimeout(SECONDS)
         plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return Talk(self._tls(plug, server=True) if self.transport is Transport.TLS else plug)
+        return self._talk(plug, server=True)
 
     def answer(self, *, seconds: float = SECONDS, buffer_size: int = 4096, credit: int = 64) -> Talk:
         """The next call as a session, in which the station has the turn."""
@@ -228,6 +231,11 @@ class Peer:
             original_size=blocks,
         )
         return replace(usual, **more)
+
+    def _talk(self, plug: socket.socket, *, server: bool) -> Talk:
+        talk = Talk(self._tls(plug, server=server) if self.transport is Transport.TLS else plug)
+        self._talks.append(talk)
+        return talk
 
     def _tls(self, plug: socket.socket, *, server: bool) -> ssl.SSLSocket:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
