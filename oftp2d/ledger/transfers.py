@@ -384,14 +384,15 @@ class Transfers:
             return {row[0]: row[1] for row in connection.execute(counted)}
 
     def partners_waiting(self, now: datetime) -> set[int]:
-        """The partners for which something is due to be sent."""
-        waits = (
-            sa.exists()
-            .where(transfers.c.partner_id == partners.c.id, transfers.c.state == _S.QUEUED)
-            .where(sa.or_(transfers.c.next_attempt_at.is_(None), transfers.c.next_attempt_at <= now))
+        """The partners for which something is due to be sent, or was left behind by a session whose claim has run out."""
+        theirs = sa.exists().where(transfers.c.partner_id == partners.c.id)
+        due = theirs.where(
+            transfers.c.state == _S.QUEUED,
+            sa.or_(transfers.c.next_attempt_at.is_(None), transfers.c.next_attempt_at <= now),
         )
+        lapsed = theirs.where(transfers.c.state == _S.SENDING, transfers.c.claim_until < now)
         with self._database.reading() as connection:
-            return set(connection.execute(sa.select(partners.c.id).where(waits)).scalars())
+            return set(connection.execute(sa.select(partners.c.id).where(sa.or_(due, lapsed))).scalars())
 
     def spool_names(self) -> set[str]:
         """The names of all content the spool must keep outside the inbox; what else lies there was abandoned.
@@ -406,6 +407,33 @@ class Transfers:
         )
         with self._database.reading() as connection:
             return set(connection.execute(kept).scalars())
+
+    def release(self, owner: str, now: datetime, *, next_attempt_at: datetime | None = None) -> Sequence[Transfer]:
+        """Give back what this owner still claims: sending is queued again, receiving interrupted.
+
+        The end of a session is no failure of its files: the attempt does not count, and they are due at once or at
+        ``next_attempt_at``. Without effect the second time. Returns the transfers that moved, as they are now.
+        """
+        claimed = (
+            sa.select(transfers.c.id, transfers.c.state, transfers.c.attempts)
+            .where(transfers.c.state.in_(_CLAIMED), transfers.c.claim_owner == owner)
+            .order_by(transfers.c.id)
+            .with_for_update()
+        )
+        with self._database.writing() as connection:
+            return [
+                _INTERRUPTED.apply(connection, transfer_id, now, owner=owner)
+                if state is _S.RECEIVING
+                else _REQUEUED.apply(
+                    connection,
+                    transfer_id,
+                    now,
+                    owner=owner,
+                    attempts=max(attempts - 1, 0),
+                    next_attempt_at=next_attempt_at,
+                )
+                for transfer_id, state, attempts in connection.execute(claimed).all()
+            ]
 
     def recover(self, owner_alive: Callable[[str], bool], now: datetime) -> Sequence[Transfer]:
         """Give back what dead owners had claimed: sending is queued again, receiving interrupted.

@@ -211,6 +211,13 @@ def test_recover_gives_back_what_dead_owners_held(
     assert ledger.transfers.counts()[TransferState.SENDING] == 1
 
 
+def test_a_reception_is_released_with_its_session(ledger: Ledger, open_: Transfer, now: datetime) -> None:
+    assert ledger.transfers.release("session-2", now) == []
+    (released,) = ledger.transfers.release("session-1", now)
+    assert (released.id, released.state, released.attempts) == (open_.id, TransferState.INTERRUPTED, 1)
+    assert ledger.transfers.release("session-1", now) == []
+
+
 def test_the_spool_keeps_what_may_still_be_needed(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:
     queued, done, refused = (
         ledger.transfers.queue(files.outgoing(partner, name), now) for name in ("QUEUED", "DONE", "REFUSED")

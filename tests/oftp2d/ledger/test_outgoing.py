@@ -138,6 +138,42 @@ def test_a_claim_is_held_until_its_lease_runs_out_and_then_lost(
     assert ledger.transfers.get(claimed.id) == taken
 
 
+def test_a_file_left_behind_by_a_session_is_called_for(
+    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime
+) -> None:
+    assert ledger.transfers.partners_waiting(now + LEASE) == set()
+    assert ledger.transfers.partners_waiting(now + LEASE + SECOND) == {partner.id}
+    assert ledger.transfers.claim_next(partner.id, "session-2", now + LEASE + SECOND, LEASE) is not None
+
+
+def test_a_released_file_is_due_at_once_and_no_attempt_counts(
+    ledger: Ledger, partner: Partner, claimed: Transfer, files: Any, now: datetime
+) -> None:
+    ledger.transfers.queue(files.outgoing(partner, "OTHER"), now)
+    others = ledger.transfers.claim_next(partner.id, "session-10", now, LEASE)
+    assert others is not None
+    (released,) = ledger.transfers.release("session-1", now + SECOND)
+    assert (released.id, released.state, released.claim_owner) == (claimed.id, TransferState.QUEUED, None)
+    assert (released.attempts, released.next_attempt_at) == (0, None)
+    assert ledger.transfers.partners_waiting(now + SECOND) == {partner.id}
+    assert ledger.transfers.release("session-1", now + SECOND) == []
+    assert ledger.transfers.get(others.id) == others
+
+
+def test_a_released_file_may_have_to_wait(ledger: Ledger, claimed: Transfer, now: datetime) -> None:
+    ledger.transfers.release("session-1", now, next_attempt_at=now + LEASE)
+    assert ledger.transfers.partners_waiting(now) == set()
+    assert ledger.transfers.get(claimed.id).next_attempt_at == now + LEASE
+
+
+def test_what_another_session_has_taken_over_is_not_released(
+    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime
+) -> None:
+    taken = ledger.transfers.claim_next(partner.id, "session-2", now + LEASE + SECOND, LEASE)
+    assert ledger.transfers.release("session-1", now + LEASE + SECOND) == []
+    assert ledger.transfers.get(claimed.id) == taken
+
+
 def test_no_file_is_claimed_twice_by_two_processes(
     url: str, ledger: Ledger, partner: Partner, files: Any, now: datetime
 ) -> None:

@@ -23,6 +23,7 @@ QUESTIONS: dict[str, Any] = {
     "whom to call": lambda ledger: ledger.transfers.partners_waiting(NOW),
     "whom to answer": lambda ledger: ledger.receipts.partners_owed(NOW),
     "list a state": lambda ledger: ledger.transfers.list(state=TransferState.FAILED),
+    "release": lambda ledger: ledger.transfers.release("session-1", NOW),
     "recover": lambda ledger: ledger.transfers.recover(bool, NOW),
     "undelivered": lambda ledger: ledger.transfers.undelivered(),
 }
