@@ -218,9 +218,15 @@ class Transfers:
 
         What failed or was cancelled keeps its stamp, so that the partner can resume or recognise it. What the
         partner has had in full it would refuse as a duplicate: that gets a new stamp, as does anything with
-        ``new_stamp``.
+        ``new_stamp``. In either case it has all its attempts again.
         """
-        values: dict[str, Any] = {"next_attempt_at": None, "ended_at": None, "reason": None, "text": None}
+        values: dict[str, Any] = {
+            "attempts": 0,
+            "next_attempt_at": None,
+            "ended_at": None,
+            "reason": None,
+            "text": None,
+        }
 
         def again(connection: Connection) -> Transfer:
             old = fetch(connection, transfer_id)

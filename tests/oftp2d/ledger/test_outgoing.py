@@ -233,6 +233,17 @@ def test_a_failed_file_is_retried_under_its_stamp(ledger: Ledger, claimed: Trans
     assert (again.key, again.efid_sent, again.text) == (claimed.key, True, None)
 
 
+def test_a_retried_file_has_all_its_attempts_again(
+    ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime
+) -> None:
+    ledger.transfers.requeue(claimed.id, now, None, "connection lost")
+    again = ledger.transfers.claim_next(partner.id, "session-1", now, LEASE)
+    assert again is not None
+    assert again.attempts == 2
+    ledger.transfers.failed(claimed.id, now, None, "given up after 2 attempts: connection lost")
+    assert ledger.transfers.retry(claimed.id, now).attempts == 0
+
+
 def test_a_refused_file_is_retried_under_a_new_stamp(ledger: Ledger, claimed: Transfer, now: datetime) -> None:
     ledger.transfers.sent(claimed.id, now)
     refused = ledger.transfers.refused(claimed.key, now, "NERP 34", "cannot be read")
