@@ -51,6 +51,7 @@ class Daemon:
         self._reactor = reactor
         self._config = config
         self._warnings: tuple[str, ...] = ()
+        self._runs = False
         self._undo: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._upkeep = LoopingCall(lambda: Deferred.fromCoroutine(self._look_after()))
         self._upkeep.clock = reactor
@@ -98,13 +99,14 @@ class Daemon:
         await self._recover()
         admin.start()
         await self._servers.refresh()
-        self._listeners.start()
         self._undo.append(self._listeners.stop)
+        self._listeners.start()
         self.dialler.start()
         await self._look_at_certificates()
         self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
             lambda failure: self.log.failure("the upkeep failed", failure)
         )
+        self._runs = True
         self.log.info("the station runs, version {version}", version=version("oftp2d"))
 
     async def _recover(self) -> None:
@@ -141,6 +143,8 @@ class Daemon:
         """What has to be done now and then."""
         try:
             await self._judge_left_over()
+            # One that becomes valid, or ends, does so without anybody saying it.
+            await self._servers.refresh()
             await self._look_at_certificates()
         except OperatorError as error:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
@@ -243,7 +247,8 @@ class Daemon:
 
     def hurry(self) -> None:
         """Give running sessions no more time."""
-        self.running.cut()
+        if self._runs:
+            self.running.cut()
 
     async def _stop_all(self) -> None:
         while self._undo:
@@ -283,13 +288,15 @@ class _Service:
         return lambda _number, _frame: self._reactor.callFromThread(act)
 
     def _stop(self) -> None:
+        if self.code:
+            return
         if self._stopping:
             self._daemon.hurry()
             return
         self._stopping = True
         # A station that is still starting is stopped when it has.
-        self._started.addCallback(lambda _: Deferred.fromCoroutine(self._daemon.stop()))
-        self._started.addCallbacks(lambda _: self._reactor.stop(), self._failed)
+        self._started.addCallback(lambda _: None if self.code else Deferred.fromCoroutine(self._daemon.stop()))
+        self._started.addCallbacks(lambda _: None if self.code else self._reactor.stop(), self._failed)
 
     def _failed(self, failure: Failure) -> None:
         if self.code:

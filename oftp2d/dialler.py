@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from oftp2.reasons import EndSessionReason
 from oftp2d.authentication import Authentication
@@ -68,6 +69,7 @@ class Dialler:
         self._sessions = sessions
         self._authentication = authentication
         self._calling: dict[int, Deferred[Any]] = {}
+        self._testing: set[Deferred[None]] = set()
         self._connecting: set[Deferred[Any]] = set()
         self._loop = LoopingCall(self._look)
         self._loop.clock = context.reactor
@@ -87,7 +89,7 @@ class Dialler:
 
     async def finished(self) -> None:
         """Wait until what became of the last calls is in the ledger."""
-        await DeferredList([*self._calling.values()])
+        await DeferredList([*self._calling.values(), *self._testing])
 
     def nudge(self, partner_id: int) -> None:  # noqa: ARG002 - what is due is looked up anyway
         """Look now: a file was queued, or a partner changed."""
@@ -102,6 +104,15 @@ class Dialler:
     async def test(self, partner: Partner) -> TestReport:
         """Connect, identify and leave; says how far that went."""
         self._check(partner)
+        testing: Deferred[None] = Deferred()
+        self._testing.add(testing)
+        try:
+            return await self._test(partner)
+        finally:
+            self._testing.discard(testing)
+            testing.callback(None)
+
+    async def _test(self, partner: Partner) -> TestReport:
         partner = await self._authentication.current(partner)
         running, client, report = await self._dial(partner, Purpose.TEST, self._authentication.required(partner))
         steps = _steps(partner, running.link, client, report)
@@ -170,10 +181,14 @@ class Dialler:
     def _begin(self, partner: Partner) -> None:
         calling = Deferred.fromCoroutine(self._call(partner))
         self._calling[partner.id] = calling
-        calling.addErrback(
-            lambda failure: self.log.failure("a call to {partner} failed", failure, partner=partner.code)
-        )
+        calling.addErrback(self._not_called, partner)
         calling.addBoth(lambda _: self._called(partner))
+
+    def _not_called(self, failure: Failure, partner: Partner) -> None:
+        if isinstance(failure.value, OperatorError):
+            self.log.warn("{partner}: not called, {what}", partner=partner.code, what=failure.value.what)
+        else:
+            self.log.failure("a call to {partner} failed", failure, partner=partner.code)
 
     def _called(self, partner: Partner) -> None:
         self._calling.pop(partner.id, None)
@@ -186,19 +201,20 @@ class Dialler:
             self.log.info("{partner}: asks for authentication, calling again with it", partner=partner.code)
             _, _, report = await self._dial(partner, Purpose.EXCHANGE, authentication=True)
         now = self._context.now()
-        if report.normal:
+        if report.normal and not report.one_way:
             await self._context.workers.database(self._context.ledger.partners.call_made, partner.id, now)
             return report
+        why = "the partner only sends, what waits for it stays queued" if report.normal else report.text
         retry = self._context.config.retry
         wait = backoff(partner.call_failures + 1, retry.first_seconds, retry.max_seconds)
         await self._context.workers.database(
-            self._context.ledger.partners.call_failed, partner.id, now, report.text, now + wait
+            self._context.ledger.partners.call_failed, partner.id, now, why, now + wait
         )
         self.log.warn(
             "{partner}: the call failed, next one in {wait} s: {why}",
             partner=partner.code,
             wait=int(wait / timedelta(seconds=1)),
-            why=report.text,
+            why=why,
         )
         return report
 

@@ -7,6 +7,7 @@ nothing else of the network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 from oftp2.events import Event, Origin, SessionAborted, SessionReleased
@@ -39,6 +40,15 @@ class PeerTls:
     """What came with it, DER."""
 
 
+def origin(host: str) -> str:
+    """The address that limits and bad attempts are counted for: of IPv6 the /64, which is one customer's."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    return str(address) if address.version == 4 else str(ip_network(f"{address}/64", strict=False))
+
+
 class Line(Protocol):
     """One connection with its session, as the User Monitor uses it."""
 
@@ -50,7 +60,7 @@ class Line(Protocol):
 
     @property
     def address(self) -> str:
-        """The peer's network address without its port."""
+        """Where the peer calls from, as ``origin`` counts it."""
 
     @property
     def tls(self) -> PeerTls | None:

@@ -34,7 +34,7 @@ from oftp2.reasons import EndSessionReason
 from oftp2.requests import Abort, EndSession, Request, SendData
 from oftp2.session import Session
 from oftp2.tables import State
-from oftp2d.line import PeerTls, SessionOverError
+from oftp2d.line import PeerTls, SessionOverError, origin
 
 _BEFORE_READY = frozenset({State.IDLE, State.I_WF_NC, State.I_WF_RM, State.WF_NDISC})
 
@@ -108,15 +108,18 @@ class Link(Protocol):
 
     @property
     def address(self) -> str:
-        """The peer's network address."""
-        peer = self.transport.getPeer() if self.transport is not None else None
-        return str(getattr(peer, "host", "unknown"))
+        """Where the peer calls from, as limits count it."""
+        return origin(self._peer[0])
 
     @property
     def remote(self) -> str:
         """The peer's address and port."""
+        return "{}:{}".format(*self._peer)
+
+    @property
+    def _peer(self) -> tuple[str, int]:
         peer = self.transport.getPeer() if self.transport is not None else None
-        return f"{self.address}:{getattr(peer, 'port', 0)}"
+        return str(getattr(peer, "host", "unknown")), int(getattr(peer, "port", 0))
 
     @property
     def tls(self) -> PeerTls | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -15,12 +16,16 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from oftp2d.config import Listener, Transport
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
+from oftp2d.line import origin
 from oftp2d.link import Link
-from oftp2d.partners import BadAttempts
+from oftp2d.partners import MAX_ADDRESSES, BadAttempts
 from oftp2d.sessions import Sessions
 from oftp2d.tls import Servers
 
 BACKLOG = 128
+
+QUIET_SECONDS = 60.0
+"""How long nothing more is logged about an address that is not answered."""
 
 OVERBOOKED = 2
 """Callers beyond the limit of sessions are told so (ESID 08); beyond this many times the limit they are not even heard."""
@@ -51,15 +56,27 @@ class _Door(Factory[Protocol]):
         self._sessions = sessions
         self._attempts = attempts
         self._inner = inner
+        self._told: OrderedDict[str, float] = OrderedDict()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:  # noqa: N802 - Twisted's name
         """Let the caller in, or close the connection at once."""
-        address = str(getattr(addr, "host", "unknown"))
+        address = origin(str(getattr(addr, "host", "unknown")))
         why = self._objection(address)
         if why is None:
             return self._inner.buildProtocol(addr)
-        self.log.warn("a call from {address} is not answered: {why}", address=address, why=why)
+        self._tell(address, why)
         return None
+
+    def _tell(self, address: str, why: str) -> None:
+        """Log it, but not more than once a minute for each address: an outsider shall not write our log."""
+        now = self._context.reactor.seconds()
+        if now - self._told.get(address, -QUIET_SECONDS) < QUIET_SECONDS:
+            return
+        self._told[address] = now
+        self._told.move_to_end(address)
+        while len(self._told) > MAX_ADDRESSES:
+            self._told.popitem(last=False)
+        self.log.warn("calls from {address} are not answered: {why}", address=address, why=why)
 
     def _objection(self, address: str) -> str | None:
         limits = self._context.config.limits

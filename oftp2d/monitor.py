@@ -41,7 +41,7 @@ from oftp2.requests import (
     SendReady,
 )
 from oftp2.tables import State
-from oftp2.values import Role, Turn
+from oftp2.values import Mode, Role, Turn
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
@@ -89,6 +89,8 @@ class Report:
     """How it ended, one line."""
     reason: EndSessionReason | None = None
     level: int | None = None
+    one_way: bool = False
+    """Whether the partner would not receive anything in it: what waits for the partner still waits."""
     denial: Denial | None = None
     """Why we ended it, when who answered was not whom we called."""
     progress: dict[str, int] = field(default_factory=dict)
@@ -218,19 +220,28 @@ class Monitor:
                     self.report.denial = denial
                     raise self._deny(denial)
             match event:
-                case ChallengeWanted():
-                    envelope, secret = await self._authentication.make_challenge(partner)
-                    self._line.request(SendChallenge(envelope=envelope, secret=secret))
-                case ChallengeReceived(envelope=envelope):
-                    self._line.request(
-                        AnswerChallenge(secret=await self._authentication.open_challenge(partner, envelope))
-                    )
-                    self._authenticated = True
+                case ChallengeWanted() | ChallengeReceived():
+                    await self._authenticate(partner, event)
                 case SessionEstablished(terms=terms):
                     self.report.level = int(terms.level)
                     return
                 case _:
                     raise LocalProtocolError(f"{type(event).__name__} before the session stands")
+
+    async def _authenticate(self, partner: Partner, event: ChallengeWanted | ChallengeReceived) -> None:
+        """Make a challenge, or answer one. Where that is not possible, the session ends with ESID 12."""
+        try:
+            if isinstance(event, ChallengeReceived):
+                secret = await self._authentication.open_challenge(partner, event.envelope)
+                self._line.request(AnswerChallenge(secret=secret))
+                self._authenticated = True
+            else:
+                envelope, secret = await self._authentication.make_challenge(partner)
+                self._line.request(SendChallenge(envelope=envelope, secret=secret))
+        except OperatorError as error:
+            self.log.error("{partner}: {what}; {advice}", partner=partner.code, what=error.what, advice=error.advice)
+            text = "there is no certificate or key here for this challenge"
+            raise self._deny(Denial(reason=EndSessionReason.AUTHENTICATION_INCOMPATIBLE, text=text)) from None
 
     def _deny(self, denial: Denial) -> SessionOverError:
         self._leave(denial.reason, denial.text)
@@ -281,7 +292,9 @@ class Monitor:
         if receipt is not None:
             await self._send_end_response(partner, receipt)
             return
-        if not self._context.stopping:
+        if self._line.session.terms is not None and self._line.session.terms.mode is Mode.RECEIVER:
+            self.report.one_way = True
+        elif not self._context.stopping:
             transfer = await self._context.workers.database(
                 self._context.ledger.transfers.claim_next, partner.id, self._owner, now, self._context.lease
             )
@@ -385,13 +398,15 @@ class Monitor:
             self._line.give_up(text)
 
     def _broken(self, text: str, reason: EndSessionReason = EndSessionReason.UNSPECIFIED) -> None:
-        self._leave(reason, text)
+        """Something of ours went wrong: our log says what, the partner learns only that."""
+        self._leave(reason, "the station cannot go on with this session")
         self._ended(_over(reason, text))
 
     def _ended(self, over: SessionOverError) -> None:
         report, end = self.report, over.end
         report.reason = EndSessionReason.NORMAL if isinstance(end, SessionReleased) else end.reason
-        report.normal = report.established and report.reason is EndSessionReason.NORMAL
+        released = isinstance(end, SessionReleased) or over.by_us
+        report.normal = report.established and released and report.reason is EndSessionReason.NORMAL
         report.text = "ended normally" if report.normal else str(over)
         (self.log.info if report.normal else self.log.warn)(
             "{partner}: session {session} with {remote}: {text}",

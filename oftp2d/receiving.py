@@ -16,8 +16,8 @@ from twisted.logger import Logger
 
 from oftp2.commands import Sfid
 from oftp2.events import DataReceived, FileEnded
-from oftp2.reasons import AnswerReason
-from oftp2.requests import AcceptFile, ConfirmFile, Consumed, RefuseFile, RejectFile
+from oftp2.reasons import AnswerReason, EndSessionReason
+from oftp2.requests import AcceptFile, ConfirmFile, Consumed, EndSession, RefuseFile, RejectFile
 from oftp2.values import FileFormat, SecurityLevel
 from oftp2d.acx import MAX_OCTETS, message_of
 from oftp2d.context import Context
@@ -30,6 +30,9 @@ CHUNK = 256 * 1024
 
 BUFFERED = 4 * CHUNK
 """Octets that may wait for the disk before the peer has to."""
+
+EXCESS = 64 * 1024 * 1024
+"""Octets beyond the limit that are read and thrown away, so that EFNA can say why; then the session ends."""
 
 BLOCK = 1024
 
@@ -59,7 +62,7 @@ class Receiving:
     async def receive(self, offer: Sfid, *, wants_turn: bool) -> Transfer | None:
         """Answer an offered file and receive it; the transfer when it is safely here, None when it was refused.
 
-        Raises ``SessionOverError`` when the session ends before the file does; what arrived is kept for another try.
+        Raises ``SessionOverError`` when the session ends before the file does.
         """
         refusal = await self._judge(offer)
         if refusal is not None:
@@ -81,7 +84,7 @@ class Receiving:
         """Receive into the part file of a transfer that the ledger has opened."""
         disk = self._context.workers.disk
         try:
-            part = await disk(self._context.spool.part, transfer.id, fresh=transfer.attempts <= 1)
+            part = await disk(self._empty_part, transfer)
         except SpoolError as error:
             await self._give_back(transfer)
             self._refuse(transfer, Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True))
@@ -89,7 +92,6 @@ class Receiving:
         try:
             outcome = await self._collect(transfer, part)
         except BaseException:
-            # The session ended, or something of ours broke: what arrived is kept for another try.
             await self._give_back(transfer)
             raise
         finally:
@@ -97,32 +99,51 @@ class Receiving:
         if isinstance(outcome, Transfer):
             self._line.request(ConfirmFile(wants_turn=wants_turn))
             return outcome
-        await disk(self._discard, transfer)
         await self._give_back(transfer)
+        await self._discard(transfer)
         self._line.request(RejectFile(reason=outcome.reason, text=outcome.text))
         self._log_refusal(transfer, outcome, "EFNA")
         return None
 
     async def _collect(self, transfer: Transfer, part: Part) -> Transfer | Refusal:
         """All of the file, made safe; or why it cannot be kept."""
+        intake = _Intake(
+            context=self._context,
+            line=self._line,
+            part=part,
+            transfer=transfer,
+            owner=self._owner,
+            limit=self._limit(transfer.kind),
+        )
         try:
-            await self._context.workers.disk(part.resume, 0)
             self._line.request(AcceptFile(restart=0))
-            intake = _Intake(
-                context=self._context,
-                line=self._line,
-                part=part,
-                transfer=transfer,
-                owner=self._owner,
-                limit=self._limit(transfer.kind),
-            )
             end = await intake.collect()
             return intake.refusal or _wrong_count(end, intake.octets) or await self._keep(transfer, part)
+        except SessionOverError:
+            # Without restart (RFC 5024 section 4.3.3) the file comes from its beginning again: the part serves nothing.
+            self.log.warn(
+                "{partner}: {file} was cut off at {octets} octets and is expected again, transfer {transfer}",
+                partner=self._partner.code,
+                file=transfer.dataset,
+                octets=intake.octets,
+                transfer=transfer.id,
+            )
+            await self._discard(transfer)
+            raise
         except SpoolError as error:
             self.log.error(
                 "{partner}: {what}; {advice}", partner=self._partner.code, what=error.what, advice=error.advice
             )
             return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text="the file could not be stored", retry=True)
+
+    def _empty_part(self, transfer: Transfer) -> Part:
+        part = self._context.spool.part(transfer.id, fresh=transfer.attempts <= 1)
+        try:
+            part.resume(0)
+        except SpoolError:
+            part.close()
+            raise
+        return part
 
     async def _keep(self, transfer: Transfer, part: Part) -> Transfer:
         """The whole file is in its part: make it safe, and say so to the ledger. Only then the peer may know."""
@@ -166,9 +187,12 @@ class Receiving:
             self._context.ledger.transfers.interrupted, transfer.id, self._context.now(), owner=self._owner
         )
 
-    def _discard(self, transfer: Transfer) -> None:
-        part = self._context.spool.part(transfer.id)
-        part.discard()
+    async def _discard(self, transfer: Transfer) -> None:
+        """Free the room of a file that will not be kept; where that fails, the next start does it."""
+        try:
+            await self._context.workers.disk(lambda: self._context.spool.part(transfer.id).discard())
+        except SpoolError as error:
+            self.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
 
     async def _judge(self, offer: Sfid) -> Refusal | None:
         """What speaks against the file before a single octet of it is here."""
@@ -262,9 +286,6 @@ class _Intake:
                 if self.line.session.accepts(Consumed):
                     self.line.request(Consumed(octets=len(event.octets)))
             await self._flush()
-        except SessionOverError:
-            await self._keep_what_came()
-            raise
         finally:
             await self._settle()
         return event
@@ -273,6 +294,10 @@ class _Intake:
         self.octets += len(octets)
         if self.octets > self.limit:
             self.refusal = Refusal(reason=AnswerReason.FILE_TOO_BIG, text=f"more than {self.limit} octets came")
+        if self.octets > self.limit + EXCESS:
+            self.line.request(
+                EndSession(reason=EndSessionReason.UNSPECIFIED, text="the file is too big and does not end")
+            )
         if self.refusal is not None:
             self._held.clear()
             self._held_octets = 0
@@ -313,12 +338,6 @@ class _Intake:
         if self._held and self.refusal is None:
             self._write()
             await self._settle()
-
-    async def _keep_what_came(self) -> None:
-        try:
-            await self._flush()
-        except SpoolError as error:
-            Receiving.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
 
     async def _renew(self) -> None:
         now = self.context.now()
@@ -365,7 +384,8 @@ def _here_already(found: Duplicate | Busy) -> Refusal:
     if isinstance(found, Duplicate):
         text = f"received before, {found.transfer.created_at:%F %T}Z"
         return Refusal(reason=AnswerReason.DUPLICATE_FILE, text=text)
-    return Refusal(reason=AnswerReason.DUPLICATE_FILE, text="another session is receiving this file", retry=True)
+    # Not 13, retry or no retry: a sender could take that for the confirmation it has missed.
+    return Refusal(reason=AnswerReason.UNSPECIFIED, text="another session is receiving this file", retry=True)
 
 
 def _wrong_count(end: FileEnded, octets: int) -> Refusal | None:

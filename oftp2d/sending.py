@@ -21,7 +21,7 @@ from oftp2.values import FileFormat
 from oftp2d.context import Context
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.line import Line, SessionOverError
-from oftp2d.spool import SpoolError
+from oftp2d.spool import SpoolError, read_piece
 
 CHUNK = 512 * 1024
 """Octets read from the disk at once."""
@@ -101,27 +101,29 @@ class Sending:
                 left -= len(chunk)
                 if left:
                     reading = self._read(file, left)
-                await self._send_chunk(memoryview(chunk), last=not left)
+                rest = memoryview(chunk)
+                while rest:
+                    rest = await self._send_piece(rest, last=not left)
+                    renewed_at = await self._renew(transfer, renewed_at)
                 self._progress[transfer.id] = transfer.octets - left
-                renewed_at = await self._renew(transfer, renewed_at)
         finally:
             # The file must not be closed under a read that is under way; what it brings does not matter any more.
             await DeferredList([reading], consumeErrors=True)
 
-    async def _send_chunk(self, chunk: memoryview, *, last: bool) -> None:
-        while chunk:
-            await self._credit()
-            room = self._line.session.room
-            self._line.request(SendData(octets=chunk[:room], last=last and len(chunk) <= room))
-            chunk = chunk[room:]
-            await self._line.drained()
+    async def _send_piece(self, chunk: memoryview, *, last: bool) -> memoryview:
+        """Send what the credit allows of ``chunk``, and wait until the network takes more; what is left of it."""
+        await self._credit()
+        room = self._line.session.room
+        self._line.request(SendData(octets=chunk[:room], last=last and len(chunk) <= room))
+        await self._line.drained()
+        return chunk[room:]
 
     def _shortened(self, left: int) -> SpoolError:
         self._line.request(EndSession(reason=EndSessionReason.UNSPECIFIED, text="the file changed while it was sent"))
         return SpoolError(f"the staged file is {left} octets too short", "send the file again")
 
     def _read(self, file: BinaryIO, left: int) -> Deferred[bytes]:
-        return Deferred.fromCoroutine(self._context.workers.disk(file.read, min(left, CHUNK)))
+        return Deferred.fromCoroutine(self._context.workers.disk(read_piece, file, min(left, CHUNK)))
 
     async def _credit(self) -> None:
         """Wait until data, or EFID, may be sent."""

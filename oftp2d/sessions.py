@@ -15,6 +15,7 @@ from oftp2.session import Session
 from oftp2.values import Role
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
+from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange
 from oftp2d.ledger import Partner
 from oftp2d.link import CLOSE_SECONDS, Link, end_politely
@@ -76,7 +77,9 @@ class Sessions:
         return self._new(session, tls=tls, partner=None, purpose=Purpose.EXCHANGE).link
 
     def call(self, partner: Partner, *, tls: bool, authentication: bool, purpose: Purpose) -> Running:
-        """A link for a call to ``partner``."""
+        """A link for a call to ``partner``. Raises ``OperatorError`` when the station is stopping."""
+        if self._context.stopping:
+            raise OperatorError("the station is stopping", "try again when it runs")
         settings = self._context.config.session
         capabilities = Capabilities(
             buffer_size=min(settings.buffer_size, partner.buffer_size),
@@ -126,7 +129,9 @@ class Sessions:
             purpose=purpose,
             full=partner is None and len(self._running) > self._context.config.limits.max_sessions,
         )
-        Deferred.fromCoroutine(monitor.run()).addBoth(lambda _: self._over(running))
+        session = Deferred.fromCoroutine(monitor.run())
+        session.addErrback(lambda failure: self.log.failure("a session could not be ended as it should", failure))
+        session.addBoth(lambda _: self._over(running))
 
     def _closed(self, running: Running, why: str) -> None:
         self._links.discard(running.link)

@@ -320,6 +320,12 @@ class Part(Writing):
             self.resume(self._octets)
 
 
+def read_piece(file: BinaryIO, octets: int) -> bytes:
+    """At most so many octets of a file of the spool; none at its end. Raises SpoolError."""
+    with _told("read a file"):
+        return file.read(octets)
+
+
 def inbox_name(name: str, label: str) -> str:
     """The name in the inbox: ours, then as much of the label as is harmless on any file system."""
     harmless = _NOT_IN_LABEL.sub("_", label).strip("._-")[:_LABEL_LENGTH].rstrip("._-")

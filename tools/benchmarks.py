@@ -94,9 +94,7 @@ def two_stations() -> Iterator[tuple[Station, Station]]:
         yield ours, theirs
     finally:
         for station in (ours, theirs):
-            if station.daemon is not None:
-                station.daemon.kill()
-                station.daemon.wait()
+            station.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 

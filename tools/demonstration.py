@@ -13,7 +13,6 @@ import hashlib
 import json
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -108,7 +107,7 @@ def demonstrate(report: Report, folder: Path, given: list[Path]) -> None:
             ours, theirs, authority = prepare(folder)
         for station in (ours, theirs):
             with report.step(f"start the daemon of {station.host}"):
-                stack.callback(lambda station=station: station.daemon and station.daemon.kill())
+                stack.callback(station.kill)
                 station.start()
             with report.step(f"get a certificate for {station.host}"):
                 certify(station, authority)
@@ -171,8 +170,8 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         demonstrate(report, folder.resolve(), [path.resolve() for path in arguments.files])
-    except (FailedError, subprocess.TimeoutExpired, OSError) as error:
-        report.say(f"failed: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the report must come
+        report.say(f"failed: {error if isinstance(error, FailedError) else repr(error)}")
     finally:
         if arguments.keep:
             report.say(f"the stations are in {folder}: OFTP2D_HOME={folder}/alpha oftp2d run")

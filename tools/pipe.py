@@ -6,18 +6,14 @@ that took. FOLDER holds ``pipe.pem``, a certificate and its key.
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import uvloop
-from twisted.internet import asyncioreactor
+from oftp2d import loop
 
-loop = uvloop.new_event_loop()
-asyncio.set_event_loop(loop)
-asyncioreactor.install(loop)
+loop.install()
 
 from twisted.internet import reactor, ssl  # noqa: E402 - the reactor is installed first
 from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS  # noqa: E402

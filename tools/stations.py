@@ -72,6 +72,12 @@ class Station:
         except FailedError:
             return False
 
+    def kill(self) -> None:
+        if self.daemon is not None:
+            self.daemon.kill()
+            self.daemon.wait()
+            self.daemon = None
+
     def stop(self) -> None:
         if self.daemon is None:
             return
