@@ -47,6 +47,7 @@ from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
 from oftp2d.ledger import (
+    Answered,
     ClaimLostError,
     Direction,
     Kind,
@@ -54,7 +55,6 @@ from oftp2d.ledger import (
     Partner,
     Receipt,
     ReceiptKind,
-    Transfer,
     TransferState,
 )
 from oftp2d.line import Line, SessionOverError
@@ -353,7 +353,7 @@ class Monitor:
         )
         return partner.id in waiting
 
-    def _noted(self, partner: Partner, response: EndResponse, text: str) -> Transfer | None:
+    def _noted(self, partner: Partner, response: EndResponse, text: str) -> Answered | None:
         """The transfer that is answered; None for a file that this partner has never had in full."""
         transfers, key, now = self._context.ledger.transfers, response.identity, self._context.now()
         sent = transfers.find(Direction.OUT, key)
@@ -370,10 +370,20 @@ class Monitor:
             kind, text = "NERP", response.text or response.reason.meaning
         else:
             kind, text = "EERP", ""
-        transfer = await self._context.workers.database(self._noted, partner, response, text)
-        if transfer is None:
+        answered = await self._context.workers.database(self._noted, partner, response, text)
+        if answered is None:
             self.log.warn(
                 "{partner}: {kind} for a file never sent: {key}", partner=partner.code, kind=kind, key=str(key)
+            )
+            return
+        transfer = answered.transfer
+        if not answered.news:
+            self.log.info(
+                "{partner}: {kind} for {file}, transfer {transfer}, received again, nothing changes",
+                partner=partner.code,
+                kind=kind,
+                file=transfer.dataset,
+                transfer=transfer.id,
             )
             return
         self.log.info(

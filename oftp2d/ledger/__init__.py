@@ -20,6 +20,7 @@ from oftp2d.ledger.receipts import Receipts
 from oftp2d.ledger.records import (
     AcxMode,
     Announcement,
+    Answered,
     AuditEntry,
     Authentication,
     Busy,
@@ -59,6 +60,7 @@ from oftp2d.ledger.transfers import Transfers
 __all__ = [
     "AcxMode",
     "Announcement",
+    "Answered",
     "AuditEntry",
     "Authentication",
     "Busy",

@@ -228,6 +228,14 @@ class Busy:
     transfer: Transfer
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """An end response met ``transfer``. Without ``news`` it was answered before, and nothing changed."""
+
+    transfer: Transfer
+    news: bool
+
+
 # --- end responses -------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,7 @@ from oftp2d.ledger.moves import (
     to_transfer,
 )
 from oftp2d.ledger.records import (
+    Answered,
     Busy,
     Duplicate,
     ExchangeState,
@@ -246,17 +247,17 @@ class Transfers:
 
         return self._database.insist(again)
 
-    def acknowledged(self, key: FileIdentity, now: datetime, *, partner_id: int | None = None) -> Transfer | None:
+    def acknowledged(self, key: FileIdentity, now: datetime, *, partner_id: int | None = None) -> Answered | None:
         """An EERP came for the file with this key; None where we never sent such a file (to this partner).
 
         For a message of the certificate exchange its record and the partner's confirmation of our certificate are
-        part of the same transaction. A repeated end response changes nothing.
+        part of the same transaction. The first end response stands: a repeated or contradictory one is no news.
         """
         return self._answered(_ACKNOWLEDGED, key, now, partner_id, outcome=ExchangeState.ACCEPTED)
 
     def refused(
         self, key: FileIdentity, now: datetime, reason: str, text: str, *, partner_id: int | None = None
-    ) -> Transfer | None:
+    ) -> Answered | None:
         """A NERP came for the file with this key; otherwise as ``acknowledged``."""
         return self._answered(
             _REFUSED_BY_PARTNER, key, now, partner_id, outcome=ExchangeState.REFUSED, reason=reason, text=text
@@ -272,17 +273,17 @@ class Transfers:
         outcome: ExchangeState,
         reason: str | None = None,
         text: str | None = None,
-    ) -> Transfer | None:
+    ) -> Answered | None:
         with self._database.writing() as connection:
             transfer = fetch_by_key(connection, Direction.OUT, key)
             if transfer is None or partner_id not in {None, transfer.partner_id}:
                 return None
             if transfer.state in _ANSWERED:
-                return transfer
+                return Answered(transfer=transfer, news=False)
             transfer = move.apply(connection, transfer.id, now, ended_at=now, reason=reason, text=text)
             if transfer.kind is Kind.EXCHANGE:
                 settle(connection, transfer, outcome, text or "", now)
-            return transfer
+            return Answered(transfer=transfer, news=True)
 
     # --- in ----------------------------------------------------------------------------------------------------
 

@@ -207,7 +207,7 @@ def send(site: Site, far: FarSide) -> None:
         done = site.ledger.transfers.acknowledged(key, NOW)  # type: ignore[arg-type]
         site.step()
         assert done is not None
-        site.spool.remove_outgoing(done.spool_name)
+        site.spool.remove_outgoing(done.transfer.spool_name)
         site.step()
         far.answered = True
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from oftp2d.ledger import (
+    Answered,
     ClaimLostError,
     Direction,
     FileIdentity,
@@ -201,17 +202,29 @@ def test_sent_and_acknowledged_is_the_usual_way(
     assert ledger.transfers.get(claimed.id).efid_sent
     sent = ledger.transfers.sent(claimed.id, now, owner="session-1")
     assert (sent.state, sent.sent_at, sent.claim_owner) == (TransferState.SENT, now, None)
-    done = ledger.transfers.acknowledged(claimed.key, now + SECOND, partner_id=partner.id)
-    assert done is not None
-    assert (done.state, done.ended_at) == (TransferState.ACKNOWLEDGED, now + SECOND)
-    assert ledger.transfers.acknowledged(claimed.key, now + 2 * SECOND) == done
-    assert ledger.transfers.refused(claimed.key, now, "NERP 34", "too late") == done
+    answered = ledger.transfers.acknowledged(claimed.key, now + SECOND, partner_id=partner.id)
+    assert answered is not None
+    done = answered.transfer
+    assert (done.state, done.ended_at, answered.news) == (TransferState.ACKNOWLEDGED, now + SECOND, True)
+
+
+def test_an_end_response_that_repeats_or_contradicts_the_first_is_no_news(
+    ledger: Ledger, claimed: Transfer, now: datetime
+) -> None:
+    first = ledger.transfers.acknowledged(claimed.key, now)
+    assert first is not None
+    late = Answered(transfer=first.transfer, news=False)
+    assert ledger.transfers.acknowledged(claimed.key, now + SECOND) == late
+    assert ledger.transfers.refused(claimed.key, now + SECOND, "NERP 34", "too late") == late
+    assert ledger.transfers.get(claimed.id) == first.transfer
 
 
 def test_an_end_response_overtakes_the_session_that_still_sends(
     ledger: Ledger, claimed: Transfer, now: datetime
 ) -> None:
-    done = ledger.transfers.acknowledged(claimed.key, now)
+    answered = ledger.transfers.acknowledged(claimed.key, now)
+    assert answered is not None
+    done = answered.transfer
     assert ledger.transfers.requeue(claimed.id, now, None, "connection lost") == done
     assert ledger.transfers.sent(claimed.id, now) == done
     assert ledger.transfers.failed(claimed.id, now, "EFNA 99", "late") == done
@@ -246,8 +259,9 @@ def test_a_retried_file_has_all_its_attempts_again(
 
 def test_a_refused_file_is_retried_under_a_new_stamp(ledger: Ledger, claimed: Transfer, now: datetime) -> None:
     ledger.transfers.sent(claimed.id, now)
-    refused = ledger.transfers.refused(claimed.key, now, "NERP 34", "cannot be read")
-    assert refused is not None
+    answered = ledger.transfers.refused(claimed.key, now, "NERP 34", "cannot be read")
+    assert answered is not None
+    refused = answered.transfer
     assert (refused.state, refused.reason, refused.text) == (TransferState.REFUSED, "NERP 34", "cannot be read")
     again = ledger.transfers.retry(claimed.id, now)
     assert (again.time, again.efid_sent, again.reason) == ("1230150002", False, None)

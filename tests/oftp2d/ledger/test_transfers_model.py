@@ -129,10 +129,12 @@ class TransfersModel(RuleBasedStateMachine):
         else:
             answered = self.ledger.transfers.acknowledged(key, self.now)
         known = self.expected[transfer_id]
-        if known.state not in {S.ACKNOWLEDGED, S.REFUSED}:
+        news = known.state not in {S.ACKNOWLEDGED, S.REFUSED}
+        if news:
             self.expected[transfer_id] = Expected(S.REFUSED if refused else S.ACKNOWLEDGED)
         assert answered is not None
-        assert answered.state is self.expected[transfer_id].state
+        assert answered.news is news
+        assert answered.transfer.state is self.expected[transfer_id].state
 
     @rule(target=arriving, number=st.integers(1, 3), owner=st.sampled_from(["one", "two"]))
     def offer(self, number: int, owner: str) -> str:
