@@ -10,7 +10,7 @@ from klein import Klein
 
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Direction, Kind, Ledger, NewOutgoing, Partner, Transfer, TransferState
-from oftp2d.spool import Staged
+from oftp2d.spool import Spool, Staged
 
 from . import documents
 from .bodies import BoundedBody
@@ -111,10 +111,13 @@ def _add_sending(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/cancel")
     async def cancel(request: HttpRequest, transfer_id: str) -> Document:
-        """Give up what waits, failed, or broke off on its way in."""
+        """Give up what waits or failed, whose content is kept for a retry, or what broke off on its way in."""
         body(request).finish()
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
-        return await _one(desk, await desk.workers.database(desk.ledger.transfers.cancel, known.id, desk.now()))
+        cancelled = await desk.workers.database(desk.ledger.transfers.cancel, known.id, desk.now())
+        if cancelled.direction is Direction.IN:
+            await desk.workers.disk(_discard_part, desk.spool, cancelled.spool_name)
+        return await _one(desk, cancelled)
 
 
 async def _one(desk: Desk, transfer: Transfer) -> Document:
@@ -125,6 +128,11 @@ async def _one(desk: Desk, transfer: Transfer) -> Document:
 def _document(desk: Desk, transfer: Transfer, partners: Mapping[int, Partner]) -> Document:
     partner = partners[transfer.partner_id]
     return documents.transfer(transfer, partner, desk.now(), desk.house.progress(transfer.id))
+
+
+def _discard_part(spool: Spool, name: str) -> None:
+    """Nobody waits for the rest of it. A partner that sends the file all the same begins at its beginning."""
+    spool.part(name).discard()
 
 
 def _letter(fields: Fields) -> Letter:

@@ -141,7 +141,11 @@ def _add_changes(transfer: click.Group) -> None:
     @command(transfer, "cancel")
     @click.argument("transfer_id", metavar="ID")
     def cancel(terminal: Terminal, transfer_id: str) -> None:
-        """Give up a file that waits or failed, or a broken reception."""
+        """Give up a file that waits or failed, or a broken reception.
+
+        The station keeps its copy of a file of yours, so that 'oftp2d transfer retry' can still send it. What
+        there is of a broken reception is removed.
+        """
         with terminal.client() as client:
             document = client.post(path_of("transfers", transfer_id, "cancel"))
         terminal.show(document, lambda: Text(f"{document.get('id')} is {document.get('state')}"))

@@ -43,7 +43,7 @@ from oftp2d.ledger.records import (
 )
 from oftp2d.ledger.schema import partners, receipts, transfers
 from oftp2d.ledger.stamps import allot
-from oftp2d.ledger.states import UNFINISHED, Direction, Kind, TransferState
+from oftp2d.ledger.states import STATES_OF, UNFINISHED, Direction, Kind, TransferState
 
 _S = TransferState
 _ANSWERED: Final = (_S.ACKNOWLEDGED, _S.REFUSED)
@@ -70,7 +70,11 @@ _RECEIVED_AND_DELIVERED = Move(Direction.IN, [_S.RECEIVING], _S.RECEIVED, _S.DEL
 _REFUSED_BY_US = Move(Direction.IN, [_S.RECEIVED], _S.REFUSED)
 
 _CLAIMED: Final = (_S.SENDING, _S.RECEIVING)
-_IN_SPOOL: Final = UNFINISHED | {_S.FAILED, _S.CANCELLED}
+_IN_SPOOL: Final = {
+    Direction.OUT: (UNFINISHED & STATES_OF[Direction.OUT]) | {_S.FAILED, _S.CANCELLED, _S.REFUSED},
+    Direction.IN: (UNFINISHED & STATES_OF[Direction.IN]) - {_S.INTERRUPTED},
+}
+"""Ours may be retried; a part that broke off serves nothing, because no restart position is offered."""
 
 
 def _claiming(waiting: TransferState, *, of_one_kind: bool) -> sa.sql.dml.ReturningUpdate[Any]:
@@ -209,7 +213,10 @@ class Transfers:
             return _FAILED.apply(connection, transfer_id, now, owner=owner, **values)
 
     def cancel(self, transfer_id: str, now: datetime) -> Transfer:
-        """Take a queued or failed file out of the queue, or give up waiting for the rest of an interrupted one."""
+        """Take a queued or failed file out of the queue, or give up waiting for an interrupted one.
+
+        The content of the first stays in the spool for ``retry``; that of the second the caller removes.
+        """
         with self._database.writing() as connection:
             direction = fetch(connection, transfer_id).direction
             return _CANCELLED[direction].apply(connection, transfer_id, now, ended_at=now)
@@ -342,7 +349,7 @@ class Transfers:
             return _with_receipt(connection, transfer, receipt, now)
 
     def interrupted(self, transfer_id: str, now: datetime, *, owner: str | None = None) -> Transfer:
-        """The session ended before the file did; what is there is kept for a restart."""
+        """The session ended before the file did; its octets come again with the next try."""
         with self._database.writing() as connection:
             return _INTERRUPTED.apply(connection, transfer_id, now, owner=owner)
 
@@ -404,12 +411,15 @@ class Transfers:
     def spool_names(self) -> set[str]:
         """The names of all content the spool must keep outside the inbox; what else lies there was abandoned.
 
-        A refused file of ours is kept for a retry; one we refused is not.
+        Files of ours are kept for a retry, until they are acknowledged. Those of a partner are kept while they are
+        received and until they are delivered, but not what broke off or was refused.
         """
         kept = sa.select(transfers.c.spool_name).where(
             sa.or_(
-                transfers.c.state.in_(_IN_SPOOL),
-                sa.and_(transfers.c.state == _S.REFUSED, transfers.c.direction == Direction.OUT),
+                *(
+                    sa.and_(transfers.c.direction == direction, transfers.c.state.in_(states))
+                    for direction, states in _IN_SPOOL.items()
+                )
             )
         )
         with self._database.reading() as connection:

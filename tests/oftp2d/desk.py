@@ -218,9 +218,8 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         ledger.close()
 
 
-def deliver(office: Office, partner_id: int, content: bytes) -> Transfer:
-    """A file that arrived, as a session leaves it."""
-    now = datetime.now(UTC)
+def begin(office: Office, partner_id: int) -> Transfer:
+    """A file that begins to arrive."""
     new = NewIncoming(
         kind=Kind.FILE,
         partner_id=partner_id,
@@ -230,11 +229,17 @@ def deliver(office: Office, partner_id: int, content: bytes) -> Transfer:
         originator=THEIRS,
         destination=OURS,
     )
-    opened = office.ledger.transfers.open_incoming(new, now, "session", timedelta(minutes=5))
+    opened = office.ledger.transfers.open_incoming(new, datetime.now(UTC), "session", timedelta(minutes=5))
     assert isinstance(opened, Transfer)
+    return opened
+
+
+def deliver(office: Office, partner_id: int, content: bytes) -> Transfer:
+    """A file that arrived, as a session leaves it."""
+    opened = begin(office, partner_id)
     with office.spool.part(opened.id) as part:
         part.write(content)
         staged = part.seal_into_inbox("../INVOICE")
     return office.ledger.transfers.received_and_delivered(
-        opened.id, staged.octets, staged.sha256, staged.name, now, receipt=None
+        opened.id, staged.octets, staged.sha256, staged.name, datetime.now(UTC), receipt=None
     )

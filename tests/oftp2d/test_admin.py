@@ -27,7 +27,7 @@ from oftp2d.client import AdminClient, RefusedError
 from oftp2d.errors import OperatorError
 from oftp2d.logs import LineObserver
 from tests import pki
-from tests.oftp2d.desk import OURS, STARTED, THEIRS, Office, deliver, open_office
+from tests.oftp2d.desk import OURS, STARTED, THEIRS, Office, begin, deliver, open_office
 
 
 @pytest_twisted.async_yield_fixture
@@ -336,6 +336,28 @@ async def test_a_transfer_is_cancelled_and_retried_but_only_where_that_is_possib
     await refused(office, 409, "post", f"{path}/cancel")
     assert (await office.ask("post", f"{path}/retry"))["state"] == "queued"
     await refused(office, 409, "post", f"{path}/retry")
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_content_of_a_cancelled_file_of_ours_is_kept_for_a_retry(office: Office) -> None:
+    await partner(office)
+    sent = await office.send(b"content", partner=THEIRS, file_name="f")
+    await office.ask("post", f"/v1/transfers/{sent['id']}/cancel")
+    with office.spool.open_outgoing(office.ledger.transfers.get(sent["id"]).spool_name) as kept:
+        assert kept.read() == b"content"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_there_of_a_broken_reception_goes_when_it_is_cancelled(office: Office) -> None:
+    await partner(office)
+    broken = begin(office, office.ledger.partners.list()[0].id)
+    with office.spool.part(broken.spool_name) as part:
+        part.write(b"half of it")
+    office.ledger.transfers.interrupted(broken.id, broken.updated_at)
+    parts = office.home / "spool" / "parts"
+    assert [path.name for path in parts.iterdir()] == [broken.spool_name]
+    assert (await office.ask("post", f"/v1/transfers/{broken.id}/cancel"))["state"] == "cancelled"
+    assert list(parts.iterdir()) == []
 
 
 @pytest_twisted.ensureDeferred

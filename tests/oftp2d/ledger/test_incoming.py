@@ -225,9 +225,17 @@ def test_the_spool_keeps_what_may_still_be_needed(ledger: Ledger, partner: Partn
     ledger.transfers.acknowledged(done.key, now)
     ledger.transfers.refused(refused.key, now, "NERP 34", "")
     kept = {queued.spool_name, refused.spool_name}
-    for name in ("OPEN", "RECEIVED", "DELIVERED", "BAD"):
+    cancelled = ledger.transfers.queue(files.outgoing(partner, "CANCELLED"), now)
+    ledger.transfers.cancel(cancelled.id, now)
+    kept.add(cancelled.spool_name)
+    for name in ("OPEN", "RECEIVED", "DELIVERED", "BAD", "BROKENOFF", "GIVENUP"):
         transfer = ledger.transfers.open_incoming(files.incoming(partner, name), now, "session-1", LEASE)
         assert isinstance(transfer, Transfer)
+        if name in {"BROKENOFF", "GIVENUP"}:
+            ledger.transfers.interrupted(transfer.id, now)
+            if name == "GIVENUP":
+                ledger.transfers.cancel(transfer.id, now)
+            continue
         if name != "OPEN":
             ledger.transfers.received(transfer.id, 5, SHA, transfer.id, now)
         if name == "DELIVERED":
