@@ -178,13 +178,16 @@ class Identification:
             raise ValueError(f"unknown key usage {min(unknown)!r}; known are {', '.join(_BITS)}")
 
     def matches(self, facts: CertificateFacts) -> IdentificationMatch:
-        """Every attribute that is named must be present with an equal value (acx.md 4.3 item 5)."""
+        """Every attribute that is named must be present with an equal value (acx.md 4.3 item 5).
+
+        The issuer is not named in part: it is that of a chosen anchor, and must be equal.
+        """
         wanted = [_common(self.common_name)] if self.common_name else []
         wanted += [self.subject] if self.subject else []
         differences = [
             f"subject is {facts.subject}, announced is {part}" for part in wanted if not facts.subject.includes(part)
         ]
-        if self.issuer is not None and not facts.issuer.includes(self.issuer):
+        if self.issuer is not None and facts.issuer != self.issuer:
             differences.append(f"issuer is {facts.issuer}, announced is {self.issuer}")
         # An absent extension leaves every key usage open, but says of none that it exists.
         if missing := self.key_usages - (facts.key_usage or frozenset()):

@@ -206,6 +206,17 @@ def test_another_issuer_is_named() -> None:
     assert entered.matches(facts_of("CA01")).text.startswith("issuer is CN=OFTP2 Test Issuing A")
 
 
+def test_the_issuer_is_equal_or_another_one() -> None:
+    facts = facts_of("CA01")
+    assert len(facts.issuer.attributes) > 1
+    backwards = DistinguishedName(tuple(reversed(facts.issuer.rdns)))
+    assert Identification(common_name="a0.test", issuer=backwards).matches(facts).matches
+    part = name("CN=OFTP2 Test Issuing A")
+    assert facts.issuer.includes(part)
+    match = Identification(common_name="a0.test", issuer=part).matches(facts)
+    assert match.differences == (f"issuer is {facts.issuer}, announced is {part}",)
+
+
 def test_key_usages_must_exist_and_others_may() -> None:
     entered = Identification(common_name="a0.test", key_usages=frozenset({"keyEncipherment"}))
     assert entered.matches(facts_of("CA01")).matches
