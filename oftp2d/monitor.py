@@ -239,13 +239,15 @@ class Monitor:
                 envelope, secret = await self._authentication.make_challenge(partner)
                 self._line.request(SendChallenge(envelope=envelope, secret=secret))
         except OperatorError as error:
-            self.log.error("{partner}: {what}; {advice}", partner=partner.code, what=error.what, advice=error.advice)
-            text = "there is no certificate or key here for this challenge"
-            raise self._deny(Denial(reason=EndSessionReason.AUTHENTICATION_INCOMPATIBLE, text=text)) from None
+            opens = isinstance(event, ChallengeReceived)
+            text = "no key here opens the challenge" if opens else f"there is no certificate of {partner.code} here"
+            denial = Denial(reason=EndSessionReason.AUTHENTICATION_INCOMPATIBLE, text=text)
+            raise self._deny(denial, detail=str(error)) from None
 
-    def _deny(self, denial: Denial) -> SessionOverError:
+    def _deny(self, denial: Denial, detail: str = "") -> SessionOverError:
+        """Tell the peer why there will be no session; ``detail`` is for our log only."""
         self._leave(denial.reason, denial.text)
-        return _over(denial.reason, denial.text)
+        return _over(denial.reason, detail or denial.text)
 
     def _established(self, partner: Partner) -> None:
         self.report.partner = partner.code

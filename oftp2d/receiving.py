@@ -121,7 +121,7 @@ class Receiving:
             return intake.refusal or _wrong_count(end, intake.octets) or await self._keep(transfer, part)
         except SessionOverError:
             # Without restart (RFC 5024 section 4.3.3) the file comes from its beginning again: the part serves nothing.
-            self.log.warn(
+            self.log.info(
                 "{partner}: {file} was cut off at {octets} octets and is expected again, transfer {transfer}",
                 partner=self._partner.code,
                 file=transfer.dataset,

@@ -84,7 +84,7 @@ LOG = {
     "refused our certificate": "The partner's reason. Often it has to announce it, or to import its authority.",
     "{message} {outcome}": "What we thought of a partner's certificate. Refused: see 'oftp2d cert announce'.",
     "too often": "Two automatic systems may be asking each other: ask the partner.",
-    "is not answered": "Somebody guesses, or a partner has an old password. Unknown address: your firewall.",
+    "are not answered": "Somebody guesses, or a partner has an old password. Unknown address: your firewall.",
     "with {remote}: {text}": "The end of a session. Not a normal one: see the reason.",
     "for a file never sent": "A receipt for a file we do not know: ask the partner; harmless.",
     "refused {file}": "We did not take a partner's file; the text says why, and the partner knows.",

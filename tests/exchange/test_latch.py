@@ -107,11 +107,11 @@ async def test_as_responder_without_the_certificate_that_a_challenge_takes_it_sa
         await peer.identify(authentication=True)
         peer.send(c.Secd())
         esid = await peer.ended()
-    assert esid.reason is not EndSessionReason.NORMAL
-    assert "there is no certificate of" in esid.text
+    assert esid.reason is EndSessionReason.AUTHENTICATION_INCOMPATIBLE
+    assert esid.text == f"there is no certificate of {CODE_B} here"
     await a.idle()
     (line,) = log.complaints()
-    assert CODE_B in line
+    assert f"there is no certificate of {CODE_B} for session authentication" in line
     assert "session 1 with" in line
 
 
@@ -427,11 +427,11 @@ async def test_a_challenge_that_does_not_open_ends_the_session_in_one_line(what:
         await _prove(peer)
         peer.send(c.Auch(challenge=ENVELOPES[what]()))
         esid = await peer.ended()
-        assert esid.reason is not EndSessionReason.NORMAL
-        assert "cannot be answered" in esid.text
+        assert esid.reason is EndSessionReason.AUTHENTICATION_INCOMPATIBLE
+        assert esid.text == "no key here opens the challenge"
     await a.idle()
     (line,) = log.complaints()
-    assert CODE_B in line
+    assert f"the challenge of {CODE_B} cannot be answered" in line
     async with session(a, authentication=True) as peer:
         await peer.authenticate(CB01, CA01)
         await peer.leave()

@@ -190,7 +190,7 @@ async def test_nonsense_within_a_file_ends_the_session_and_leaves_the_file_for_a
         await peer.gone()
     await victim.idle()
     if reason is End.NORMAL:
-        assert log.lines(CODE_B, "session 1 with 127.0.0.1:", "ended normally")
+        one_complaint(log, CODE_B, "session 1 with 127.0.0.1:", "ended by the peer, ESID 00")
     else:
         one_complaint(log, CODE_B, "session 1 with 127.0.0.1:")
     (transfer,) = await victim.transfers()
