@@ -14,9 +14,9 @@ from oftp2 import commands as c
 from oftp2.reasons import AnswerReason as Answer
 from oftp2.reasons import EndSessionReason as End
 from oftp2.reasons import NegativeResponseReason
-from oftp2.values import FileFormat, SecurityLevel
+from oftp2.values import FileFormat, Mode, SecurityLevel
 from oftp2d.ledger import Kind, TransferState
-from tests.exchange.peer import Peer, acknowledgement, files, responses, session
+from tests.exchange.peer import Peer, acknowledgement, call, files, responses, session
 from tests.exchange.station import CLOCK, CODE_A, CODE_B, Log, Station, pause
 from tests.hostile.mischief import OTHER, OTHER_PASSWORD, SUB_STATION, one_complaint, raw, serves
 
@@ -401,3 +401,32 @@ async def test_a_partner_that_never_ends_a_file_is_timed_out_and_may_try_again(v
         assert (await peer.ended()).reason is End.TIME_OUT
     await victim.idle()
     one_complaint(log, CODE_B, "ESID 09")
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_waits_for_a_partner_that_only_sends_keeps_waiting(victim: Station) -> None:
+    await victim.start()
+    queued = await victim.queue(CODE_B, b"for you", "ORDERS")
+    async with call(victim) as peer:
+        await peer.identify(mode=Mode.SENDER)
+        assert await peer.turn() == [c.Esid(reason=End.NORMAL)]
+    await victim.idle()
+    (transfer,) = await victim.transfers()
+    assert (transfer.id, transfer.state) == (queued.id, "queued")
+    await serves(victim)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_breaks_off_leaves_nothing_on_the_disk(victim: Station, log: Log) -> None:
+    await victim.start()
+    async with session(victim) as peer:
+        peer.send(peer.offer("DRAWING", bytes(500_000)))
+        await peer.expect(c.Sfpa)
+        peer.send(c.Data(payload=(b"\x3f" + bytes(63)) * 400))
+        await pause(0.2)
+    await victim.idle()
+    (transfer,) = await victim.transfers()
+    assert transfer.state == "interrupted"
+    assert list((victim.home / "spool" / "parts").iterdir()) == []
+    assert log.lines("DRAWING was cut off at 25200 octets and is expected again")
+    await serves(victim)
