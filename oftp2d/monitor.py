@@ -9,7 +9,7 @@ nothing to say leaves. So a session ends by itself and never loops. What happens
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from twisted.internet.interfaces import IDelayedCall
@@ -150,9 +150,12 @@ class Monitor:
         return self.report
 
     async def _release(self) -> None:
-        """Owe again the end responses that got no RTR; a claim that cannot be given back runs out by itself."""
+        """Give back all that this session still claims; a claim that cannot be given back runs out by itself."""
+        ledger, now = self._context.ledger, self._context.now()
+        again = now + timedelta(seconds=self._context.config.retry.first_seconds)
         try:
-            await self._context.workers.database(self._context.ledger.receipts.release, self._owner)
+            await self._context.workers.database(ledger.receipts.release, self._owner)
+            await self._context.workers.database(ledger.transfers.release, self._owner, now, next_attempt_at=again)
         except LedgerUnavailableError as error:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
 
