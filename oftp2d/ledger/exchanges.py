@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -20,9 +20,21 @@ from oftp2d.ledger.certificates import confirm, fulfil, place, retire
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import UnknownError
 from oftp2d.ledger.moves import Move, insert_outgoing, insert_receipt
-from oftp2d.ledger.records import Conclusion, ExchangeRecord, ExchangeState, NewExchange, Reply, Transfer
-from oftp2d.ledger.schema import exchanges
+from oftp2d.ledger.records import (
+    Conclusion,
+    ExchangeMessage,
+    ExchangeRecord,
+    ExchangeState,
+    Holder,
+    NewExchange,
+    Reply,
+    Transfer,
+)
+from oftp2d.ledger.schema import certificates, confirmations, exchanges
 from oftp2d.ledger.states import Direction, TransferState
+
+_ONE_RECALL: Final = timedelta(seconds=2)
+"""The messages of one recall are queued one after the other; this is more than lies between the first and the last."""
 
 _ANSWERED: Final = frozenset({ExchangeState.ACCEPTED, ExchangeState.REFUSED})
 _DELIVERED = Move(Direction.IN, [TransferState.RECEIVED], TransferState.DELIVERED)
@@ -93,13 +105,48 @@ def reopen(connection: Connection, transfer: Transfer) -> None:
 
 
 def settle(connection: Connection, transfer: Transfer, state: ExchangeState, text: str, now: datetime) -> None:
-    """The end response to a message of ours: an EERP confirms the certificate it carried (acx.md 3.8)."""
+    """The end response to a message of ours: an EERP confirms the certificate it carried (acx.md 3.8).
+
+    That for a REPLACE also says that the partner has none of those before it any more.
+    """
     row = connection.execute(sa.select(exchanges).where(exchanges.c.transfer_id == transfer.id)).one_or_none()
     if row is None:
         return
     _set_state(connection, exchanges.c.id == row.id, state, text, now)
     if state is ExchangeState.ACCEPTED and row.fingerprint is not None:
         confirm(connection, transfer.partner_id, row.fingerprint, now, "EERP")
+        if row.message is ExchangeMessage.REPLACE:
+            _withdraw(connection, transfer, row)
+
+
+def _withdraw(connection: Connection, transfer: Transfer, replacement: Row[Any]) -> None:
+    """The partner has taken a certificate of ours for those before it: it has none of them now (acx.md 3.8 and 6).
+
+    Gone are those of the same station that share a usage with it, but not what the same recall or a later message
+    brought.
+    """
+    ours = sa.select(certificates.c.fingerprint, certificates.c.usages).where(
+        certificates.c.holder == Holder.OWN,
+        sa.or_(certificates.c.station == transfer.originator, certificates.c.station.is_(None)),
+    )
+    entries = connection.execute(ours).all()
+    usages = frozenset().union(*(entry.usages for entry in entries if entry.fingerprint == replacement.fingerprint))
+    former = {entry.fingerprint for entry in entries if entry.usages & usages} - {replacement.fingerprint}
+    beside = sa.and_(
+        exchanges.c.message == ExchangeMessage.REPLACE, exchanges.c.created_at >= replacement.created_at - _ONE_RECALL
+    )
+    spared = sa.select(exchanges.c.fingerprint).where(
+        exchanges.c.partner_id == transfer.partner_id,
+        exchanges.c.direction == Direction.OUT,
+        exchanges.c.state != ExchangeState.REFUSED,
+        sa.or_(exchanges.c.created_at >= replacement.created_at, beside),
+    )
+    withdrawn = former - set(connection.execute(spared).scalars())
+    connection.execute(
+        sa.delete(confirmations).where(
+            confirmations.c.partner_id == transfer.partner_id, confirmations.c.fingerprint.in_(withdrawn)
+        )
+    )
 
 
 def _queue(connection: Connection, message: Reply, now: datetime) -> tuple[Transfer, ExchangeRecord]:

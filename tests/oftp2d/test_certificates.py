@@ -17,10 +17,22 @@ from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.matching import Place
 from oftp2.certs.usages import FILE_USAGES, Usage
 from oftp2.cms.challenge import make_challenge, open_challenge
+from oftp2d.acx import DATASETS
 from oftp2d.certificates import Certificates
 from oftp2d.credentials import Profile
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Holder, Ledger, NewPartner, Slot, Station, StoredCertificate
+from oftp2d.ledger import (
+    ExchangeMessage,
+    Holder,
+    Kind,
+    Ledger,
+    NewOutgoing,
+    NewPartner,
+    Reply,
+    Slot,
+    Station,
+    StoredCertificate,
+)
 from oftp2d.vault import Vault
 from tests import pki
 from tests.pki import Issued
@@ -179,6 +191,34 @@ def test_a_new_certificate_signs_towards_a_partner_once_it_is_confirmed(
     everyone = store.own(Usage.TLS_SERVER, station=OURS, now=NOW)
     assert everyone is not None
     assert everyone.stored.alias == "new"
+
+
+def test_a_recall_of_the_newest_goes_back_to_the_one_before_it(
+    ledger: Ledger, store: Certificates, partner: int
+) -> None:
+    old, new = put(store, pki.certificate("CB01"), "old"), put(store, pki.certificate("CB04"), "new")
+    for each in (old, new):
+        ledger.certificates.confirm(partner, each.fingerprint, NOW, "EERP")
+    file = NewOutgoing(
+        kind=Kind.EXCHANGE,
+        partner_id=partner,
+        dataset=DATASETS[Message.REPLACE],
+        originator=OURS,
+        destination=THEIRS,
+        octets=1,
+        spool_name="replacement",
+    )
+    reply = Reply(file=file, message=ExchangeMessage.REPLACE, fingerprint=old.fingerprint)
+    transfer, _ = ledger.exchanges.queue(reply, NOW)
+
+    def signing() -> str:
+        credential = store.own(Usage.SIGNATURE, station=OURS, now=NOW, partner_id=partner)
+        assert credential is not None
+        return credential.stored.alias
+
+    assert signing() == "new"
+    ledger.transfers.acknowledged(transfer.key, NOW)
+    assert signing() == "old"
 
 
 def test_a_new_certificate_answers_challenges_at_once(store: Certificates) -> None:

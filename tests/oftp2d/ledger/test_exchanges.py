@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from oftp2.certs.usages import Usage
 from oftp2d.ledger import (
     Conclusion,
     Direction,
@@ -31,6 +32,7 @@ from oftp2d.ledger import (
 )
 
 LEASE = timedelta(seconds=60)
+MINUTE = timedelta(minutes=1)
 DELIVER = "ODETTE_CERTIFICATE_DELIVER"
 FINGERPRINT = "02" * 32
 
@@ -76,6 +78,94 @@ def test_a_nerp_changes_nothing_but_the_record(ledger: Ledger, partner: Partner,
     assert record is not None
     assert (record.state, record.text) == (ExchangeState.REFUSED, "expired on 2026-01-01")
     assert ledger.certificates.confirmed(partner.id) == set()
+
+
+class Recall:
+    """Certificates of ours that a partner knows, and messages with them that it accepts."""
+
+    def __init__(self, ledger: Ledger, partner: Partner, files: Any) -> None:
+        self._ledger = ledger
+        self._partner = partner
+        self._files = files
+
+    def hold(self, mark: str, *usages: Usage, now: datetime, station: str | None = "O0055US") -> None:
+        made = self._files.certificate(mark, station=station, usages=frozenset(usages))
+        self._ledger.certificates.add(made, now)
+        self._ledger.certificates.confirm(self._partner.id, made.fingerprint, now, "EERP")
+
+    def queue(self, mark: str, message: ExchangeMessage, now: datetime) -> Transfer:
+        file = self._files.outgoing(self._partner, f"ODETTE_CERTIFICATE_{message}", Kind.EXCHANGE)
+        return self._ledger.exchanges.queue(Reply(file=file, message=message, fingerprint=mark * 32), now)[0]
+
+    def accept(self, transfer: Transfer, now: datetime) -> None:
+        self._ledger.transfers.acknowledged(transfer.key, now)
+
+    @property
+    def known(self) -> set[str]:
+        return {fingerprint[:2] for fingerprint in self._ledger.certificates.confirmed(self._partner.id)}
+
+
+@pytest.fixture
+def recall(ledger: Ledger, partner: Partner, files: Any) -> Recall:
+    return Recall(ledger, partner, files)
+
+
+def test_an_accepted_replacement_withdraws_what_the_partner_had_for_its_usages(
+    ledger: Ledger, recall: Recall, other: Partner, now: datetime
+) -> None:
+    recall.hold("01", Usage.SIGNATURE, Usage.ENCRYPTION, now=now)
+    recall.hold("02", Usage.TLS_SERVER, now=now)
+    recall.hold("03", Usage.SIGNATURE, now=now, station="O0055SECOND")
+    recall.hold("04", Usage.SIGNATURE, now=now, station=None)
+    ledger.certificates.confirm(other.id, "01" * 32, now, "EERP")
+    recall.hold("05", Usage.SIGNATURE, now=now)
+    transfer = recall.queue("05", ExchangeMessage.REPLACE, now + MINUTE)
+    assert recall.known == {"01", "02", "03", "04", "05"}
+    recall.accept(transfer, now + MINUTE)
+    assert recall.known == {"02", "03", "05"}
+    assert ledger.certificates.confirmed(other.id) == {"01" * 32}
+
+
+def test_a_delivered_certificate_withdraws_none(recall: Recall, now: datetime) -> None:
+    recall.hold("01", Usage.SIGNATURE, now=now)
+    recall.hold("02", Usage.SIGNATURE, now=now)
+    recall.accept(recall.queue("02", ExchangeMessage.DELIVER, now), now)
+    assert recall.known == {"01", "02"}
+
+
+def test_a_refused_replacement_withdraws_none(ledger: Ledger, recall: Recall, now: datetime) -> None:
+    recall.hold("01", Usage.SIGNATURE, now=now)
+    recall.hold("02", Usage.SIGNATURE, now=now)
+    transfer = recall.queue("02", ExchangeMessage.REPLACE, now)
+    ledger.transfers.refused(transfer.key, now, "NERP 99", "no")
+    assert recall.known == {"01", "02"}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_certificates_of_one_recall_do_not_withdraw_each_other(
+    recall: Recall, now: datetime, order: tuple[int, ...]
+) -> None:
+    recall.hold("01", Usage.SIGNATURE, Usage.AUTHENTICATION, now=now)
+    recall.hold("02", Usage.SIGNATURE, Usage.ENCRYPTION, now=now)
+    recall.hold("03", Usage.SIGNATURE, Usage.AUTHENTICATION, now=now)
+    queued = [
+        recall.queue(mark, ExchangeMessage.REPLACE, now + MINUTE + number * timedelta(milliseconds=30))
+        for number, mark in enumerate(("02", "03"))
+    ]
+    for number in order:
+        recall.accept(queued[number], now + 2 * MINUTE)
+    assert recall.known == {"02", "03"}
+
+
+def test_a_recall_withdraws_what_a_former_recall_brought_but_nothing_sent_later(recall: Recall, now: datetime) -> None:
+    for mark in ("01", "02", "03"):
+        recall.hold(mark, Usage.SIGNATURE, now=now)
+    recall.accept(recall.queue("01", ExchangeMessage.REPLACE, now), now)
+    assert recall.known == {"01"}
+    second = recall.queue("02", ExchangeMessage.REPLACE, now + MINUTE)
+    recall.accept(recall.queue("03", ExchangeMessage.DELIVER, now + 2 * MINUTE), now + 2 * MINUTE)
+    recall.accept(second, now + 3 * MINUTE)
+    assert recall.known == {"02", "03"}
 
 
 def test_a_message_that_is_sent_again_is_answered_again(
