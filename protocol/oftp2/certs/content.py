@@ -1,15 +1,18 @@
 """The certificate in a received ACX file (acx.md 2.2, 2.3 and choice 1 of section 12).
 
 The rule is one end-entity certificate in DER. PEM and a CMS SignedData that holds certificates only are
-read as well; what they carry besides the one end entity is material for building its chain. Everything else
-is a :class:`ContentError`, whose text goes to the partner.
+read as well; what they carry besides the one end entity is material for building its chain. Of a file that is
+signed as a whole the content counts, as if it had come alone: the signature is not verified, because the certificate
+is judged on its own (acx.md 4.1), and the signer's certificates are chain material. Everything else is a
+:class:`ContentError`, whose text goes to the partner.
 """
 
 from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from asn1crypto import cms
@@ -39,13 +42,33 @@ class Content:
     chain: tuple[CertificateFacts, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SignedData:
+    """The parts of a CMS SignedData that matter here."""
+
+    certificates: tuple[bytes, ...]
+    content: bytes | None
+    signed: bool
+
+
 def read_certificate(octets: bytes) -> Content:
-    """Read the one certificate out of a received file of at most 64 KiB; raises :class:`ContentError`."""
+    """Read the one certificate out of a received file of at most 64 KiB, signed once or not at all.
+
+    Raises :class:`ContentError`.
+    """
+    _check(octets)
+    message = _signed_data(octets)
+    if message is None or message.content is None:
+        return _one(certificates_in(octets))
+    _check(message.content)
+    return _one(certificates_in(message.content), tuple(_readable(message.certificates)))
+
+
+def _check(octets: bytes) -> None:
     if len(octets) > MAX_CONTENT:
         raise ContentError(f"the file has {len(octets)} octets, a certificate has at most {MAX_CONTENT}")
     if octets.lstrip(_BLANKS).startswith(b"<"):
         raise ContentError("XML certificate messages are not supported")
-    return _one(certificates_in(octets))
 
 
 def certificates_in(octets: bytes, *, keys: bool = False) -> tuple[CertificateFacts, ...]:
@@ -65,18 +88,33 @@ def certificates_in(octets: bytes, *, keys: bool = False) -> tuple[CertificateFa
     return certificates
 
 
-def _one(certificates: Sequence[CertificateFacts]) -> Content:
-    """The one end entity among several; a single certificate is taken whatever it is, and judged later."""
+def _one(certificates: Sequence[CertificateFacts], material: Sequence[CertificateFacts] = ()) -> Content:
+    """The one end entity among several; a single certificate is taken whatever it is, and judged later.
+
+    ``material`` came beside them: it belongs to the chain at most.
+    """
     entities = [facts for facts in certificates if not facts.is_ca] if len(certificates) > 1 else certificates
     if len(entities) != 1:
         raise ContentError(f"the file holds {len(entities)} end-entity certificates, expected is one")
-    chain = tuple(facts for facts in certificates if facts is not entities[0])
-    return Content(facts=entities[0], chain=chain)
+    chain = {facts.fingerprint: facts for facts in (*certificates, *material)}
+    del chain[entities[0].fingerprint]
+    return Content(facts=entities[0], chain=tuple(chain.values()))
+
+
+def _readable(certificates: Iterable[bytes]) -> Iterator[CertificateFacts]:
+    """Those that can be read: a signer with an exotic one does not spoil what it signed."""
+    for der in certificates:
+        with suppress(UnreadableCertificateError):
+            yield CertificateFacts.of(der)
 
 
 def _plain(octets: bytes) -> Sequence[bytes]:
-    bundled = _bundled(octets)
-    return [octets] if bundled is None else bundled
+    message = _signed_data(octets)
+    if message is None:
+        return [octets]
+    if message.signed or message.content is not None:
+        raise ContentError("the file is a signed CMS message, expected is one certificate")
+    return message.certificates
 
 
 def _armoured(octets: bytes, *, keys: bool) -> Iterator[bytes]:
@@ -105,18 +143,19 @@ def _sections(octets: bytes) -> Iterator[tuple[bytes, bytes]]:
             at = end + len(end_line)
 
 
-def _bundled(octets: bytes) -> list[bytes] | None:
-    """The certificates of a certs-only SignedData; ``None`` when it is no SignedData at all."""
+def _signed_data(octets: bytes) -> _SignedData | None:
+    """The parts of a SignedData; ``None`` when it is no SignedData at all."""
     try:
         info = cms.ContentInfo.load(octets, strict=True)
         if info["content_type"].native != "signed_data":
             return None
         signed = info["content"]
         members = [choice for choice in signed["certificates"] if choice.name == "certificate"]
-        certificates = [member.chosen.dump() for member in members]
-        bare = not signed["signer_infos"] and signed["encap_content_info"]["content"].native is None
+        content = signed["encap_content_info"]["content"]
+        return _SignedData(
+            certificates=tuple(member.chosen.dump() for member in members),
+            content=None if content.native is None else bytes(content),
+            signed=bool(signed["signer_infos"]),
+        )
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError):
         return None
-    if not bare:
-        raise ContentError("the file is a signed CMS message, expected is one certificate")
-    return certificates

@@ -50,11 +50,45 @@ def test_a_single_authority_is_read_and_left_to_be_judged() -> None:
     assert read_certificate(pki.issuing("A").der).facts.is_ca
 
 
-def signed_message() -> bytes:
-    builder = pkcs7.PKCS7SignatureBuilder().set_data(b"content")
-    return builder.add_signer(LEAF.certificate, LEAF.key, hashes.SHA256()).sign(
-        Encoding.DER, [pkcs7.PKCS7Options.Binary]
-    )
+SIGNER = pki.certificate("CA05")
+
+
+def signed_message(content: bytes = b"content", *options: pkcs7.PKCS7Options) -> bytes:
+    builder = pkcs7.PKCS7SignatureBuilder().set_data(content)
+    builder = builder.add_signer(SIGNER.certificate, SIGNER.key, hashes.SHA256())
+    builder = builder.add_certificate(pki.issuing("A").certificate)
+    return builder.sign(Encoding.DER, [pkcs7.PKCS7Options.Binary, *options])
+
+
+@pytest.mark.parametrize("content", [LEAF.der, LEAF.pem, pkcs7.serialize_certificates(CHAIN[:1], Encoding.DER)])
+def test_a_signed_file_counts_as_its_content_and_the_signer_is_chain_material(content: bytes) -> None:
+    read = read_certificate(signed_message(content))
+    assert read.facts.fingerprint == LEAF.fingerprint
+    assert {facts.fingerprint for facts in read.chain} == {SIGNER.fingerprint, pki.issuing("A").fingerprint}
+
+
+def test_a_certificate_that_signs_its_own_file_is_not_in_its_chain() -> None:
+    content = read_certificate(signed_message(SIGNER.der, pkcs7.PKCS7Options.NoAttributes))
+    assert content.facts.fingerprint == SIGNER.fingerprint
+    assert [facts.fingerprint for facts in content.chain] == [pki.issuing("A").fingerprint]
+
+
+def test_a_signature_that_does_not_verify_does_not_matter() -> None:
+    message = bytearray(signed_message(LEAF.der))
+    message[-1] ^= 1
+    assert read_certificate(bytes(message)).facts.fingerprint == LEAF.fingerprint
+
+
+def test_a_signer_whose_certificate_cannot_be_read_spoils_nothing() -> None:
+    odd = SIGNER.der[:4] + b"\x31" + SIGNER.der[5:]
+    content = read_certificate(signed_message(LEAF.der).replace(SIGNER.der, odd))
+    assert content.facts.fingerprint == LEAF.fingerprint
+    assert [facts.fingerprint for facts in content.chain] == [pki.issuing("A").fingerprint]
+
+
+def test_an_import_takes_no_signed_file() -> None:
+    with pytest.raises(ContentError, match="a signed CMS message"):
+        certificates_in(signed_message(LEAF.der))
 
 
 def empty_message() -> bytes:
@@ -80,7 +114,12 @@ def empty_message() -> bytes:
         (b"-----BEGIN CERTIFICATE-----\n", "the file holds no certificate"),
         (b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n", "the PEM armour is damaged"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not a readable X.509"),
-        (signed_message(), "the file is a signed CMS message"),
+        (signed_message(), "not a readable X.509 certificate"),
+        (signed_message(b""), "the file is empty"),
+        (signed_message(b"<x/>"), "XML certificate messages are not supported"),
+        (signed_message(LEAF.pem + pki.pem("CB01")), "the file holds 2 end-entity certificates"),
+        (signed_message(signed_message(LEAF.der)), "the file is a signed CMS message"),
+        (signed_message(LEAF.der, pkcs7.PKCS7Options.DetachedSignature), "the file is a signed CMS message"),
         (empty_message(), "the file holds no certificate"),
         (cms.ContentInfo({"content_type": "data", "content": b"x"}).dump(), "not a readable X.509"),
     ],
@@ -111,12 +150,12 @@ def test_one_changed_octet_raises_nothing_but_a_content_error(position: int, val
         read_certificate(bytes(changed))
 
 
-MESSAGE = pkcs7.serialize_certificates(CHAIN[:1], Encoding.DER)
+MESSAGES = [pkcs7.serialize_certificates(CHAIN[:1], Encoding.DER), signed_message(LEAF.der)]
 
 
-@given(st.integers(0, 60), st.integers(0, 255))
-def test_a_damaged_message_raises_nothing_but_a_content_error(position: int, value: int) -> None:
-    changed = bytearray(MESSAGE)
+@given(st.sampled_from(MESSAGES), st.integers(0, 60), st.integers(0, 255))
+def test_a_damaged_message_raises_nothing_but_a_content_error(message: bytes, position: int, value: int) -> None:
+    changed = bytearray(message)
     changed[position] = value
     with suppress(ContentError):
         read_certificate(bytes(changed))
