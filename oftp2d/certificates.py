@@ -5,13 +5,15 @@ partner it signs from the moment the partner confirmed it. A partner's certifica
 and previous for files under way. Anchors are trusted when active; inactive ones, and those that came in one
 file with an authority they issued, are chain material only.
 
-Everything here blocks: the ledger's calls belong in the database worker, making keys in the crypto worker.
+Everything here blocks and belongs in the database worker, where the ledger is used. What takes long is done before,
+in the crypto worker: ``credentials.generate_key`` and :func:`read` make what ``generate``, ``request`` and the imports
+are given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from cryptography import x509
@@ -28,7 +30,7 @@ from oftp2.certs.names import DistinguishedName
 from oftp2.certs.selection import Entry, Selection, Situation
 from oftp2.certs.usages import TLS_USAGES, Usage
 from oftp2d import credentials
-from oftp2d.credentials import Profile
+from oftp2d.credentials import Material, Profile
 from oftp2d.entries import PARTY, checked_usages, issued_first, new_anchor, new_entry, selectable
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import (
@@ -74,6 +76,15 @@ class Credential:
         return b"".join(item.public_bytes(Encoding.PEM) for item in (self.certificate, *self.chain))
 
 
+def read(octets: bytes, *, private_key: bytes | None = None, passphrase: bytes | None = None) -> Material:
+    """What a file to import holds, with the key in ``private_key`` before one in the file; slow for PKCS#12.
+
+    Raises :class:`OperatorError`.
+    """
+    material = credentials.read_material(octets, passphrase)
+    return replace(material, key=credentials.read_key(private_key, passphrase)) if private_key else material
+
+
 class Certificates:
     """The store of one station."""
 
@@ -91,12 +102,13 @@ class Certificates:
         *,
         alias: str,
         now: datetime,
+        key: RSAPrivateKey | None = None,
         key_bits: int = credentials.KEY_BITS,
         days: int = credentials.VALID_DAYS,
         usages: frozenset[Usage] = frozenset(Usage),
     ) -> StoredCertificate:
-        """Make a key pair with a self-signed certificate for the station of the profile; slow."""
-        key = credentials.generate_key(key_bits)
+        """Make a self-signed certificate for the station of the profile; without ``key`` a key pair too, slowly."""
+        key = key or credentials.generate_key(key_bits)
         made = credentials.self_signed(key, profile, now, days)
         return self.adopt(key, made, alias=alias, station=profile.station, now=now, usages=usages)
 
@@ -124,10 +136,19 @@ class Certificates:
         return self._ledger.certificates.add(new, now)
 
     def request(
-        self, profile: Profile, *, alias: str, now: datetime, key_bits: int = credentials.KEY_BITS
+        self,
+        profile: Profile,
+        *,
+        alias: str,
+        now: datetime,
+        key: RSAPrivateKey | None = None,
+        key_bits: int = credentials.KEY_BITS,
     ) -> PendingKey:
-        """Make a key pair that waits for its certificate, and the request for a certification authority; slow."""
-        key = credentials.generate_key(key_bits)
+        """Make the request for a certification authority and keep its key until the answer comes.
+
+        Without ``key`` a key pair is made too, slowly.
+        """
+        key = key or credentials.generate_key(key_bits)
         request = credentials.signing_request(key, profile)
         public = x509.load_pem_x509_csr(request).public_key()
         new = NewPendingKey(
@@ -141,7 +162,7 @@ class Certificates:
 
     def import_own(
         self,
-        octets: bytes,
+        content: bytes | Material,
         *,
         now: datetime,
         alias: str | None = None,
@@ -152,11 +173,11 @@ class Certificates:
     ) -> StoredCertificate:
         """Store a certificate of ours; its key is in the file, in ``private_key``, pending, or held already.
 
-        Other certificates in the file become chain material. Raises :class:`OperatorError` when no key
-        belongs to it.
+        Other certificates in the file become chain material. ``private_key`` and ``passphrase`` are for content
+        that was not ``read`` yet. Raises :class:`OperatorError` when no key belongs to it.
         """
-        material = credentials.read_material(octets, passphrase)
-        key = credentials.read_key(private_key, passphrase) if private_key else material.key
+        material = _material(content, private_key=private_key, passphrase=passphrase)
+        key = material.key
         pending = None
         facts, others = credentials.leaf(material.certificates, key)
         if key is None:
@@ -215,7 +236,7 @@ class Certificates:
 
     def import_partner(
         self,
-        octets: bytes,
+        content: bytes | Material,
         *,
         partner_id: int,
         station: str,
@@ -224,7 +245,7 @@ class Certificates:
         usages: frozenset[Usage] | None = None,
     ) -> StoredCertificate:
         """Store a certificate of a partner by an operator's hand; those it displaces become previous ones."""
-        material = credentials.read_material(octets)
+        material = _material(content)
         facts, others = credentials.leaf(material.certificates, None)
         self._check(facts, now)
         wanted = checked_usages(facts, usages)
@@ -246,14 +267,14 @@ class Certificates:
         return self._ledger.certificates.accept(partner_id, new, displaced, now)
 
     def import_anchors(
-        self, octets: bytes, *, now: datetime, alias: str | None = None
+        self, content: bytes | Material, *, now: datetime, alias: str | None = None
     ) -> tuple[StoredCertificate, ...]:
         """Store trust anchors. In one file, one that issued another of the same file is chain material only.
 
         That is the rule of the Odette trust list (acx.md 10.2): a root that came along to verify its issuing
         authority is not trusted itself. To trust a root, import it alone.
         """
-        found = credentials.read_material(octets).certificates
+        found = _material(content).certificates
         if not found:
             raise OperatorError("there is no certificate in the file, only a key", "give that of the authority")
         for facts in found:
@@ -285,6 +306,16 @@ class Certificates:
             [entry.der for entry in entries if not entry.active],
             clock_tolerance=self._limits.clock_tolerance,
         )
+
+    # --- removing ------------------------------------------------------------------------------------------
+
+    def remove(self, certificate: StoredCertificate) -> None:
+        """Forget a certificate with all its entries, and the private key of one of ours, here in memory too."""
+        for entry in self._entries(certificate.holder, certificate.partner_id):
+            if entry.fingerprint == certificate.fingerprint:
+                self._ledger.certificates.remove(entry.id)
+        if certificate.holder is Holder.OWN:
+            self._keys.pop(certificate.fingerprint, None)
 
     # --- what is used --------------------------------------------------------------------------------------
 
@@ -534,3 +565,11 @@ class Certificates:
                 f"{facts.subject} has a key of {facts.key_bits} bits ({facts.key_type})",
                 f"OFTP2 needs RSA with at least {self._limits.min_rsa_bits} bits",
             )
+
+
+def _material(
+    content: bytes | Material, *, private_key: bytes | None = None, passphrase: bytes | None = None
+) -> Material:
+    if isinstance(content, Material):
+        return content
+    return read(content, private_key=private_key, passphrase=passphrase)

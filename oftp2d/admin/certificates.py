@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from klein import Klein
 
 from oftp2.certs.facts import KEY_USAGE_BITS
 from oftp2.certs.usages import Usage
-from oftp2d.credentials import KEY_BITS, VALID_DAYS, Profile
+from oftp2d.certificates import read
+from oftp2d.credentials import KEY_BITS, VALID_DAYS, Material, Profile, generate_key
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Announcement, Holder, Ledger, Partner, StoredCertificate, UnknownError
 
@@ -77,13 +79,15 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
             "station": fields.code("station"),
             "alias": fields.optional("alias", longest=100) or None,
             "usages": fields.choices("usages", Usage) or None,
-            "private_key": _octets(fields.block("private_key_pem", longest=LARGEST_CONTENT)),
-            "passphrase": _octets(fields.secret("passphrase", longest=1000)),
         }
+        private_key = _octets(fields.block("private_key_pem", longest=LARGEST_CONTENT))
+        passphrase = _octets(fields.secret("passphrase", longest=1000))
         fields.finish()
         if holder is None or (holder is Holder.PARTNER) is not (code is not None):
             raise InputError("it is not clear whose it is", "give holder, and partner for a partner's")
-        added = await desk.workers.crypto(_bring_in, desk, content, holder, code, options)
+        secrets = {"private_key": private_key, "passphrase": passphrase} if holder is Holder.OWN else {}
+        material = await desk.workers.crypto(read, content, **secrets)
+        added = await desk.workers.database(_bring_in, desk, material, holder, code, options)
         desk.house.certificates_changed()
         return await desk.workers.database(_shown, desk, added.fingerprint)
 
@@ -94,9 +98,11 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
         wish = _wish(fields)
         csr = fields.flag("csr", default=False)
         fields.finish()
+        profile = await desk.workers.database(_profile, desk, wish)
+        key = await desk.workers.crypto(generate_key, wish.key_bits)
         if csr:
-            return {"csr_pem": await desk.workers.crypto(_request, desk, wish)}
-        made = await desk.workers.crypto(_generate, desk, wish)
+            return {"csr_pem": await desk.workers.database(_request, desk, wish, profile, key)}
+        made = await desk.workers.database(_generate, desk, wish, profile, key)
         desk.house.certificates_changed()
         return await desk.workers.database(_shown, desk, made.fingerprint)
 
@@ -218,8 +224,7 @@ def _remove(desk: Desk, name: str) -> Document:
         desk.ledger.audit.record(desk.now(), None, "certificate request removed", {"alias": waiting[0].alias})
         return {"fingerprint": None, "alias": waiting[0].alias, "holder": Holder.OWN}
     found = desk.certificates.find(name)
-    for entry in _entries_of(desk.ledger, found):
-        desk.ledger.certificates.remove(entry.id)
+    desk.certificates.remove(found)
     _audit(desk, _partner_in(desk.ledger, found), "certificate removed", found)
     return {"fingerprint": found.fingerprint, "alias": found.alias, "holder": found.holder}
 
@@ -235,7 +240,7 @@ def _partner_in(ledger: Ledger, certificate: StoredCertificate) -> Partner | Non
 
 
 def _bring_in(
-    desk: Desk, content: bytes, holder: Holder, code: str | None, wish: Mapping[str, Any]
+    desk: Desk, content: Material, holder: Holder, code: str | None, wish: Mapping[str, Any]
 ) -> StoredCertificate:
     """Store the certificate of a file; of several anchors the first."""
     now = desk.now()
@@ -275,16 +280,14 @@ def _profile(desk: Desk, wish: Wish) -> Profile:
     )
 
 
-def _generate(desk: Desk, wish: Wish) -> StoredCertificate:
-    made = desk.certificates.generate(
-        _profile(desk, wish), alias=wish.alias, now=desk.now(), key_bits=wish.key_bits, days=wish.days
-    )
+def _generate(desk: Desk, wish: Wish, profile: Profile, key: RSAPrivateKey) -> StoredCertificate:
+    made = desk.certificates.generate(profile, alias=wish.alias, now=desk.now(), key=key, days=wish.days)
     _audit(desk, None, "certificate generated", made)
     return made
 
 
-def _request(desk: Desk, wish: Wish) -> str:
-    pending = desk.certificates.request(_profile(desk, wish), alias=wish.alias, now=desk.now(), key_bits=wish.key_bits)
+def _request(desk: Desk, wish: Wish, profile: Profile, key: RSAPrivateKey) -> str:
+    pending = desk.certificates.request(profile, alias=wish.alias, now=desk.now(), key=key)
     desk.ledger.audit.record(desk.now(), None, "certificate request made", {"alias": wish.alias})
     return pending.csr_pem.decode("ascii")
 

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import stat
+import threading
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
@@ -453,6 +455,33 @@ async def test_a_certificate_is_generated_listed_shown_and_confirmed(office: Off
     await office.ask("post", f"{path}/confirm", {"partner": THEIRS})
     assert (await office.ask("get", path))["confirmed_by"] == [THEIRS]
     await refused(office, 409, "get", "/v1/certificates/nonsense")
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_the_database_thread_asks_the_ledger_when_certificates_come_and_go(office: Office) -> None:
+    await partner(office)
+    threads: set[str] = set()
+    engine = office.ledger._database._engine
+
+    def note(*_: object) -> None:
+        threads.add(threading.current_thread().name)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        wish = {"alias": "made", "key_bits": 2048}
+        await office.ask("post", "/v1/certificates/generate", wish)
+        await office.ask("post", "/v1/certificates/generate", {**wish, "alias": "asked", "csr": True})
+        pair = pki.certificate("CB01")
+        own = {"holder": "own", "pem": pair.pem.decode(), "private_key_pem": pair.key_pem.decode()}
+        theirs = {"holder": "partner", "partner": THEIRS, "pem": pki.pem("CA01").decode()}
+        anchor = {"holder": "anchor", "pem": pki.issuing("A").pem.decode()}
+        for each in (own, theirs, anchor):
+            await office.ask("post", "/v1/certificates", each)
+        await office.ask("delete", "/v1/certificates/made")
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+    assert len(threads) == 1
+    assert "oftp2d-database" in threads.pop()
 
 
 @pytest_twisted.ensureDeferred

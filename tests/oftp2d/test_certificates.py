@@ -266,6 +266,22 @@ def test_more_entries_than_a_page_are_all_seen(
     assert [entry.alias for entry in store.own_entries()] == ["one", "two"]
 
 
+def test_a_removed_certificate_takes_its_key_along_from_memory_too(
+    ledger: Ledger, store: Certificates, partner: int
+) -> None:
+    stored, other = put(store, pki.certificate("CB01")), put(store, pki.certificate("CB04"), "other")
+    theirs = store.import_partner(pki.pem("CB01"), partner_id=partner, station=THEIRS, now=NOW)
+    assert set(store._keys) == {stored.fingerprint, other.fingerprint}
+    ledger.certificates.set_slot(stored.id, Slot.PREVIOUS, NOW)
+    put(store, pki.certificate("CB01"), "again", usages=SIGNS)
+    store.remove(stored)
+    assert set(store._keys) == {other.fingerprint}
+    assert [entry.fingerprint for entry in store.own_entries()] == [other.fingerprint]
+    put(store, pki.certificate("CB01"))
+    store.remove(theirs)
+    assert set(store._keys) == {stored.fingerprint, other.fingerprint}, "a partner's is not ours"
+
+
 def test_an_entry_that_lost_its_key_is_named(ledger: Ledger, store: Certificates, partner: int) -> None:
     stored = store.import_partner(pki.pem("CA01"), partner_id=partner, station=THEIRS, now=NOW)
     with pytest.raises(OperatorError, match="has no private key in the store"):
