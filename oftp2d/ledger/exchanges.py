@@ -18,7 +18,6 @@ from sqlalchemy.engine import Connection, Row
 from oftp2d.ledger.audit import write
 from oftp2d.ledger.certificates import confirm, fulfil, place, retire
 from oftp2d.ledger.database import Database
-from oftp2d.ledger.errors import UnknownError
 from oftp2d.ledger.moves import Move, insert_outgoing, insert_receipt
 from oftp2d.ledger.records import (
     Conclusion,
@@ -58,25 +57,11 @@ class Exchanges:
         """
         return self._database.insist(lambda connection: _conclude(connection, conclusion, now))
 
-    def add(self, new: NewExchange, now: datetime) -> ExchangeRecord:
-        """Record a message whose transfer is there already."""
-        with self._database.writing() as connection:
-            return _insert(connection, new, now)
-
     def by_transfer(self, transfer_id: str) -> ExchangeRecord | None:
         """The message a transfer carries."""
         with self._database.reading() as connection:
             row = connection.execute(sa.select(exchanges).where(exchanges.c.transfer_id == transfer_id)).first()
             return None if row is None else _to_record(row)
-
-    def answer(self, exchange_id: int, state: ExchangeState, text: str, now: datetime) -> ExchangeRecord:
-        """Set what became of a message; one that is answered already stays as it is. Raises UnknownError."""
-        with self._database.writing() as connection:
-            _set_state(connection, exchanges.c.id == exchange_id, state, text, now)
-            row = connection.execute(sa.select(exchanges).where(exchanges.c.id == exchange_id)).one_or_none()
-            if row is None:
-                raise UnknownError("exchange", exchange_id)
-            return _to_record(row)
 
     def list(
         self, partner_id: int | None = None, limit: int = 100, *, before: int | None = None
@@ -112,7 +97,8 @@ def settle(connection: Connection, transfer: Transfer, state: ExchangeState, tex
     row = connection.execute(sa.select(exchanges).where(exchanges.c.transfer_id == transfer.id)).one_or_none()
     if row is None:
         return
-    _set_state(connection, exchanges.c.id == row.id, state, text, now)
+    answered = sa.update(exchanges).where(exchanges.c.id == row.id, exchanges.c.answered_at.is_(None))
+    connection.execute(answered.values(state=state, text=text, answered_at=now))
     if state is ExchangeState.ACCEPTED and row.fingerprint is not None:
         confirm(connection, transfer.partner_id, row.fingerprint, now, "EERP")
         if row.message is ExchangeMessage.REPLACE:
@@ -202,19 +188,6 @@ def _insert(connection: Connection, new: NewExchange, now: datetime) -> Exchange
     values = {**asdict(new), "created_at": now, "answered_at": answered_at}
     row = connection.execute(sa.insert(exchanges).values(values).returning(exchanges)).one()
     return _to_record(row)
-
-
-def _set_state(
-    connection: Connection,
-    which: sa.ColumnElement[bool],
-    state: ExchangeState,
-    text: str,
-    now: datetime,
-) -> None:
-    answered_at = now if state in _ANSWERED else None
-    open_ = exchanges.c.answered_at.is_(None)
-    changed = sa.update(exchanges).where(which, open_)
-    connection.execute(changed.values(state=state, text=text, answered_at=answered_at))
 
 
 def _to_record(row: Row[Any]) -> ExchangeRecord:

@@ -19,7 +19,6 @@ from oftp2d.ledger import (
     Ledger,
     NewAnnouncement,
     NewAuditEntry,
-    NewExchange,
     NewReceipt,
     Partner,
     ReceiptKind,
@@ -272,20 +271,11 @@ def test_a_conclusion_that_fails_in_its_last_step_leaves_nothing_behind(
     assert ledger.certificates.list() == ledger.exchanges.list() == ledger.receipts.owed(partner.id) == []
 
 
-def test_a_message_is_recorded_and_answered_once(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:
-    transfer = ledger.transfers.queue(files.outgoing(partner, DELIVER, Kind.EXCHANGE), now)
-    new = NewExchange(
-        partner_id=partner.id,
-        direction=Direction.OUT,
-        message=ExchangeMessage.DELIVER,
-        transfer_id=transfer.id,
-    )
-    record = ledger.exchanges.add(new, now)
-    refused = ledger.exchanges.answer(record.id, ExchangeState.REFUSED, "no", now)
-    assert ledger.exchanges.answer(record.id, ExchangeState.ACCEPTED, "", now) == refused
-    assert ledger.exchanges.list(limit=1, before=record.id) == []
-    with pytest.raises(UnknownError):
-        ledger.exchanges.answer(99, ExchangeState.ACCEPTED, "", now)
+def test_the_messages_come_in_pages_youngest_first(ledger: Ledger, reply: Reply, now: datetime) -> None:
+    made = [ledger.exchanges.queue(reply, now)[1].id for _ in range(3)]
+    page = ledger.exchanges.list(limit=2)
+    assert [record.id for record in page] == made[:0:-1]
+    assert [record.id for record in ledger.exchanges.list(limit=2, before=page[-1].id)] == made[:1]
 
 
 def test_the_audit_trail_is_read_backwards_in_pages(ledger: Ledger, now: datetime) -> None:
