@@ -102,10 +102,12 @@ def _add_sending(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/retry")
     async def retry(request: HttpRequest, transfer_id: str) -> Document:
-        """Send again what failed, was cancelled or refused."""
-        body(request).finish()
+        """Send again what failed, was cancelled or refused; with ``new_stamp`` as a new file with another time stamp."""
+        fields = body(request)
+        new_stamp = fields.flag("new_stamp", default=False)
+        fields.finish()
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
-        queued = await desk.workers.database(desk.ledger.transfers.retry, known.id, desk.now())
+        queued = await desk.workers.database(desk.ledger.transfers.retry, known.id, desk.now(), new_stamp=new_stamp)
         desk.dialler.nudge(queued.partner_id)
         return await _one(desk, queued)
 

@@ -132,10 +132,16 @@ def _add_listing(transfer: click.Group) -> None:
 def _add_changes(transfer: click.Group) -> None:
     @command(transfer, "retry")
     @click.argument("transfer_id", metavar="ID")
-    def retry(terminal: Terminal, transfer_id: str) -> None:
-        """Send a file again that failed, was cancelled or refused."""
+    @click.option("--new-stamp", is_flag=True, help="Send it as a new file: with another date and time.")
+    def retry(terminal: Terminal, transfer_id: str, new_stamp: bool) -> None:
+        """Send a file again that failed, was cancelled or refused.
+
+        It keeps its date and time, by which the partner recognises it, unless the partner has had it in full. A
+        partner that says SFNA 13 (duplicate file) to a file it ought to take needs --new-stamp. Make sure first
+        that it does not have the file: it would process it twice.
+        """
         with terminal.client() as client:
-            document = client.post(path_of("transfers", transfer_id, "retry"))
+            document = client.post(path_of("transfers", transfer_id, "retry"), {"new_stamp": new_stamp})
         terminal.show(document, lambda: Text(f"{document.get('id')} is {document.get('state')}"))
 
     @command(transfer, "cancel")

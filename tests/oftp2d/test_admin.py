@@ -341,6 +341,21 @@ async def test_a_transfer_is_cancelled_and_retried_but_only_where_that_is_possib
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_retry_keeps_the_stamp_of_what_failed_unless_a_new_one_is_asked_for(office: Office) -> None:
+    await partner(office)
+    sent = await office.send(b"content", partner=THEIRS, file_name="f")
+    now, path = office.ledger.transfers.get(sent["id"]).created_at, f"/v1/transfers/{sent['id']}/retry"
+    office.ledger.transfers.failed(sent["id"], now, "SFNA 13", "had it")
+    again = await office.ask("post", path)
+    assert (again["date"], again["time"]) == (sent["date"], sent["time"])
+    office.ledger.transfers.failed(sent["id"], now, "SFNA 13", "had it")
+    await refused(office, 400, "post", path, {"new_stamp": "yes"})
+    anew = await office.ask("post", path, {"new_stamp": True})
+    assert anew["state"] == "queued"
+    assert (anew["date"], anew["time"]) > (sent["date"], sent["time"])
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_content_of_a_cancelled_file_of_ours_is_kept_for_a_retry(office: Office) -> None:
     await partner(office)
     sent = await office.send(b"content", partner=THEIRS, file_name="f")

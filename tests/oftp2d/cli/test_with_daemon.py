@@ -283,6 +283,10 @@ async def test_transfers_are_cancelled_and_retried(office: Office, tmp_path: Pat
     assert "cancelled" in await seen(office, "transfer", "cancel", sent["id"])
     assert (await office.run("transfer", "cancel", sent["id"]))[0] == Exit.FAILED
     assert "queued" in await seen(office, "transfer", "retry", sent["id"])
+    await good(office, "transfer", "cancel", sent["id"])
+    await good(office, "transfer", "retry", sent["id"], "--new-stamp")
+    again = await good(office, "transfer", "show", sent["id"])
+    assert (again["date"], again["time"]) > (sent["date"], sent["time"])
 
 
 @pytest_twisted.ensureDeferred
