@@ -11,14 +11,11 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TypeVar
 
+from oftp2.values import is_identification_code
 from oftp2d.errors import OperatorError
 
 LARGEST_BODY = 2 * 1024 * 1024
 """Octets of a JSON body."""
-
-CODE = re.compile(r"[0-9A-Z/\-.&() ]{1,25}")
-DATASET = re.compile(r"[0-9A-Z/\-.&() ]{1,26}")
-"""RFC 5024 5.3: the characters of an X field, which is what SFIDDSN and codes are made of."""
 
 HOST = re.compile(r"[\w.:-]{1,255}")
 """A host name, also an international one, or an IP address."""
@@ -102,9 +99,10 @@ class Fields:
     def code(self, name: str) -> str | None:
         """An Odette code."""
         value = self.optional(name, longest=25)
-        if value is not None and not CODE.fullmatch(value):
+        if value is not None and not is_identification_code(value):
             raise InputError(
-                f"{name} is no Odette code", "it has 1 to 25 characters: capitals, digits, / - . & ( ) and blanks"
+                f"{name} is no Odette code",
+                "it has 1 to 25 characters: capitals, digits, / - . & ( ) and blanks between them",
             )
         return value
 
@@ -119,7 +117,7 @@ class Fields:
         """Several Odette codes."""
         found = self.texts(name, longest=25)
         for each in found:
-            if not CODE.fullmatch(each):
+            if not is_identification_code(each):
                 raise InputError(f"{name} holds something else than Odette codes", "give a list of codes")
         return found
 
@@ -186,6 +184,6 @@ class Fields:
 
 
 def dataset_name(file_name: str) -> str:
-    """A dataset name out of the name of a file: upper-case, in the characters of RFC 5024, at most 26."""
-    folded = re.sub(r"[^0-9A-Z/\-.&() ]", "-", file_name.upper().replace("/", "-"))
+    """A dataset name out of the name of a file: upper-case, in the characters of RFC 5024 and _, at most 26."""
+    folded = re.sub(r"[^0-9A-Z/\-.&()_ ]", "-", file_name.upper().replace("/", "-"))
     return folded.strip(" ")[:26].rstrip(" ") or "FILE"

@@ -8,6 +8,8 @@ from typing import BinaryIO, cast
 
 from klein import Klein
 
+from oftp2.values import is_dataset_name
+from oftp2d.acx import message_of
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Direction, Kind, Ledger, NewOutgoing, Partner, Transfer, TransferState
 from oftp2d.spool import Spool, Staged
@@ -15,7 +17,7 @@ from oftp2d.spool import Spool, Staged
 from . import documents
 from .bodies import BoundedBody
 from .collaborators import Desk
-from .fields import DATASET, Fields, InputError, dataset_name
+from .fields import Fields, InputError, dataset_name
 from .http import HttpRequest
 from .lookup import partner_of, partners_for, transfer_of
 from .routing import Document, TooLargeError, body, query, route
@@ -139,23 +141,29 @@ def _discard_part(spool: Spool, name: str) -> None:
 
 def _letter(fields: Fields) -> Letter:
     partner = fields.code("partner")
-    dataset = fields.optional("dataset", longest=26)
+    given = fields.optional("dataset", longest=26)
     file_name = fields.optional("file_name", longest=255) or ""
     originator, destination = fields.code("originator"), fields.code("destination")
     description = fields.block("description", longest=LONGEST_DESCRIPTION) or ""
     fields.finish()
     if partner is None:
         raise InputError("partner is missing", "give its code")
-    if dataset and not DATASET.fullmatch(dataset):
+    dataset = given or dataset_name(file_name)
+    if not is_dataset_name(dataset):
         raise InputError(
             f"{dataset!r} is no dataset name",
-            "use 1 to 26 characters: capitals, digits, / - . & ( ) and blanks",
+            "use 1 to 26 characters: capitals, digits, / - . & ( ) _ and blanks between them",
+        )
+    if message_of(dataset) is not None:
+        raise InputError(
+            f"{dataset} is a name of the certificate exchange",
+            "use 'oftp2d exchange' for certificates, and another name for a file",
         )
     if len(description.encode("utf-8", "replace")) > LONGEST_DESCRIPTION:
         raise InputError("the description is too long", f"use at most {LONGEST_DESCRIPTION} octets in UTF-8")
     return Letter(
         partner=partner,
-        dataset=dataset or dataset_name(file_name),
+        dataset=dataset,
         file_name=file_name,
         originator=originator,
         destination=destination,

@@ -294,7 +294,7 @@ async def test_an_uploaded_file_is_in_the_spool_before_it_is_in_the_ledger(offic
 @pytest.mark.parametrize(
     "parameters",
     [{}, {"partner": THEIRS, "dataset": "lower"}, {"partner": THEIRS, "dataset": "A" * 27},
-     {"partner": THEIRS, "dataset": "../UP_"}, {"partner": THEIRS, "originator": "O0013STRANGER"},
+     {"partner": THEIRS, "dataset": "../UP*"}, {"partner": THEIRS, "originator": "O0013STRANGER"},
      {"partner": THEIRS, "destination": "O0013STRANGER"}, {"partner": THEIRS, "description": "ü" * 500},
      {"partner": THEIRS, "odd": "1"}, {"partner": THEIRS, "dataset": "ODETTE_CERTIFICATE_DELIVER"}],
     ids=json.dumps,
@@ -327,6 +327,33 @@ async def test_the_progress_of_a_transfer_is_what_its_session_says(office: Offic
     sent = await office.send(b"content", partner=THEIRS, file_name="f")
     office.house.moved[sent["id"]] = 4
     assert (await office.ask("get", f"/v1/transfers/{sent['id']}"))["octets_moved"] == 4
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_dataset_name_may_have_underscores(office: Office) -> None:
+    await partner(office)
+    sent = await office.send(b"x", partner=THEIRS, dataset="ORDERS_2026")
+    assert sent["dataset"] == "ORDERS_2026"
+    assert (await office.send(b"x", partner=THEIRS, file_name="stock_list.txt"))["dataset"] == "STOCK_LIST.TXT"
+
+
+@pytest.mark.parametrize("field", ["dataset", "file_name"])
+@pytest.mark.parametrize("message", ["REQUEST", "DELIVER", "REPLACE"])
+@pytest_twisted.ensureDeferred
+async def test_a_file_cannot_pass_for_a_message_of_the_certificate_exchange(
+    office: Office, field: str, message: str
+) -> None:
+    await partner(office)
+    with pytest.raises(RefusedError, match="'oftp2d exchange'"):
+        await office.send(b"x", partner=THEIRS, **{field: f"ODETTE_CERTIFICATE_{message}"})
+    assert office.ledger.transfers.list() == []
+
+
+@pytest.mark.parametrize("code", [" O0013", "O0013 ", "O0013_X", "X" * 26])
+@pytest_twisted.ensureDeferred
+async def test_a_code_that_no_partner_could_send_is_refused(office: Office, code: str) -> None:
+    fault = await refused(office, 400, "post", "/v1/partners", {"code": code})
+    assert "code is no" in str(fault)
 
 
 @pytest_twisted.ensureDeferred
@@ -397,7 +424,8 @@ async def test_transfers_are_listed_by_state_direction_and_partner(office: Offic
 
 
 def test_a_dataset_name_is_made_of_the_characters_of_rfc_5024() -> None:
-    assert dataset_name("orders_2026.edi") == "ORDERS-2026.EDI"
+    assert dataset_name("orders_2026.edi") == "ORDERS_2026.EDI"
+    assert dataset_name("orders*2026.edi") == "ORDERS-2026.EDI"
     assert dataset_name("übergröße.stp") == "-BERGR-SSE.STP"
     assert dataset_name("a/b\x00c") == "A-B-C"
     assert dataset_name("x" * 40) == "X" * 26
