@@ -119,6 +119,26 @@ def test_a_file_offered_again_and_again_is_in_the_inbox_once(house: House, peer:
     assert len(station.inbox_files()) == 2
 
 
+def test_a_file_that_another_session_is_receiving_is_refused_for_now_and_taken_when_that_breaks(
+    house: House, peer: Peer
+) -> None:
+    station = known_to(house.station(), peer)
+    content = noise(400_000)
+    sfid = peer.sfid(station, "TWICE", content)
+    with peer.call(station) as one, peer.call(station) as other:
+        one.say(sfid)
+        one.hear(c.Sfpa)
+        one.say_content(content[:300_000], last=False)
+        refused = other.send(sfid, content)
+        assert isinstance(refused, c.Sfna)
+        # Not 13, which others take for "it has arrived", whether or not it allows another try.
+        assert (refused.reason, refused.retry) == (AnswerReason.UNSPECIFIED, True)
+        one.vanish()
+        station.line("the connection was lost")
+        assert isinstance(other.send(sfid, content), c.Efpa)
+    station.delivered("TWICE", content)
+
+
 # --- our end responses -----------------------------------------------------------------------------------------
 
 
