@@ -134,7 +134,7 @@ def test_a_file_that_another_session_is_receiving_is_refused_for_now_and_taken_w
         # Not 13, which others take for "it has arrived", whether or not it allows another try.
         assert (refused.reason, refused.retry) == (AnswerReason.UNSPECIFIED, True)
         one.vanish()
-        station.line("the connection was lost")
+        wait_for("the one to be over", lambda: len(station.sessions()) == 1, told=station.tail)
         assert isinstance(other.send(sfid, content), c.Efpa)
     station.delivered("TWICE", content)
 
