@@ -27,6 +27,7 @@ _DASHES = b"-----"
 _LABEL = re.compile(rb"[A-Z0-9 ]+")
 _CERTIFICATE_LABELS = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE"})
 _CMS_LABELS = frozenset({b"PKCS7", b"CMS"})
+_SEQUENCE = b"\x30"
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
 
 
@@ -59,7 +60,7 @@ def read_certificate(octets: bytes) -> Content:
     _check(octets)
     message = _signed_data(octets)
     if message is None or message.content is None:
-        return _one(certificates_in(octets))
+        return _one(_certificates(octets, message, keys=False))
     _check(message.content)
     return _one(certificates_in(message.content), tuple(_readable(message.certificates)))
 
@@ -76,10 +77,15 @@ def certificates_in(octets: bytes, *, keys: bool = False) -> tuple[CertificateFa
 
     ``keys`` passes over private keys in PEM; without it they are refused.
     """
+    return _certificates(octets, _signed_data(octets), keys=keys)
+
+
+def _certificates(octets: bytes, message: _SignedData | None, *, keys: bool) -> tuple[CertificateFacts, ...]:
+    """Those in the octets, which are the message, if there is one."""
     if not octets:
         raise ContentError("the file is empty")
     try:
-        found = list(_armoured(octets, keys=keys)) if b"-----BEGIN " in octets else _plain(octets)
+        found = list(_armoured(octets, keys=keys)) if _BEGIN in octets else _plain(octets, message)
         certificates = tuple({facts.fingerprint: facts for facts in map(CertificateFacts.of, found)}.values())
     except UnreadableCertificateError as error:
         raise ContentError(str(error)) from error
@@ -108,8 +114,7 @@ def _readable(certificates: Iterable[bytes]) -> Iterator[CertificateFacts]:
             yield CertificateFacts.of(der)
 
 
-def _plain(octets: bytes) -> Sequence[bytes]:
-    message = _signed_data(octets)
+def _plain(octets: bytes, message: _SignedData | None) -> Sequence[bytes]:
     if message is None:
         return [octets]
     if message.signed or message.content is not None:
@@ -127,7 +132,7 @@ def _armoured(octets: bytes, *, keys: bool) -> Iterator[bytes]:
             decoded = b64decode(b"".join(body.split()), validate=True)
         except ValueError as error:
             raise ContentError(f"the PEM armour is damaged ({error})") from error
-        yield from _plain(decoded) if label in _CMS_LABELS else [decoded]
+        yield from _plain(decoded, _signed_data(decoded)) if label in _CMS_LABELS else [decoded]
 
 
 def _sections(octets: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -145,6 +150,8 @@ def _sections(octets: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _signed_data(octets: bytes) -> _SignedData | None:
     """The parts of a SignedData; ``None`` when it is no SignedData at all."""
+    if not octets.startswith(_SEQUENCE):
+        return None  # what begins with anything else may take the parser a second
     try:
         info = cms.ContentInfo.load(octets, strict=True)
         if info["content_type"].native != "signed_data":
