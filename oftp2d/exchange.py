@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from twisted.logger import Logger
 
@@ -113,6 +113,8 @@ class Exchange:
             raise OperatorError(
                 f"there is no valid certificate of ours for {partner.station}", "make one with 'oftp2d cert generate'"
             )
+        # One instant for all: by it the ledger knows what belongs to one recall.
+        now = self._context.now()
         records = []
         for index, ours in enumerate(chosen):
             message = further if index else first
@@ -124,11 +126,12 @@ class Exchange:
                 destination=partner.code,
                 description=await self._description(partner, ours, previous),
             )
-            records.append(await self._context.workers.database(self._commit, partner, ours, message, reply))
+            records.append(await self._context.workers.database(self._commit, partner, ours, message, reply, now))
         return records
 
-    def _commit(self, partner: Partner, ours: StoredCertificate, message: Message, reply: Reply) -> ExchangeRecord:
-        now = self._context.now()
+    def _commit(
+        self, partner: Partner, ours: StoredCertificate, message: Message, reply: Reply, now: datetime
+    ) -> ExchangeRecord:
         _, record = self._context.ledger.exchanges.queue(reply, now)
         self._context.ledger.audit.record(
             now,

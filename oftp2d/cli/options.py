@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from oftp2.values import is_identification_code
 from oftp2d import config
 from oftp2d.client import AdminClient
 from oftp2d.errors import OperatorError
@@ -20,7 +21,6 @@ from .forms import items
 from .terminal import Terminal
 
 CODE_SHAPE = re.compile(r"O[0-9]{4}[0-9A-Z/\-.&() ]{1,20}")
-_CODE_CHARACTERS = re.compile(r"[0-9A-Z/\-.&() ]{1,25}")
 
 CODE_HELP = (
     "An Odette code has at most 25 characters: the letter O, four digits for the list of companies it is "
@@ -72,7 +72,7 @@ class OdetteCode(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The code, or a usage error that says what may stand there."""
         code = str(value).strip().upper()
-        if not _CODE_CHARACTERS.fullmatch(code):
+        if not is_identification_code(code):
             self.fail(f"{code!r} is no Odette code. {CODE_HELP}", param, ctx)
         return code
 

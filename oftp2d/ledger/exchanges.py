@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -31,9 +31,6 @@ from oftp2d.ledger.records import (
 )
 from oftp2d.ledger.schema import certificates, confirmations, exchanges
 from oftp2d.ledger.states import Direction, TransferState
-
-_ONE_RECALL: Final = timedelta(seconds=2)
-"""The messages of one recall are queued one after the other; this is more than lies between the first and the last."""
 
 _ANSWERED: Final = frozenset({ExchangeState.ACCEPTED, ExchangeState.REFUSED})
 _DELIVERED = Move(Direction.IN, [TransferState.RECEIVED], TransferState.DELIVERED)
@@ -118,14 +115,11 @@ def _withdraw(connection: Connection, transfer: Transfer, replacement: Row[Any])
     entries = connection.execute(ours).all()
     usages = frozenset().union(*(entry.usages for entry in entries if entry.fingerprint == replacement.fingerprint))
     former = {entry.fingerprint for entry in entries if entry.usages & usages} - {replacement.fingerprint}
-    beside = sa.and_(
-        exchanges.c.message == ExchangeMessage.REPLACE, exchanges.c.created_at >= replacement.created_at - _ONE_RECALL
-    )
     spared = sa.select(exchanges.c.fingerprint).where(
         exchanges.c.partner_id == transfer.partner_id,
         exchanges.c.direction == Direction.OUT,
         exchanges.c.state != ExchangeState.REFUSED,
-        sa.or_(exchanges.c.created_at >= replacement.created_at, beside),
+        exchanges.c.created_at >= replacement.created_at,
     )
     withdrawn = former - set(connection.execute(spared).scalars())
     connection.execute(

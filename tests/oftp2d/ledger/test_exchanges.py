@@ -147,10 +147,7 @@ def test_the_certificates_of_one_recall_do_not_withdraw_each_other(
     recall.hold("01", Usage.SIGNATURE, Usage.AUTHENTICATION, now=now)
     recall.hold("02", Usage.SIGNATURE, Usage.ENCRYPTION, now=now)
     recall.hold("03", Usage.SIGNATURE, Usage.AUTHENTICATION, now=now)
-    queued = [
-        recall.queue(mark, ExchangeMessage.REPLACE, now + MINUTE + number * timedelta(milliseconds=30))
-        for number, mark in enumerate(("02", "03"))
-    ]
+    queued = [recall.queue(mark, ExchangeMessage.REPLACE, now + MINUTE) for mark in ("02", "03")]
     for number in order:
         recall.accept(queued[number], now + 2 * MINUTE)
     assert recall.known == {"02", "03"}
