@@ -143,9 +143,8 @@ class Daemon:
         """What has to be done now and then."""
         try:
             await self._judge_left_over()
-            # One that becomes valid, or ends, does so without anybody saying it.
-            await self._servers.refresh()
-            await self._look_at_certificates()
+            # A certificate becomes valid, or ends, without anybody saying so.
+            await self._take_up_certificates()
         except OperatorError as error:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
 

@@ -191,6 +191,7 @@ class Dialler:
             self.log.failure("a call to {partner} failed", failure, partner=partner.code)
 
     def _called(self, partner: Partner) -> None:
+        # In a method of its own, since it must return nothing: what is taken out is the Deferred that calls this.
         self._calling.pop(partner.id, None)
 
     async def _call(self, partner: Partner) -> Report:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
+from oftp2.errors import LocalProtocolError
 from oftp2.events import Event, Origin, SessionAborted, SessionReleased
-from oftp2.requests import Request
+from oftp2.reasons import EndSessionReason
+from oftp2.requests import EndSession, Request
 from oftp2.session import Session
 
 
@@ -81,3 +83,11 @@ class Line(Protocol):
 
     async def drained(self) -> None:
         """Wait until the network takes more. Raises ``SessionOverError`` when the session ends meanwhile."""
+
+
+def end_politely(line: Line, reason: EndSessionReason, text: str) -> None:
+    """Say ESID with ``reason`` if there is still a session to say it in, else cut the connection."""
+    try:
+        line.request(EndSession(reason=reason, text=text))
+    except (LocalProtocolError, SessionOverError):
+        line.give_up(text)

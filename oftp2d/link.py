@@ -28,13 +28,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from oftp2.errors import LocalProtocolError
 from oftp2.events import CreditReceived, Event, Origin, SessionAborted, SessionReleased
 from oftp2.reasons import EndSessionReason
 from oftp2.requests import Abort, EndSession, Request, SendData
 from oftp2.session import Session
 from oftp2.tables import State
-from oftp2d.line import PeerTls, SessionOverError, origin
+from oftp2d.line import PeerTls, SessionOverError, end_politely, origin
 
 _BEFORE_READY = frozenset({State.IDLE, State.I_WF_NC, State.I_WF_RM, State.WF_NDISC})
 
@@ -318,14 +317,6 @@ class Link(Protocol):
         waiting, self._waiting_drain = self._waiting_drain, None
         if waiting is not None:
             waiting.callback(None)
-
-
-def end_politely(link: Link, reason: EndSessionReason, text: str) -> None:
-    """Say ESID with ``reason`` if there is still a session to say it in, else cut the connection."""
-    try:
-        link.request(EndSession(reason=reason, text=text))
-    except (LocalProtocolError, SessionOverError):
-        link.give_up(text)
 
 
 def _peer_tls(transport: object) -> PeerTls:

@@ -57,7 +57,7 @@ from oftp2d.ledger import (
     ReceiptKind,
     TransferState,
 )
-from oftp2d.line import Line, SessionOverError
+from oftp2d.line import Line, SessionOverError, end_politely
 from oftp2d.partners import Denial, Gate, proven_by_tls
 from oftp2d.receiving import Receiving
 from oftp2d.sending import Sending
@@ -91,8 +91,6 @@ class Report:
     level: int | None = None
     one_way: bool = False
     """Whether the partner would not receive anything in it: what waits for the partner still waits."""
-    denial: Denial | None = None
-    """Why we ended it, when who answered was not whom we called."""
     progress: dict[str, int] = field(default_factory=dict)
     """Octets already sent of the transfers under way."""
 
@@ -177,7 +175,7 @@ class Monitor:
     def _time_limit(self) -> IDelayedCall:
         def too_slow() -> None:
             text = f"no session came about within {seconds} seconds"
-            self._leave(EndSessionReason.TIME_OUT, text)
+            end_politely(self._line, EndSessionReason.TIME_OUT, text)
 
         seconds = self._context.config.limits.handshake_seconds
         return self._context.reactor.callLater(seconds, too_slow)
@@ -220,7 +218,6 @@ class Monitor:
                 checked = True
                 denial = await self._gate.expect(partner, peer, self._line)
                 if denial is not None:
-                    self.report.denial = denial
                     raise self._deny(denial)
             match event:
                 case ChallengeWanted() | ChallengeReceived():
@@ -249,7 +246,7 @@ class Monitor:
 
     def _deny(self, denial: Denial, detail: str = "") -> SessionOverError:
         """Tell the peer why there will be no session; ``detail`` is for our log only."""
-        self._leave(denial.reason, denial.text)
+        end_politely(self._line, denial.reason, denial.text)
         return _over(denial.reason, detail or denial.text)
 
     def _established(self, partner: Partner) -> None:
@@ -406,15 +403,9 @@ class Monitor:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _leave(self, reason: EndSessionReason, text: str) -> None:
-        try:
-            self._line.request(EndSession(reason=reason, text=text))
-        except (LocalProtocolError, SessionOverError):
-            self._line.give_up(text)
-
     def _broken(self, text: str, reason: EndSessionReason = EndSessionReason.UNSPECIFIED) -> None:
         """Something of ours went wrong: our log says what, the partner learns only that."""
-        self._leave(reason, "the station cannot go on with this session")
+        end_politely(self._line, reason, "the station cannot go on with this session")
         self._ended(_over(reason, text))
 
     def _ended(self, over: SessionOverError) -> None:

@@ -18,7 +18,8 @@ from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange
 from oftp2d.ledger import Partner
-from oftp2d.link import CLOSE_SECONDS, Link, end_politely
+from oftp2d.line import end_politely
+from oftp2d.link import CLOSE_SECONDS, Link
 from oftp2d.monitor import Monitor, Purpose, Report
 from oftp2d.partners import Gate
 
