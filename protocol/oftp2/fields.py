@@ -7,8 +7,9 @@ systems are known to differ (``name`` takes any printable ASCII, texts are decod
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 from construct import Bytes, Construct, Container, Default, ExprAdapter, GreedyBytes, If, Int16ub, Prefixed
 
@@ -22,12 +23,33 @@ Encoder = Callable[[Any], bytes]
 Decoder = Callable[[bytes], Any]
 
 
-def _field(size: int, decode: Decoder, encode: Encoder) -> Construct:
-    return ExprAdapter(
-        Bytes(size),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A field as it lies in a buffer, for whoever shows octets instead of values: ``layouts.parts`` has those of a command."""
+
+    label: str
+    """The RFC's name; empty for reserved octets, which are named after their command."""
+    shape: Literal["X", "9", "T", "U"]
+    """Printable string, digits, UTF-8, binary, as section 5.3 has it."""
+    size: int | None
+    """Octets; None: the number before it says how many."""
+    secret: bool = False
+    """Whether it is shown to nobody."""
+
+
+def _made_of(field: Construct, *made_of: Part) -> Construct:
+    """The field, with a note of what it is made of in a buffer."""
+    field.parts = made_of
+    return field
+
+
+def _field(part: Part, decode: Decoder, encode: Encoder) -> Construct:
+    adapter = ExprAdapter(
+        Bytes(part.size),
         decoder=lambda octets, _: decode(octets),
         encoder=lambda value, _: encode(value),
     )
+    return _made_of(adapter, part)
 
 
 def name(label: str, size: int, *, secret: bool = False) -> Construct:
@@ -44,7 +66,7 @@ def name(label: str, size: int, *, secret: bool = False) -> Construct:
             raise LocalProtocolError(f"{label} takes up to {size} printable ASCII characters{quoted}")
         return value.encode("ascii").ljust(size, b" ")
 
-    return _field(size, decode, encode)
+    return _field(Part(label=label, shape="X", size=size, secret=secret), decode, encode)
 
 
 def number(label: str, size: int, *, beside_secret: bool = False) -> Construct:
@@ -61,7 +83,7 @@ def number(label: str, size: int, *, beside_secret: bool = False) -> Construct:
             raise LocalProtocolError(f"{label} takes a number of up to {size} digits, not {value}")
         return b"%0*d" % (size, value)
 
-    return _field(size, decode, encode)
+    return _field(Part(label=label, shape="9", size=size), decode, encode)
 
 
 def digits(label: str, size: int) -> Construct:
@@ -75,7 +97,7 @@ def digits(label: str, size: int) -> Construct:
             raise LocalProtocolError(f"{label} takes exactly {size} digits, not {value!r}")
         return value.encode("ascii")
 
-    return _field(size, decode, encode)
+    return _field(Part(label=label, shape="9", size=size), decode, encode)
 
 
 def code(label: str, size: int, meanings: type[Enum]) -> Construct:
@@ -91,7 +113,7 @@ def code(label: str, size: int, meanings: type[Enum]) -> Construct:
     def encode(value: Enum) -> bytes:
         return b"%0*d" % (size, value.value)
 
-    return _field(size, decode, encode)
+    return _field(Part(label=label, shape="9", size=size), decode, encode)
 
 
 def choice(label: str, meanings: type[Enum]) -> Construct:
@@ -106,7 +128,7 @@ def choice(label: str, meanings: type[Enum]) -> Construct:
     def encode(value: Enum) -> bytes:
         return str(value.value).encode("ascii")
 
-    return _field(1, decode, encode)
+    return _field(Part(label=label, shape="X", size=1), decode, encode)
 
 
 def indicator(label: str) -> Construct:
@@ -120,12 +142,13 @@ def indicator(label: str) -> Construct:
     def encode(value: bool) -> bytes:  # noqa: FBT001 - the value of the field, not a switch
         return b"Y" if value else b"N"
 
-    return _field(1, decode, encode)
+    return _field(Part(label=label, shape="X", size=1), decode, encode)
 
 
 def reserved(size: int) -> Construct:
     """Written as blanks, ignored when read."""
-    return Default(ExprAdapter(Bytes(size), lambda *_: None, lambda *_: b" " * size), None)
+    blanks = Default(ExprAdapter(Bytes(size), lambda *_: None, lambda *_: b" " * size), None)
+    return _made_of(blanks, Part(label="", shape="X", size=size))
 
 
 def literal(label: str, octets: bytes) -> Construct:
@@ -135,7 +158,8 @@ def literal(label: str, octets: bytes) -> Construct:
         if read != octets:
             raise InvalidDataError(f"{label} is {read!r}, not {octets!r}")
 
-    return Default(_field(len(octets), decode, lambda _: octets), None)
+    part = Part(label=label, shape="X", size=len(octets))
+    return _made_of(Default(_field(part, decode, lambda _: octets), None), part)
 
 
 def carriage_return(label: str) -> Construct:
@@ -145,13 +169,14 @@ def carriage_return(label: str) -> Construct:
         if octets not in CARRIAGE_RETURNS:
             raise InvalidDataError(f"{label} is {octets!r}, not a carriage return")
 
-    return Default(_field(1, decode, lambda _: b"\r"), None)
+    part = Part(label=label, shape="U", size=1)
+    return _made_of(Default(_field(part, decode, lambda _: b"\r"), None), part)
 
 
 def text(label: str) -> Construct:
     """9(3) and T(n): a text of UTF-8 with its length in octets; what is no UTF-8 is replaced, not refused."""
     body = ExprAdapter(GreedyBytes, lambda octets, _: _decode_text(octets), lambda value, _: _encode_text(label, value))
-    return Prefixed(number(f"the length of {label}", 3), body)
+    return _made_of(Prefixed(number(f"the length of {label}", 3), body), *_text_parts(label))
 
 
 def closing_text(label: str) -> Construct:
@@ -176,10 +201,11 @@ def closing_text(label: str) -> Construct:
         octets = _encode_text(label, value)
         return b"%03d" % len(octets) + octets + b"\r"
 
-    return ExprAdapter(GreedyBytes, lambda octets, _: decode(octets), lambda value, _: encode(value))
+    adapter = ExprAdapter(GreedyBytes, lambda octets, _: decode(octets), lambda value, _: encode(value))
+    return _made_of(adapter, *_text_parts(label), Part(label=f"{label[:4]}CR", shape="U", size=1))
 
 
-def binary(label: str) -> Construct:
+def binary(label: str, *, secret: bool = False) -> Construct:
     """U(2) and U(n): octets with their length."""
 
     def encode(value: bytes) -> bytes:
@@ -187,7 +213,14 @@ def binary(label: str) -> Construct:
             raise LocalProtocolError(f"{label} takes up to 65535 octets, not {len(value)}")
         return value
 
-    return Prefixed(Int16ub, ExprAdapter(GreedyBytes, lambda octets, _: octets, lambda value, _: encode(value)))
+    body = ExprAdapter(GreedyBytes, lambda octets, _: octets, lambda value, _: encode(value))
+    length = Part(label="AUCHCHLL" if label == "AUCHCHAL" else f"{label}L", shape="U", size=2)
+    return _made_of(Prefixed(Int16ub, body), length, Part(label=label, shape="U", size=None, secret=secret))
+
+
+def secret_octets(label: str, size: int) -> Construct:
+    """U(n): so many octets that are shown to nobody."""
+    return _made_of(Bytes(size), Part(label=label, shape="U", size=size, secret=True))
 
 
 def omissible(field: Construct) -> Construct:
@@ -196,7 +229,14 @@ def omissible(field: Construct) -> Construct:
     def is_there(context: Container) -> bool:
         return context["_building"] or _has_more(context["_io"])
 
-    return ExprAdapter(If(is_there, field), lambda value, _: value or b"", lambda value, _: value)
+    there = ExprAdapter(If(is_there, field), lambda value, _: value or b"", lambda value, _: value)
+    return _made_of(there, *field.parts)
+
+
+def _text_parts(label: str) -> tuple[Part, Part]:
+    """SFIDDESCL and SFIDDESC, SFNAREASL and SFNAREAST: the length takes the place of a T at the end."""
+    length = f"{label[:-1]}L" if label.endswith("REAST") else f"{label}L"
+    return Part(label=length, shape="9", size=3), Part(label=label, shape="T", size=None)
 
 
 def _has_more(stream: BinaryIO) -> bool:

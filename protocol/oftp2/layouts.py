@@ -7,13 +7,15 @@ the command's dataclass, labels the RFC's names. Data Exchange Buffers have no l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from construct import Bytes, Construct, Struct
+from construct import Construct, Struct
 
 from oftp2 import commands as c
 from oftp2.fields import (
+    Part,
     binary,
     carriage_return,
     choice,
@@ -26,6 +28,7 @@ from oftp2.fields import (
     number,
     omissible,
     reserved,
+    secret_octets,
     text,
 )
 from oftp2.reasons import AnswerReason, EndSessionReason, NegativeResponseReason
@@ -139,10 +142,21 @@ _REVISION_2_0: Mapping[type[c.Command], Construct] = {
     ),
     c.Rtr: Struct(),
     c.Secd: Struct(),
-    c.Auch: Struct("challenge" / binary("AUCHCHAL")),
-    c.Aurp: Struct("response" / Bytes(20)),
+    c.Auch: Struct("challenge" / binary("AUCHCHAL", secret=True)),
+    c.Aurp: Struct("response" / secret_octets("AURPRSP", 20)),
 }
 
 LAYOUTS: Final[Mapping[Level, Mapping[type[c.Command], Construct]]] = MappingProxyType(
     {Level.REVISION_2_0: MappingProxyType(_REVISION_2_0)}
 )
+
+
+def parts(kind: type[c.Command], level: Level) -> tuple[Part, ...]:
+    """The fields of a command as they lie in its Exchange Buffer, the command octet first."""
+    prefix = kind.__name__.upper()
+    found = [Part(label=f"{prefix}CMD", shape="X", size=1)]
+    if kind is c.Data:
+        return (*found, Part(label="DATABUF", shape="U", size=None, secret=True))
+    for named in LAYOUTS[level][kind].subcons:
+        found += [part if part.label else replace(part, label=f"{prefix}RSV1") for part in named.subcon.parts]
+    return tuple(found)

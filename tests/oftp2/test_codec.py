@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oftp2 import codec
 from oftp2 import commands as c
 from oftp2.errors import BufferSizeError, InvalidDataError, LocalProtocolError, RemoteProtocolError, UnknownCommandError
-from oftp2.layouts import COMMAND_OCTETS, LAYOUTS
+from oftp2.layouts import COMMAND_OCTETS, LAYOUTS, parts
 from oftp2.reasons import AnswerReason, EndSessionReason, NegativeResponseReason
 from oftp2.values import MAX_BUFFER_SIZE, FileFormat, Level, Mode, SecurityLevel
 from tests.oftp2.rfc5024 import fields_of_the_fixture
@@ -336,3 +336,18 @@ def test_an_end_response_names_the_file_as_its_originator_does() -> None:
 def test_a_layout_carries_every_field_of_its_command(kind: type[c.Command]) -> None:
     laid_out = {part.name for part in LAYOUTS[Level.REVISION_2_0][kind].subcons}
     assert {field.name for field in fields(kind)} <= laid_out
+
+
+@pytest.mark.parametrize("kind", COMMANDS, ids=lambda kind: kind.__name__)
+def test_the_parts_of_a_command_are_the_fields_of_the_rfc(kind: type[c.Command]) -> None:
+    found, at = [], 0
+    for part in parts(kind, Level.REVISION_2_0):
+        found.append((part.label, str(at) if at is not None else "", f"{part.shape}({part.size or 'n'})"))
+        at = None if at is None or part.size is None else at + part.size
+    fixed = [
+        (each.field, each.position, each.format[2:])
+        for each in fields_of_the_fixture()
+        if each.command == kind.__name__.upper()
+    ]
+    # The RFC calls the closing carriage return a character; its octet is no printable one.
+    assert [(label, at, form.replace("U(1)", "X(1)")) for label, at, form in found] == fixed
