@@ -272,7 +272,7 @@ class _Intake:
     limit: int
     octets: int = 0
     refusal: Refusal | None = None
-    _held: list[bytes] = field(default_factory=list)
+    _held: list[bytes | memoryview] = field(default_factory=list)
     _held_octets: int = 0
     _writing: Deferred[None] | None = None
     _renewed_at: datetime | None = None
@@ -290,7 +290,7 @@ class _Intake:
             await self._settle()
         return event
 
-    async def _add(self, octets: bytes) -> None:
+    async def _add(self, octets: bytes | memoryview) -> None:
         self.octets += len(octets)
         if self.octets > self.limit:
             self.refusal = Refusal(reason=AnswerReason.FILE_TOO_BIG, text=f"more than {self.limit} octets came")
@@ -316,7 +316,7 @@ class _Intake:
         pieces, self._held, self._held_octets = self._held, [], 0
         self._writing = Deferred.fromCoroutine(self.context.workers.disk(self._put, pieces))
 
-    def _put(self, pieces: list[bytes]) -> None:
+    def _put(self, pieces: list[bytes | memoryview]) -> None:
         """Write, but leave the reserve alone: SFIDFSIZ is a promise that nobody has to keep."""
         room = self.context.spool.free_octets() - sum(map(len, pieces))
         if room < self.context.config.spool.free_octets_reserved:

@@ -16,14 +16,14 @@ from oftp2.commands import Sfid
 from oftp2.errors import LocalProtocolError
 from oftp2.events import CreditReceived, FileAccepted, FileConfirmed, FileRefused, FileRejected
 from oftp2.reasons import AnswerReason, EndSessionReason
-from oftp2.requests import CloseFile, EndSession, SendData, StartFile
+from oftp2.requests import MAX_DATA, CloseFile, EndSession, SendData, StartFile
 from oftp2.values import FileFormat
 from oftp2d.context import Context
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.line import Line, SessionOverError
 from oftp2d.spool import SpoolError, read_piece
 
-CHUNK = 512 * 1024
+CHUNK = MAX_DATA
 """Octets read from the disk at once."""
 
 BLOCK = 1024
@@ -101,22 +101,14 @@ class Sending:
                 left -= len(chunk)
                 if left:
                     reading = self._read(file, left)
-                rest = memoryview(chunk)
-                while rest:
-                    rest = await self._send_piece(rest, last=not left)
-                    renewed_at = await self._renew(transfer, renewed_at)
+                await self._credit()
+                self._line.request(SendData(octets=chunk, last=not left, compress=self._partner.compression))
+                await self._line.drained()
+                renewed_at = await self._renew(transfer, renewed_at)
                 self._progress[transfer.id] = transfer.octets - left
         finally:
             # The file must not be closed under a read that is under way; what it brings does not matter any more.
             await DeferredList([reading], consumeErrors=True)
-
-    async def _send_piece(self, chunk: memoryview, *, last: bool) -> memoryview:
-        """Send what the credit allows of ``chunk``, and wait until the network takes more; what is left of it."""
-        await self._credit()
-        room = self._line.session.room
-        self._line.request(SendData(octets=chunk[:room], last=last and len(chunk) <= room))
-        await self._line.drained()
-        return chunk[room:]
 
     def _shortened(self, left: int) -> SpoolError:
         self._line.request(EndSession(reason=EndSessionReason.UNSPECIFIED, text="the file changed while it was sent"))
@@ -127,7 +119,7 @@ class Sending:
 
     async def _credit(self) -> None:
         """Wait until data, or EFID, may be sent."""
-        while not self._line.session.room:
+        while not self._line.session.accepts(SendData):
             event = await self._line.event()
             assert isinstance(event, CreditReceived)  # noqa: S101 - the tables allow nothing else here
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+import numpy as np
+from numpy.typing import NDArray
+
+from oftp2.buffers import NO_ENDS
 from oftp2.commands import EndResponse, Sfid, Ssid
 from oftp2.negotiation import Terms
 from oftp2.reasons import AnswerReason, EndSessionReason
@@ -73,11 +77,23 @@ class CreditReceived:
     """F_DATA_CF: more data may be sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DataReceived:
-    """F_DATA_IND: octets of the file. Say ``Consumed`` when they are dealt with."""
+    """F_DATA_IND: octets of the file, of many buffers at once. Say ``Consumed`` when they are dealt with."""
 
-    octets: bytes = field(repr=False)
+    octets: bytes | memoryview = field(repr=False)
+    ends: NDArray[np.int64] = field(default_factory=lambda: NO_ENDS)
+    """Positions in ``octets`` behind which a record ends, ascending; two that are equal are an empty record."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both bring the same octets and records."""
+        if not isinstance(other, DataReceived):
+            return NotImplemented
+        return self.octets == other.octets and np.array_equal(self.ends, other.ends)
+
+    def __hash__(self) -> int:
+        """Equal for equal octets."""
+        return hash(bytes(self.octets))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from oftp2.errors import BufferSizeError, UnknownCommandError
 from oftp2.values import MAX_BUFFER_SIZE
 
@@ -45,6 +48,30 @@ class FrameReader:
         Raises ``UnknownCommandError`` for a header of another version or with flags, ``BufferSizeError`` for a length
         that no Exchange Buffer has. After an error the stream cannot be read further.
         """
+        size = self._next_size()
+        if size is None:
+            return None
+        start, self._at = self._at + HEADER_SIZE, self._at + size
+        return bytes(memoryview(self._octets)[start : self._at])
+
+    def take_alike(self, command: int, most: int) -> NDArray[np.uint8] | None:
+        """The next whole Exchange Buffers of one length that begin with ``command``: one a row, at most ``most``.
+
+        Rows are without stream header and command octet. None when the next buffer is another, or is not whole yet. They
+        are a view: let go of it before the next ``feed``. Raises as ``take`` does.
+        """
+        size = self._next_size()
+        if size is None or self._octets[self._at + HEADER_SIZE] != command:
+            return None
+        count = min(self.held // size, most)
+        rows = np.frombuffer(self._octets, dtype=np.uint8, count=count * size, offset=self._at).reshape(count, size)
+        heads = rows[:, : HEADER_SIZE + 1]
+        alike = int(np.argmin((heads == heads[0]).all(axis=1))) or count
+        self._at += alike * size
+        return rows[:alike, HEADER_SIZE + 1 :]
+
+    def _next_size(self) -> int | None:
+        """The length of the next stream transmission buffer if it is here in full, header included."""
         held = len(self._octets) - self._at
         if held and self._octets[self._at] != VERSION:
             raise UnknownCommandError(f"the stream header begins with {self._octets[self._at]:#04x}, not 0x10")
@@ -55,10 +82,7 @@ class FrameReader:
             raise BufferSizeError(
                 f"the stream header announces {size} octets, allowed are 5 to {self.limit + HEADER_SIZE}"
             )
-        if held < size:
-            return None
-        start, self._at = self._at + HEADER_SIZE, self._at + size
-        return bytes(memoryview(self._octets)[start : self._at])
+        return size if held >= size else None
 
     @property
     def held(self) -> int:
@@ -67,5 +91,5 @@ class FrameReader:
 
     def clear(self) -> None:
         """Forget what is held: the session is over."""
-        self._octets.clear()
+        self._octets = bytearray()
         self._at = 0

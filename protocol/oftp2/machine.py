@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from oftp2 import buffers
 from oftp2 import commands as c
 from oftp2 import events as e
 from oftp2 import requests as r
+from oftp2.buffers import Decoded
 from oftp2.deviations import EFFECTIVE
 from oftp2.errors import LocalProtocolError, RemoteProtocolError
 from oftp2.negotiation import Capabilities, Disagreement, Terms, negotiate
@@ -55,11 +55,27 @@ class Variables:
         return self.terms
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DataOut:
+    """Data Exchange Buffers that go out in one step: how many they are, and their octets, framed."""
+
+    buffers: int
+    stream: memoryview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DataIn:
+    """Data Exchange Buffers that have been read: how many they were, and what they hold."""
+
+    buffers: int
+    content: Decoded
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a step brought: commands to send and events to tell."""
 
-    says: tuple[c.Command | r.SendData, ...]
+    says: tuple[c.Command | DataOut, ...]
     tells: tuple[e.Event, ...]
 
 
@@ -104,7 +120,7 @@ PREDICATES: Final[Mapping[tuple[Table, str], Predicate]] = {
     (Table.SESSION, "P11"): lambda v, _: v.capabilities.authentication,
     (Table.SPEAKER_1, "P1"): _cannot_send,
     (Table.SPEAKER_1, "P2"): lambda v, sfpa: sfpa.restart > v.restart_position,
-    (Table.SPEAKER_1, "P3"): lambda v, request: v.credit_speaker == _buffers_of(v, request),
+    (Table.SPEAKER_1, "P3"): lambda v, data: v.credit_speaker == data.buffers,
     # Special logic is for X.25.
     (Table.SPEAKER_1, "P4"): _always,
     (Table.SPEAKER_1, "P5"): lambda _, request: bool(request.command.signature),
@@ -120,10 +136,6 @@ PREDICATES: Final[Mapping[tuple[Table, str], Predicate]] = {
     (Table.LISTENER, "P6"): lambda v, _: v.credit_listener == 0,
     (Table.LISTENER, "credit_due"): lambda v, request: v.credit_listener == 0 and v.unconsumed <= request.octets,
 }
-
-
-def _buffers_of(v: Variables, request: r.SendData) -> int:
-    return buffers.buffers_needed(len(request.octets), v.agreed.buffer_size)
 
 
 def _adopt(v: Variables, ssid: c.Ssid) -> Variables:
@@ -162,12 +174,14 @@ EFFECTS: Final[Mapping[tuple[Table, str], Effect]] = {
     (Table.SPEAKER_1, "6"): _store,
     (Table.SPEAKER_1, "10"): _begin_stored_file,
     (Table.SPEAKER_1, "12"): lambda v, _: replace(v, credit_speaker=v.agreed.credit),
-    (Table.SPEAKER_1, "13"): lambda v, request: replace(v, credit_speaker=v.credit_speaker - _buffers_of(v, request)),
+    (Table.SPEAKER_1, "13"): lambda v, data: replace(v, credit_speaker=v.credit_speaker - data.buffers),
     (Table.SPEAKER_1, "16"): _store,
     (Table.SPEAKER_2, "7"): lambda v, _: replace(v, credit_speaker=0),
     (Table.LISTENER, "3"): lambda v, sfid: replace(v, restart_position=sfid.restart, unconsumed=0),
     (Table.LISTENER, "7"): lambda v, data: replace(
-        v, credit_listener=v.credit_listener - 1, unconsumed=v.unconsumed + len(data.octets)
+        v,
+        credit_listener=v.credit_listener - data.buffers,
+        unconsumed=v.unconsumed + len(data.content.octets),
     ),
     (Table.LISTENER, "8"): lambda v, _: replace(v, credit_listener=v.agreed.credit),
     (Table.LISTENER, "consume"): lambda v, request: replace(v, unconsumed=max(v.unconsumed - request.octets, 0)),
@@ -203,7 +217,7 @@ def _disagreement(v: Variables, ssid: c.Ssid) -> c.Esid:
     return c.Esid(reason=outcome.reason, text=outcome.text)
 
 
-COMMANDS: Final[Mapping[str, Callable[[Variables, Payload], c.Command | r.SendData]]] = {
+COMMANDS: Final[Mapping[str, Callable[[Variables, Payload], c.Command | DataOut]]] = {
     "SSRM": lambda _v, _p: c.Ssrm(),
     "SSID": _our_ssid,
     "SECD": lambda _v, _p: c.Secd(),
@@ -212,7 +226,7 @@ COMMANDS: Final[Mapping[str, Callable[[Variables, Payload], c.Command | r.SendDa
     "SFID": _requested,
     "SFPA": lambda _v, request: c.Sfpa(restart=request.restart),
     "SFNA": lambda _v, request: c.Sfna(reason=request.reason, retry=request.retry, text=request.text),
-    "DATA": lambda _v, request: request,
+    "DATA": lambda _v, data: data,
     "CDT": lambda _v, _p: c.Cdt(),
     "EFID": lambda _v, request: c.Efid(records=request.records, octets=request.octets),
     "EFPA(CD-Req)": lambda _v, _p: c.Efpa(change_direction=True),
@@ -245,7 +259,7 @@ EVENTS: Final[Mapping[str, Callable[[Variables, Payload], e.Event]]] = {
     "F_START_FILE_CF(+)": lambda _v, sfpa: e.FileAccepted(restart=sfpa.restart),
     "F_START_FILE_CF(-)": lambda _v, sfna: e.FileRefused(reason=sfna.reason, retry=sfna.retry, text=sfna.text),
     "F_DATA_CF": lambda _v, _p: e.CreditReceived(),
-    "F_DATA_IND": lambda _v, data: e.DataReceived(octets=data.octets),
+    "F_DATA_IND": lambda _v, data: e.DataReceived(octets=data.content.octets, ends=data.content.ends),
     "F_CLOSE_FILE_IND": lambda _v, efid: e.FileEnded(records=efid.records, octets=efid.octets),
     "F_CLOSE_FILE_CF(+,SP=No)": lambda _v, _p: e.FileConfirmed(has_turn=False),
     "F_CLOSE_FILE_CF(+,SP=Yes)": lambda _v, _p: e.FileConfirmed(has_turn=True),
@@ -327,7 +341,7 @@ class Machine:
         return row
 
     def _outcome(self, row: Row, event: Input, payload: Payload, variables: Variables) -> Outcome:
-        says: list[c.Command | r.SendData] = []
+        says: list[c.Command | DataOut] = []
         tells: list[e.Event] = []
         for output in row.outputs:
             if output == "ESID(R=02)":

@@ -5,11 +5,19 @@ Every one is refused with ``LocalProtocolError``, and nothing changes, when the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from oftp2.commands import EndResponse, Sfid
 from oftp2.reasons import AnswerReason, EndSessionReason
 from oftp2.values import MAX_BUFFER_SIZE, MAX_CREDIT, check_window
+
+MAX_DATA: Final = 1 << 20
+"""Octets that one ``SendData`` takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +62,19 @@ class RefuseFile:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SendData:
-    """F_DATA_RQ: octets of the file, at most ``Session.room``; ``last`` with the end of the file."""
+    """F_DATA_RQ: octets of the file, up to ``MAX_DATA``; ``last`` with the end of the file.
+
+    What the credit does not cover goes when it comes: ``CreditReceived`` tells when all is on its way and more may follow.
+    """
 
     octets: bytes | memoryview = field(repr=False)
+    ends: Sequence[int] | NDArray[np.int64] = field(default=(), repr=False)
+    """Positions in ``octets`` behind which a record ends, ascending; two that are equal are an empty record."""
     last: bool = False
+    compress: bool = False
+    """Whether to compress runs of one octet, where that was agreed and is worth it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

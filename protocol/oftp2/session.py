@@ -18,13 +18,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from oftp2 import buffers, codec, framing
 from oftp2 import commands as c
 from oftp2 import requests as r
 from oftp2.errors import BufferSizeError, InvalidDataError, LocalProtocolError, RemoteProtocolError
 from oftp2.events import DataReceived, Event
 from oftp2.layouts import COMMAND_OCTETS
-from oftp2.machine import Machine, Variables
+from oftp2.machine import DataIn, DataOut, Machine, Variables
 from oftp2.negotiation import Capabilities, Terms
 from oftp2.reasons import EndSessionReason
 from oftp2.tables import Input, Row, State
@@ -58,7 +60,11 @@ LISTENER: Final = frozenset(
     }
 )
 
+MAX_ROWS: Final = 1 << 18
+"""Octets of Data Exchange Buffers that are read in one go; compressed ones may expand 32-fold."""
+
 _ESID: Final = b"F"
+_DATA: Final = ord("D")
 
 _INPUTS: Final[Mapping[type[Any], Input]] = {
     **{kind: Input(kind.__name__.upper()) for kind in COMMAND_OCTETS.values() if kind is not c.Esid},
@@ -81,14 +87,24 @@ _INPUTS: Final[Mapping[type[Any], Input]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Received:
-    """A Data Exchange Buffer that has been read."""
+@dataclass(slots=True, kw_only=True)
+class _Waiting:
+    """Data Exchange Buffers of which some wait for credit."""
 
-    octets: bytes
+    encoded: buffers.Encoded
+    sent: int = 0
+
+    def take(self, credit: int) -> DataOut:
+        """As many as there is credit for."""
+        first, self.sent = self.sent, min(self.sent + credit, len(self.encoded))
+        return DataOut(buffers=self.sent - first, stream=self.encoded.between(first, self.sent))
+
+    @property
+    def done(self) -> bool:
+        return self.sent == len(self.encoded)
 
 
-def input_of(payload: c.Command | r.Request | _Received) -> Input:
+def input_of(payload: c.Command | r.Request) -> Input:
     """The input event of section 9.4 that a command or request is."""
     match payload:
         case c.Esid(reason=reason):
@@ -97,8 +113,6 @@ def input_of(payload: c.Command | r.Request | _Received) -> Input:
             return Input.F_REL_RQ_ERR
         case r.SendEndResponse(command=c.Nerp()):
             return Input.F_NERP_RQ
-        case _Received():
-            return Input.DATA
     return _INPUTS[type(payload)]
 
 
@@ -122,7 +136,8 @@ class Session:
         self.role = role
         self._machine = Machine(Variables(role=role, capabilities=capabilities, code=code, password=password))
         self._reader = framing.FrameReader()
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
+        self._waiting: _Waiting | None = None
         self._inactivity = inactivity
         self._closing = closing
         self._touched: float | None = None
@@ -165,13 +180,6 @@ class Session:
         return self._machine.variables.credit_listener
 
     @property
-    def room(self) -> int:
-        """Octets of the file that one ``SendData`` may hold now; 0 outside of a file or without credit."""
-        if self.state is not State.OPO:
-            return 0
-        return self.credit * buffers.capacity(self._machine.variables.agreed.buffer_size)
-
-    @property
     def deadline(self) -> float | None:
         """When ``tick`` must be called at the latest; None while no timer runs."""
         if self._touched is None or self.state is State.IDLE:
@@ -212,8 +220,8 @@ class Session:
 
     def send(self, request: r.Request, now: float) -> list[Event]:
         """Do what the User Monitor asks. Raises ``LocalProtocolError`` and changes nothing when it may not be done."""
-        if isinstance(request, r.SendData):
-            self._check_room(request)
+        if isinstance(request, r.SendData) and self.state is State.OPO:
+            return self._send_data(request, now)
         return self._step(input_of(request), request, now)
 
     def receive_data(self, octets: bytes, now: float) -> list[Event]:
@@ -222,15 +230,15 @@ class Session:
             return []
         self._reader.feed(octets)
         events: list[Event] = []
-        data: list[bytes] = []
-        while (told := self._receive_buffer(now)) is not None:
+        data: list[DataReceived] = []
+        while (told := self._receive(now)) is not None:
             if len(told) == 1 and isinstance(told[0], DataReceived):
-                data.append(told[0].octets)
+                data.append(told[0])
                 continue
-            _flush(data, events)
+            events += _joined(data)
+            data.clear()
             events += told
-        _flush(data, events)
-        return events
+        return events + _joined(data)
 
     def data_to_send(self) -> bytes:
         """The octets for the peer since the last call."""
@@ -238,51 +246,76 @@ class Session:
         self._out.clear()
         return octets
 
-    def _receive_buffer(self, now: float) -> list[Event] | None:
-        """Take one Exchange Buffer; None when no whole one is there, or the session is over."""
+    def _receive(self, now: float) -> list[Event] | None:
+        """Take one Exchange Buffer, or many of data; None when no whole one is there, or the session is over."""
         if self._deaf or self.finished:
             self._reader.clear()
             return None
         try:
+            data = self._receive_rows() if self.state is State.OPI else None
+            if data is not None:
+                return self._step(Input.DATA, data, now)
             buffer = self._reader.take()
             if buffer is None:
                 return None
             if self.state is State.WF_NDISC and not buffer.startswith(_ESID):
                 # Nothing else matters any more, and to read what comes would keep us as busy as the peer likes.
                 return []
-            payload = self._read(buffer)
+            command = codec.decode(buffer)
+            if isinstance(command, c.Sfid):
+                self._empty = 0
         except RemoteProtocolError as error:
             # The stream cannot be trusted to be at a boundary any more.
             self._deaf = True
             return self._step(Input.INVALID_BUFFER, error, now)
-        return self._step(input_of(payload), payload, now)
+        return self._step(input_of(command), command, now)
 
-    def _read(self, buffer: bytes) -> c.Command | _Received:
-        command = codec.decode(buffer)
-        if not isinstance(command, c.Data):
-            if isinstance(command, c.Sfid):
-                self._empty = 0
-            return command
-        if self.state is not State.OPI:
-            return command
+    def _receive_rows(self) -> DataIn | None:
+        """All Data Exchange Buffers of one length that are here and covered by credit, but no more than is good at once."""
         terms = self._machine.variables.agreed
+        rows = self._reader.take_alike(_DATA, max(min(self.listener_credit, MAX_ROWS // terms.buffer_size), 1))
+        if rows is None:
+            return None
         # One octet more than agreed is what some real systems send.
-        if len(buffer) > terms.buffer_size + 1:
-            raise BufferSizeError(f"DATA has {len(buffer)} octets, agreed are {terms.buffer_size}")
-        decoded = buffers.decode(command.payload)
+        if rows.shape[1] > terms.buffer_size:
+            raise BufferSizeError(f"DATA has {rows.shape[1] + 1} octets, agreed are {terms.buffer_size}")
+        decoded = buffers.decode_rows(rows)
         if decoded.compressed and not terms.compression:
             raise InvalidDataError("DATA holds compressed subrecords, which was not agreed")
         self._empty += decoded.empty
         if self._empty > MAX_EMPTY_SUBRECORDS:
             raise InvalidDataError(f"the file holds more than {MAX_EMPTY_SUBRECORDS} empty subrecords")
-        return _Received(octets=decoded.octets)
+        return DataIn(buffers=len(rows), content=decoded)
 
-    def _check_room(self, request: r.SendData) -> None:
-        if self.state is State.OPO and len(request.octets) > self.room:
-            raise LocalProtocolError(f"{len(request.octets)} octets are more than the credit allows, {self.room}")
+    def _send_data(self, request: r.SendData, now: float) -> list[Event]:
+        """Encode all of it, and send what the credit covers; the rest goes when credit comes."""
+        if len(request.octets) > r.MAX_DATA:
+            raise LocalProtocolError(f"{len(request.octets)} octets are more than the {r.MAX_DATA} that go at once")
+        terms = self._machine.variables.agreed
+        encoded = buffers.encode(
+            request.octets,
+            terms.buffer_size,
+            ends=request.ends,
+            last=request.last,
+            compress=request.compress and terms.compression,
+        )
+        self._waiting = _Waiting(encoded=encoded)
+        return self._send_waiting(now)
+
+    def _send_waiting(self, now: float) -> list[Event]:
+        assert self._waiting is not None  # noqa: S101 - asked for where something waits
+        events = self._step(Input.F_DATA_RQ, self._waiting.take(self.credit), now)
+        if not self._waiting.done:
+            return []
+        self._waiting = None
+        return events
 
     def _step(self, event: Input, payload: object, now: float) -> list[Event]:
         row, events = self._apply(event, payload)
+        if self._waiting is not None and event is not Input.F_DATA_RQ:
+            if row.to is State.OPO:
+                return self._send_waiting(now)
+            self._waiting = None
         # What is merely ignored re-arms nothing, or a peer could hold a session that is over for ever.
         if row.actions or row.outputs or self._touched is None:
             self._touched = now
@@ -290,7 +323,7 @@ class Session:
 
     def _apply(self, event: Input, payload: object) -> tuple[Row, list[Event]]:
         row, variables, outcome = self._machine.step(event, payload)
-        written = [piece for said in outcome.says for piece in self._write(said)]
+        written = [self._write(said) for said in outcome.says]
         if variables.stored is not None and variables.stored is not self._machine.variables.stored:
             # Now is the time to refuse it: when the turn comes, nobody is there to be told.
             codec.encode(variables.stored.command)
@@ -298,14 +331,16 @@ class Session:
         self._out += written
         return row, list(outcome.tells)
 
-    def _write(self, said: c.Command | r.SendData) -> list[bytes]:
-        if isinstance(said, r.SendData):
-            return buffers.encode(said.octets, self._machine.variables.agreed.buffer_size, last=said.last)
-        return [framing.frame(codec.encode(said))]
+    def _write(self, said: c.Command | DataOut) -> bytes | memoryview:
+        if isinstance(said, DataOut):
+            return said.stream
+        return framing.frame(codec.encode(said))
 
 
-def _flush(data: list[bytes], events: list[Event]) -> None:
-    """Tell of the data of many buffers at once."""
-    if data:
-        events.append(DataReceived(octets=b"".join(data)))
-        data.clear()
+def _joined(data: list[DataReceived]) -> list[Event]:
+    """All data that came one after the other as one event."""
+    if len(data) < 2:
+        return [*data]
+    starts = np.cumsum([0, *(len(each.octets) for each in data)])
+    ends = np.concatenate([each.ends + start for each, start in zip(data, starts, strict=False)])
+    return [DataReceived(octets=b"".join(each.octets for each in data), ends=ends)]

@@ -204,7 +204,7 @@ class Peer:
         if not isinstance(answer, c.Sfpa):
             return answer
         size = min(self.ssid.buffer_size if self.ssid else 128, 32_768)
-        self.write(b"".join(buffers.encode(octets, size, last=True)))
+        self.write(bytes(buffers.encode(octets, size, last=True).stream))
         self.send(c.Efid(octets=len(octets)))
         while isinstance(answer := await self.command(), c.Cdt):
             pass

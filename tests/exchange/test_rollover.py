@@ -467,6 +467,6 @@ async def send_raw(peer: Peer, offer: bytes, octets: bytes) -> c.Command:
     answer = await peer.command()
     if not isinstance(answer, c.Sfpa):
         return answer
-    peer.write(b"".join(buffers.encode(octets, 32_768, last=True)))
+    peer.write(bytes(buffers.encode(octets, 32_768, last=True).stream))
     peer.send(c.Efid(octets=len(octets)))
     return await peer.command()

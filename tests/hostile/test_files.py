@@ -122,7 +122,7 @@ async def test_wrong_counts_behind_the_data_are_told_and_nothing_stays(victim: S
         for number, told in enumerate((0, 999, 1001, 10**16), 1):
             peer.send(peer.offer("ORDERS", octets))
             await peer.expect(c.Sfpa)
-            peer.write(b"".join(buffers.encode(octets, 32_768, last=True)))
+            peer.write(bytes(buffers.encode(octets, 32_768, last=True).stream))
             peer.send(c.Efid(octets=told))
             answer = await peer.expect(c.Efna)
             assert answer.reason is Answer.INVALID_BYTE_COUNT
@@ -256,7 +256,7 @@ async def test_one_partner_cannot_go_on_with_what_another_has_begun(victim: Stat
         begun = peer.offer("BEGUN", bytes(10_000))
         peer.send(begun)
         await peer.expect(c.Sfpa)
-        peer.write(b"".join(buffers.encode(b"first half", 32_768, last=False)))
+        peer.write(bytes(buffers.encode(b"first half", 32_768, last=False).stream))
     await victim.idle()
     async with session(victim, code=OTHER, password=OTHER_PASSWORD) as peer:
         answer = await peer.send_file(begun, b"second half")
@@ -276,7 +276,7 @@ async def test_a_station_that_moves_to_another_partner_leaves_its_files_behind(v
         begun = peer.offer("BEGUN", bytes(10_000), originator=SUB_STATION)
         peer.send(begun)
         await peer.expect(c.Sfpa)
-        peer.write(b"".join(buffers.encode(b"first half", 32_768, last=False)))
+        peer.write(bytes(buffers.encode(b"first half", 32_768, last=False).stream))
     await victim.idle()
     await victim.set(CODE_B, sub_stations=())
     await victim.set(OTHER, sub_stations=(SUB_STATION,))

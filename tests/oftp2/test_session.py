@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from oftp2 import codec
@@ -526,7 +527,9 @@ BROKEN: dict[str, tuple[State, r.Request]] = {
     "SFPA beyond": (State.OPIP, r.AcceptFile(restart=1)),
     "SFNA": (State.OPIP, r.RefuseFile(reason=AnswerReason.UNSPECIFIED, text="x" * 1_000)),
     "DATA of nothing": (State.OPO, r.SendData(octets=b"")),
-    "DATA beyond the credit": (State.OPO, r.SendData(octets=bytes(251))),
+    "DATA of too much at once": (State.OPO, r.SendData(octets=bytes(r.MAX_DATA + 1))),
+    "DATA without credit": (State.OPOWFC, r.SendData(octets=b"x")),
+    "DATA with records out of order": (State.OPO, r.SendData(octets=b"abc", ends=(2, 1))),
     "EFID": (State.OPO, r.CloseFile(octets=10**17)),
     "EFID without credit": (State.OPOWFC, r.CloseFile(octets=250)),
     "EFNA": (State.CLIP, r.RejectFile(reason=AnswerReason.UNSPECIFIED, text="x" * 1_000)),
@@ -657,15 +660,63 @@ def test_a_responder_with_other_requirements_of_authentication_ends_with_12(
     assert_aborted(session, events, EndSessionReason.AUTHENTICATION_INCOMPATIBLE)
 
 
-def test_room_is_what_the_credit_carries() -> None:
+def test_what_the_credit_does_not_cover_goes_when_credit_comes() -> None:
     session = in_state(State.OPO)
-    assert (session.credit, session.room) == (2, 250)
-    session.send(r.SendData(octets=bytes(125)), 1.0)
-    assert (session.credit, session.room) == (1, 125)
-    session.send(r.SendData(octets=b"x", last=True), 1.0)
-    assert (session.state, session.credit, session.room) == (State.OPOWFC, 0, 0)
+    assert session.credit == 2
+    assert session.send(r.SendData(octets=bytes(5 * 125), last=True), 1.0) == []
+    assert (session.state, session.credit) == (State.OPOWFC, 0)
+    assert len(commands_in(session.data_to_send())) == 2
+    assert session.receive_data(on_the_wire(c.Cdt()), 1.0) == []
+    assert len(commands_in(session.data_to_send())) == 2
     assert session.receive_data(on_the_wire(c.Cdt()), 1.0) == [e.CreditReceived()]
-    assert (session.state, session.credit, session.room) == (State.OPO, 2, 250)
+    assert commands_in(session.data_to_send()) == [c.Data(payload=b"\x3f" + bytes(63) + b"\xbe" + bytes(62))]
+    assert (session.state, session.credit) == (State.OPO, 1)
+
+
+def test_a_file_is_not_closed_while_data_waits_for_credit() -> None:
+    session = in_state(State.OPO)
+    session.send(r.SendData(octets=bytes(3 * 125), last=True), 1.0)
+    with pytest.raises(LocalProtocolError):
+        session.send(r.CloseFile(octets=375), 1.0)
+    session.receive_data(on_the_wire(c.Cdt()), 1.0)
+    assert session.send(r.CloseFile(octets=375), 1.0) == []
+
+
+@pytest.mark.parametrize("end", [r.EndSession(reason=EndSessionReason.EMERGENCY_CLOSE_DOWN), r.Abort()])
+def test_data_that_waits_for_credit_is_forgotten_when_the_session_ends(end: r.Request) -> None:
+    session = in_state(State.OPO)
+    session.send(r.SendData(octets=bytes(3 * 125)), 1.0)
+    session.data_to_send()
+    session.send(end, 1.0)
+    session.receive_data(on_the_wire(c.Cdt()), 1.0)
+    assert not any(isinstance(said, c.Data) for said in commands_in(session.data_to_send()))
+    assert session._waiting is None
+
+
+def test_records_travel_with_their_ends() -> None:
+    speaker, listener = in_state(State.OPO), receiving()
+    speaker.send(r.SendData(octets=b"onethreefour", ends=(3, 3, 8)), 0.0)
+    (told,) = listener.receive_data(speaker.data_to_send(), 0.0)
+    assert told == e.DataReceived(octets=b"onethreefour", ends=np.array([3, 3, 8]))
+    assert told != e.DataReceived(octets=b"onethreefour")
+    assert told != e.CreditReceived()
+    assert hash(told) == hash(e.DataReceived(octets=b"onethreefour"))
+
+
+def test_buffers_of_several_lengths_are_told_as_one_piece() -> None:
+    session = receiving()
+    (told,) = session.receive_data(on_the_wire(c.Data(payload=b"\x83abc"), c.Data(payload=b"\x01d\x81e")), 0.0)
+    assert told == e.DataReceived(octets=b"abcde", ends=np.array([3, 5]))
+
+
+def test_runs_are_compressed_only_where_both_sides_can() -> None:
+    for compression, fewer in ((True, True), (False, False)):
+        session = make(Role.INITIATOR, replace(SMALL, compression=compression))
+        for step in (True, c.Ssrm(), replace(SSID, code=CODE_R), r.StartFile(command=SFID), c.Sfpa()):
+            take_step(session, step)
+        session.data_to_send()
+        session.send(r.SendData(octets=bytes(240), compress=True), 0.0)
+        assert (len(session.data_to_send()) < 20) is fewer
 
 
 def test_an_early_credit_refills_the_window_and_never_exceeds_it() -> None:
@@ -702,7 +753,7 @@ def test_an_empty_file_comes_in_several_forms(octets: bytes) -> None:
     session = receiving()
     events = session.receive_data(octets + on_the_wire(c.Efid(octets=0)), 0.0)
     assert events[-1] == e.FileEnded(records=0, octets=0)
-    assert all(event == e.DataReceived(octets=b"") for event in events[:-1])
+    assert all(isinstance(event, e.DataReceived) and not event.octets for event in events[:-1])
     assert session.send(r.ConfirmFile(), 0.0) == []
 
 

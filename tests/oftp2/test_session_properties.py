@@ -55,7 +55,7 @@ ENDING = (r.EndSession, r.Abort)
 SECOND_SFID = replace(SFID, dataset="SECOND", restart=3)
 requests = st.one_of(
     st.sampled_from([request for request in REQUESTS if not isinstance(request, ENDING)]),
-    st.builds(r.SendData, octets=st.binary(max_size=260), last=st.booleans()),
+    st.builds(r.SendData, octets=st.binary(max_size=520), last=st.booleans()),
     st.builds(r.Consumed, octets=st.integers(0, 300)),
     st.builds(r.AcceptFile, restart=st.integers(-1, 4)),
     st.builds(r.StartFile, command=st.sampled_from([SFID, SECOND_SFID, replace(SFID, dataset="Ü")])),
@@ -67,10 +67,10 @@ requests = st.one_of(
 
 def fitting(session: Session, chance: random.Random) -> Iterator[r.Request]:
     """Requests that the state allows, as a User Monitor would make them, in random order."""
-    room = session.room
+    octets = bytes(chance.randint(0, 4 * 125))
     offers: list[r.Request] = [
         *(request for request in REQUESTS if not isinstance(request, (*ENDING, r.SendData, r.Consumed))),
-        r.SendData(octets=bytes(chance.randint(0, room)), last=chance.random() < 0.2),
+        r.SendData(octets=octets, ends=chance.choice([(), (len(octets) // 2,)]), last=chance.random() < 0.2),
         r.Consumed(octets=chance.choice([0, 1, 125, 10_000])),
     ]
     if session.state is State.A_WF_CONRS and session.peer:
@@ -190,7 +190,7 @@ class Pair(RuleBasedStateMachine):
             window = session.terms.credit if session.terms else 0
             assert 0 <= session.credit <= window
             assert 0 <= session.listener_credit <= window
-            assert (session.room > 0) == (session.state is State.OPO)
+            assert session._waiting is None or session.state is State.OPOWFC
 
     @invariant()
     def the_speaker_has_no_more_credit_than_the_listener_gave(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
+import numpy as np
+
 from oftp2 import codec
 from oftp2 import commands as c
 from oftp2 import events as e
@@ -210,7 +212,10 @@ def merged(events: Iterable[e.Event]) -> list[e.Event]:
     told: list[e.Event] = []
     for event in events:
         if isinstance(event, e.DataReceived) and told and isinstance(told[-1], e.DataReceived):
-            told[-1] = e.DataReceived(octets=told[-1].octets + event.octets)
+            starts = event.ends + len(told[-1].octets)
+            told[-1] = e.DataReceived(
+                octets=bytes(told[-1].octets) + bytes(event.octets), ends=np.concatenate((told[-1].ends, starts))
+            )
         else:
             told.append(event)
     return told
@@ -329,16 +334,14 @@ class SessionPair:
         self.ask(listener, r.AcceptFile(restart=sfid.restart))
         speaker.expect(e.FileAccepted)
         arrived = bytearray()
-        at = 0
-        while at < len(octets):
-            room = speaker.session.room
-            assert room, "the Speaker has no credit left"
-            self.ask(speaker, r.SendData(octets=octets[at : at + room], last=at + room >= len(octets)))
-            at += room
-            for event in listener.events():
-                assert isinstance(event, e.DataReceived)
-                arrived += event.octets
-                self.ask(listener, r.Consumed(octets=len(event.octets)))
+        for at in range(0, len(octets), r.MAX_DATA):
+            piece = octets[at : at + r.MAX_DATA]
+            self.ask(speaker, r.SendData(octets=piece, last=at + len(piece) == len(octets)))
+            while told := listener.events():
+                for event in told:
+                    assert isinstance(event, e.DataReceived)
+                    arrived += event.octets
+                    self.ask(listener, r.Consumed(octets=len(event.octets)))
             assert {type(event) for event in speaker.events()} <= {e.CreditReceived}
         self.ask(speaker, r.CloseFile(octets=len(octets)))
         assert listener.expect(e.FileEnded) == e.FileEnded(records=0, octets=len(octets))

@@ -65,8 +65,7 @@ class Talk:
         while True:
             piece = content[at : at + window]
             at += len(piece)
-            for octets in buffers.encode(piece, self.buffer_size, last=last and at == len(content)):
-                self.say_octets(octets)
+            self.say_octets(bytes(buffers.encode(piece, self.buffer_size, last=last and at == len(content)).stream))
             if len(piece) == window:
                 self.hear(c.Cdt)
             if at >= len(content):
@@ -101,7 +100,7 @@ class Talk:
         """DATA up to EFID, with credit given whenever it is used up."""
         pieces, buffers_left = [], self.credit
         while isinstance(command := self.next(), c.Data):
-            pieces.append(buffers.decode(command.payload).octets)
+            pieces.append(bytes(buffers.decode(command.payload).octets))
             buffers_left -= 1
             if not buffers_left:
                 self.say(c.Cdt())
