@@ -152,11 +152,15 @@ LAYOUTS: Final[Mapping[Level, Mapping[type[c.Command], Construct]]] = MappingPro
 
 
 def parts(kind: type[c.Command], level: Level) -> tuple[Part, ...]:
-    """The fields of a command as they lie in its Exchange Buffer, the command octet first."""
+    """The fields of a command as they lie in its Exchange Buffer, the command octet first.
+
+    Of a command that is not there at ``level``: those of the latest level.
+    """
     prefix = kind.__name__.upper()
     found = [Part(label=f"{prefix}CMD", shape="X", size=1)]
     if kind is c.Data:
         return (*found, Part(label="DATABUF", shape="U", size=None, secret=True))
-    for named in LAYOUTS[level][kind].subcons:
+    layout = LAYOUTS[level].get(kind) or LAYOUTS[max(LAYOUTS)][kind]
+    for named in layout.subcons:
         found += [part if part.label else replace(part, label=f"{prefix}RSV1") for part in named.subcon.parts]
     return tuple(found)

@@ -1,38 +1,29 @@
 """Whole sessions as annotated octets in ``fixtures/transcripts``, replayed octet by octet and all at once.
 
-A line of a transcript is one of these; what follows ``#`` is for people.
-
-    capabilities plain|secure
-    replay I R              the sides that are played by our sessions, Initiator and Responder
-    connect                 the connection stands
-    ask I Name              the User Monitor of a side makes the request of that name
-    I> COMMAND              the octets that a side writes, as hexadecimal digits in the indented lines below
-    told R Event            the next event that a side's User Monitor is told
-    wait 120                seconds pass
-    close                   the connection is closed
-    ends R IDLE             the state in which a side is left
+``fixtures/README.rst`` explains the lines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from oftp2 import requests as r
+from oftp2.errors import LocalProtocolError
 from oftp2.events import Event
-from oftp2.framing import HEADER_SIZE
 from oftp2.layouts import COMMAND_OCTETS
 from oftp2.reasons import AnswerReason, EndSessionReason
-from oftp2.values import Role
+from oftp2.transcript import Transcript
+from tests.oftp2.replay import ROLES, Replay, entries_of
 from tests.oftp2.rfc5024 import FIXTURES, fields_of_the_fixture
-from tests.oftp2.wire import AUTHENTICATED, CODE_R, EERP, NERP, PASSWORD, SECRET, SFID, SMALL, make
+from tests.oftp2.wire import AUTHENTICATED, CODE_R, EERP, NERP, PASSWORD, SECRET, SFID, SMALL, SessionPair, Side, make
 
 TRANSCRIPTS = sorted((FIXTURES / "transcripts").glob("*.txt"))
+RECORDED = [path for path in TRANSCRIPTS if any(entry.first == "recorded" for entry in entries_of(path))]
 CAPABILITIES = {"plain": SMALL, "secure": AUTHENTICATED}
-ROLES = {"I": Role.INITIATOR, "R": Role.RESPONDER}
 VERSE = b"It is an ancient Mariner,\r\n"
 LONG = VERSE * 10
 
@@ -71,36 +62,18 @@ REQUESTS: dict[str, r.Request] = {
 }
 
 
-def lines_of(path: Path) -> Iterator[tuple[str, list[str], bytes]]:
-    """The entries of a transcript: first word, other words, octets."""
-    entry: tuple[str, list[str], bytes] | None = None
-    for line in path.read_text(encoding="utf-8").splitlines():
-        words = line.partition("#")[0].rstrip()
-        if not words:
-            continue
-        if words.startswith(" "):
-            assert entry is not None
-            entry = (entry[0], entry[1], entry[2] + bytes.fromhex(words))
-            continue
-        if entry is not None:
-            yield entry
-        first, *others = words.split()
-        entry = (first, others, b"")
-    assert entry is not None
-    yield entry
+def replayed_sides(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    for path in paths:
+        for entry in entries_of(path):
+            if entry.first == "replay":
+                yield from ((path, side) for side in entry.others)
 
 
-def replayed_sides() -> Iterator[tuple[Path, str]]:
-    for path in TRANSCRIPTS:
-        for first, others, _ in lines_of(path):
-            if first == "replay":
-                yield from ((path, side) for side in others)
+WRITTEN = list(replayed_sides(path for path in TRANSCRIPTS if path not in RECORDED))
 
 
 @pytest.mark.parametrize("one_by_one", [False, True], ids=["at once", "octet by octet"])
-@pytest.mark.parametrize(
-    ("path", "side"), list(replayed_sides()), ids=[f"{path.stem}-{side}" for path, side in replayed_sides()]
-)
+@pytest.mark.parametrize(("path", "side"), WRITTEN, ids=[f"{path.stem}-{side}" for path, side in WRITTEN])
 def test_a_side_writes_and_tells_what_the_transcript_has(  # noqa: C901, PLR0912 - one case for each kind of line
     path: Path, side: str, *, one_by_one: bool
 ) -> None:
@@ -108,7 +81,8 @@ def test_a_side_writes_and_tells_what_the_transcript_has(  # noqa: C901, PLR0912
     now = 0.0
     written = b""
     told: list[Event] = []
-    for first, others, octets in lines_of(path):
+    for entry in entries_of(path):
+        first, others, octets = entry.first, entry.others, entry.octets
         match first, others:
             case "capabilities", [name]:
                 session = make(ROLES[side], CAPABILITIES[name])
@@ -138,8 +112,17 @@ def test_a_side_writes_and_tells_what_the_transcript_has(  # noqa: C901, PLR0912
     assert (told, written, session.data_to_send()) == ([], b"", b"")
 
 
+@pytest.mark.parametrize(
+    ("path", "side"),
+    list(replayed_sides(RECORDED)),
+    ids=[f"{path.stem}-{side}" for path, side in replayed_sides(RECORDED)],
+)
+def test_a_side_of_a_recorded_session_writes_again_what_it_wrote(path: Path, side: str) -> None:
+    Replay(path, side).run()
+
+
 def test_the_transcripts_show_every_command() -> None:
-    shown = {octets[HEADER_SIZE] for path in TRANSCRIPTS for _, _, octets in lines_of(path) if octets[HEADER_SIZE:]}
+    shown = {entry.command for path in TRANSCRIPTS for entry in entries_of(path)}
     assert shown >= set(COMMAND_OCTETS)
 
 
@@ -149,8 +132,76 @@ def test_every_field_is_commented_with_its_name_in_the_rfc() -> None:
         for line in path.read_text(encoding="utf-8").splitlines():
             words, _, comment = line.partition("#")
             if words.startswith("    ") and words.strip() and comment:
-                assert comment.split()[0] in fields | {"stream"}, line
+                assert comment.split()[0] in fields | {"stream", "unknown"}, line
 
 
 def test_every_request_is_used_in_a_transcript() -> None:
-    assert {others[1] for path in TRANSCRIPTS for first, others, _ in lines_of(path) if first == "ask"} == set(REQUESTS)
+    asked = {entry.others[1] for path in TRANSCRIPTS for entry in entries_of(path) if entry.first == "ask"}
+    assert asked == set(REQUESTS)
+
+
+@pytest.mark.parametrize("authentication", [False, True])
+@pytest.mark.parametrize("side", ["I", "R"])
+def test_a_session_that_was_written_down_can_be_replayed_for_both_sides(
+    tmp_path: Path, side: str, *, authentication: bool
+) -> None:
+    path = tmp_path / "recorded.txt"
+    path.write_text("\n".join(["recorded", *written_down(authentication=authentication)]), encoding="utf-8")
+    Replay(path, side).run()
+
+
+@pytest.mark.parametrize("missing", ["R> CDT", "R> SFPA", "I> EFID", "I> RTR"])
+def test_a_recorded_session_from_which_a_command_is_missing_cannot_be_replayed(tmp_path: Path, missing: str) -> None:
+    lines = "\n".join(["recorded", *written_down(authentication=False)])
+    before, _, after = lines.partition(missing)
+    path = tmp_path / "recorded.txt"
+    path.write_text(before + after[after.index("> ") - 1 :], encoding="utf-8")
+    with pytest.raises((AssertionError, LocalProtocolError)):
+        _ = [Replay(path, side).run() for side in ROLES]
+
+
+def written_down(*, authentication: bool) -> list[str]:
+    """The lines of a session with a file each way, end responses, refusals and all the rest."""
+    transcript = Transcript()
+    lines = list(transcript.connected(0))
+    pair = Tapped(lines, transcript, authentication=authentication)
+    pair.establish(authentication=authentication)
+    if authentication:
+        authenticate(pair)
+    ours, theirs = pair.sides
+    pair.transfer(bytes(1000))
+    pair.ask(ours, r.StartFile(command=replace(SFID, dataset="UNWANTED")))
+    pair.ask(theirs, r.RefuseFile(reason=AnswerReason.FILE_TOO_BIG, text="no room", retry=True))
+    for side in pair.sides:
+        side.told.clear()
+    pair.transfer(b"", wants_turn=True)
+    pair.ask(theirs, r.SendEndResponse(command=EERP))
+    pair.ask(ours, r.SendReady())
+    pair.ask(theirs, r.SendEndResponse(command=NERP))
+    pair.ask(ours, r.SendReady())
+    pair.ask(theirs, r.ChangeDirection())
+    pair.ask(ours, r.EndSession())
+    return lines + list(transcript.closed(0))
+
+
+def authenticate(pair: SessionPair) -> None:
+    for asked, asks in (pair.sides, pair.sides[::-1]):
+        pair.ask(asks, r.SendChallenge(envelope=b"envelope", secret=SECRET))
+        pair.ask(asked, r.AnswerChallenge(secret=SECRET))
+    for side in pair.sides:
+        side.told.clear()
+
+
+class Tapped(SessionPair):
+    """A pair whose wire is written down."""
+
+    def __init__(self, lines: list[str], transcript: Transcript, *, authentication: bool) -> None:
+        capabilities = AUTHENTICATED if authentication else SMALL
+        super().__init__(capabilities, capabilities)
+        self._lines = lines
+        self._transcript = transcript
+
+    def collect(self, side: Side) -> None:
+        before = len(side.written)
+        super().collect(side)
+        self._lines += self._transcript.wrote(side.session.role, bytes(side.written[before:]), self.now)
