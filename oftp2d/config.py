@@ -139,7 +139,19 @@ class Retry:
 
     first_seconds: int = whole(1, 86_400, 30, "The first wait; it doubles each time, in seconds.")
     max_seconds: int = whole(1, 604_800, 3600, "The longest wait between two attempts, in seconds.")
-    attempts: int = whole(1, 10_000, 100, "After so many a file is failed and waits for a person.")
+    attempts: int = whole(
+        1,
+        10_000,
+        100,
+        "After so many answers that allow another try (SFNA, EFNA) a file is failed and waits for a person.",
+    )
+    total_seconds: int = whole(
+        1,
+        31_536_000,
+        604_800,
+        "After so long without success a file is failed and waits for a person, however often it was tried, in seconds"
+        " (7 days). Files that wait for a partner to call are not counted.",
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.first_seconds > self.max_seconds:

@@ -30,6 +30,7 @@ from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
 from oftp2d.ledger import Holder, Ledger
 from oftp2d.listeners import Listeners
+from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
 from oftp2d.sessions import Sessions
 from oftp2d.spool import Spool
@@ -143,6 +144,7 @@ class Daemon:
         """What has to be done now and then."""
         try:
             await self._judge_left_over()
+            await give_up_overdue(self.context)
             # A certificate becomes valid, or ends, without anybody saying so.
             await self._take_up_certificates()
         except OperatorError as error:

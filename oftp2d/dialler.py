@@ -30,7 +30,7 @@ from oftp2d.ledger import Partner, Transport
 from oftp2d.link import Link
 from oftp2d.monitor import Purpose, Report
 from oftp2d.probe import TestReport, TestStep
-from oftp2d.sending import backoff
+from oftp2d.retries import backoff
 from oftp2d.sessions import Running, Sessions
 from oftp2d.tls import Client
 
@@ -206,10 +206,9 @@ class Dialler:
             await self._context.workers.database(self._context.ledger.partners.call_made, partner.id, now)
             return report
         why = "the partner only sends, what waits for it stays queued" if report.normal else report.text
-        retry = self._context.config.retry
-        wait = backoff(partner.call_failures + 1, retry.first_seconds, retry.max_seconds)
+        wait = backoff(partner.call_failures + 1, self._context.config.retry)
         await self._context.workers.database(
-            self._context.ledger.partners.call_failed, partner.id, now, why, now + wait
+            self._context.ledger.partners.call_failed, partner.id, now, why, now + wait, report.refusal
         )
         self.log.warn(
             "{partner}: the call failed, next one in {wait} s: {why}",

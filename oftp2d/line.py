@@ -29,6 +29,13 @@ class SessionOverError(Exception):
         """Whether it was this side that ended it."""
         return isinstance(self.end, SessionAborted) and self.end.origin is Origin.LOCAL
 
+    @property
+    def reason(self) -> str | None:
+        """The partner's ESID, such as ``ESID 08``, where it ended the session before its time."""
+        if isinstance(self.end, SessionAborted) and self.end.origin is Origin.PEER:
+            return f"ESID {self.end.reason:02}"
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerTls:

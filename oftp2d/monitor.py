@@ -88,6 +88,8 @@ class Report:
     text: str = ""
     """How it ended, one line."""
     reason: EndSessionReason | None = None
+    refusal: str | None = None
+    """The partner's ESID, such as ``ESID 04``, where that ended the session before its time."""
     level: int | None = None
     one_way: bool = False
     """Whether the partner would not receive anything in it: what waits for the partner still waits."""
@@ -298,7 +300,12 @@ class Monitor:
             self.report.one_way = True
         elif not self._context.stopping:
             transfer = await self._context.workers.database(
-                self._context.ledger.transfers.claim_next, partner.id, self._owner, now, self._context.lease
+                self._context.ledger.transfers.claim_next,
+                partner.id,
+                self._owner,
+                now,
+                self._context.lease,
+                due=self.report.since,
             )
             if transfer is not None:
                 await sending.send(transfer)
@@ -411,6 +418,7 @@ class Monitor:
     def _ended(self, over: SessionOverError) -> None:
         report, end = self.report, over.end
         report.reason = EndSessionReason.NORMAL if isinstance(end, SessionReleased) else end.reason
+        report.refusal = over.reason
         released = isinstance(end, SessionReleased) or over.by_us
         report.normal = report.established and released and report.reason is EndSessionReason.NORMAL
         report.text = "ended normally" if report.normal else str(over)

@@ -6,7 +6,8 @@ and its SFNA 13 (duplicate) at the next try means that it arrived.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import BinaryIO
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -15,21 +16,19 @@ from twisted.logger import Logger
 from oftp2.commands import Sfid
 from oftp2.errors import LocalProtocolError
 from oftp2.events import CreditReceived, FileAccepted, FileConfirmed, FileRefused, FileRejected
-from oftp2.reasons import AnswerReason, EndSessionReason
+from oftp2.reasons import EndSessionReason
 from oftp2.requests import MAX_DATA, CloseFile, EndSession, SendData, StartFile
 from oftp2.values import FileFormat
 from oftp2d.context import Context
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.line import Line, SessionOverError
+from oftp2d.retries import Command, Course, advice, backoff, course, exhausted
 from oftp2d.spool import SpoolError, read_piece
 
 CHUNK = MAX_DATA
 """Octets read from the disk at once."""
 
 BLOCK = 1024
-
-# A Listener without room or with a passing fault says so with these even if it forgets the retry indicator.
-_PASSING = frozenset({AnswerReason.ACCESS_METHOD_FAILURE, AnswerReason.UNSPECIFIED})
 
 
 class Sending:
@@ -52,7 +51,7 @@ class Sending:
         try:
             await self._send(transfer)
         except SessionOverError as over:
-            await self._again(transfer, str(over))
+            await self._again(transfer, str(over), over.reason)
             raise
         except SpoolError as error:
             await self._fail(transfer, None, f"{error.what}; {error.advice}")
@@ -80,7 +79,7 @@ class Sending:
         while isinstance(end, CreditReceived):
             end = await self._line.event()
         if isinstance(end, FileRejected):
-            await self._rejected(transfer, end)
+            await self._refused(transfer, end)
             return
         assert isinstance(end, FileConfirmed)  # noqa: S101 - the tables allow nothing else here
         await self._sent(transfer, "")
@@ -132,24 +131,19 @@ class Sending:
         )
         return now
 
-    async def _refused(self, transfer: Transfer, answer: FileRefused) -> None:
-        # One that asks for another try is receiving the file in another session, which may yet break.
-        if answer.reason is AnswerReason.DUPLICATE_FILE and transfer.efid_sent and not answer.retry:
-            await self._sent(transfer, " before, its confirmation was lost")
-            return
-        why = f"SFNA {answer.reason}" + (f": {answer.text}" if answer.text else "")
-        if answer.retry or answer.reason in _PASSING:
-            await self._again(transfer, why)
-        else:
-            await self._fail(transfer, f"SFNA {answer.reason:02}", answer.text or answer.reason.meaning)
-
-    async def _rejected(self, transfer: Transfer, answer: FileRejected) -> None:
-        why = f"EFNA {answer.reason}" + (f": {answer.text}" if answer.text else "")
-        if answer.reason in _PASSING:
-            await self._again(transfer, why, efid_answered=True)
-        else:
-            text = answer.text or answer.reason.meaning
-            await self._fail(transfer, f"EFNA {answer.reason:02}", text, efid_answered=True)
+    async def _refused(self, transfer: Transfer, answer: FileRefused | FileRejected) -> None:
+        """SFNA or EFNA: do what the policy says."""
+        command, retry = (Command.SFNA, answer.retry) if isinstance(answer, FileRefused) else (Command.EFNA, False)
+        efid_answered = command is Command.EFNA
+        reason, text = f"{command} {answer.reason:02}", answer.text or answer.reason.meaning
+        match course(command, answer.reason, retry=retry, efid_sent=transfer.efid_sent):
+            case Course.DELIVERED:
+                await self._sent(transfer, " before, its confirmation was lost")
+            case Course.AGAIN:
+                counted = replace(transfer, refusals=transfer.refusals + 1)
+                await self._again(counted, f"{reason}: {text}", reason, efid_answered=efid_answered)
+            case Course.HOLD | Course.GIVE_UP:
+                await self._fail(transfer, reason, text, efid_answered=efid_answered)
 
     async def _sent(self, transfer: Transfer, how: str) -> None:
         await self._context.workers.database(
@@ -164,21 +158,22 @@ class Sending:
             how=how,
         )
 
-    async def _again(self, transfer: Transfer, why: str, *, efid_answered: bool = False) -> None:
-        retry = self._context.config.retry
-        if transfer.attempts >= retry.attempts:
-            await self._fail(
-                transfer, None, f"given up after {transfer.attempts} attempts: {why}", efid_answered=efid_answered
-            )
+    async def _again(self, transfer: Transfer, why: str, reason: str | None, *, efid_answered: bool = False) -> None:
+        """Queue it again, unless the limits of the policy are reached. ``reason`` is the partner's, if it gave one."""
+        retry, now = self._context.config.retry, self._context.now()
+        since = transfer.queued_at or transfer.created_at
+        given_up = exhausted(retry, refusals=transfer.refusals, since=since, now=now)
+        if given_up is not None:
+            await self._fail(transfer, reason, f"{given_up}, the last time: {why}", efid_answered=efid_answered)
             return
-        now = self._context.now()
-        wait = backoff(transfer.attempts, retry.first_seconds, retry.max_seconds)
+        wait = backoff(transfer.attempts, retry)
         await self._context.workers.database(
             self._context.ledger.transfers.requeue,
             transfer.id,
             now,
             now + wait,
             why,
+            refusals=transfer.refusals,
             efid_answered=efid_answered,
             owner=self._owner,
         )
@@ -202,19 +197,14 @@ class Sending:
             owner=self._owner,
         )
         self.log.error(
-            "{partner}: {file} failed, transfer {transfer}: {reason} {text}; correct it and say"
-            " 'oftp2d transfer retry {transfer}'",
+            "{partner}: {file} failed, transfer {transfer}: {reason} {text}; {advice}",
             partner=self._partner.code,
             file=transfer.dataset,
             transfer=transfer.id,
             reason=reason or "",
             text=text,
+            advice=advice(reason, transfer.id),
         )
-
-
-def backoff(attempts: int, first_seconds: int, max_seconds: int) -> timedelta:
-    """The wait before try ``attempts`` + 1: it doubles from ``first_seconds`` and stays at ``max_seconds``."""
-    return timedelta(seconds=min(first_seconds * 2 ** min(max(attempts - 1, 0), 30), max_seconds))
 
 
 def _start_of(transfer: Transfer) -> Sfid:

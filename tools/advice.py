@@ -1,10 +1,12 @@
 """What the reason codes of OFTP2 mean to the person who runs a station: where it went wrong and what to do.
 
-``SENT`` to us by the partner is what matters most, for the other way round our own log has the detail. tools/docs fails
-where a code of ``oftp2.reasons`` is missing here.
+What the partner says to us matters most, for the other way round our own log has the detail. What SFNA and EFNA mean is
+in ``oftp2d.retries``, with what becomes of the file. tools/docs fails where a code of ``oftp2.reasons`` is missing.
 """
 
 from __future__ import annotations
+
+from oftp2d.retries import RULES
 
 ESID = {
     0: "All is well: the session is over.",
@@ -27,30 +29,6 @@ ESID = {
     99: "Something else; the text beside it says what.",
 }
 
-ANSWER = {
-    1: "The partner does not expect a file of this name. Ask for the dataset name: 'oftp2d send --as'.",
-    2: "The code the file is for is not known there: 'oftp2d send --to', and the partner's further codes.",
-    3: "The code the file is from is not known there: 'oftp2d send --from', and tell the partner our codes.",
-    4: "The receiver does not take this format. We send and take U (unstructured) only.",
-    5: "Concerns formats with records, which we do not send.",
-    6: "The file is larger than the receiver takes; for us that is limits.max_file_octets.",
-    10: "Records were lost on the way; concerns formats with records.",
-    11: "The number of octets differs from what was announced: the connection or one of the products is faulty.",
-    12: "The receiver can't write: disk full or in trouble. It is tried again by itself.",
-    13: "The receiver has had this file. If we had sent it to its end before, it counts as sent; else send it as a new one.",
-    14: "The receiver takes no files from us at all, or not now. Ask.",
-    15: "The receiver can't do this cipher suite. We send files unsecured in this release.",
-    16: "Encrypted files are not taken. Ours neither: the partner must send without encryption in this release.",
-    17: "The partner demands encryption, which this release can't do.",
-    18: "Compressed files are not taken. Ours neither, in this release.",
-    19: "Signed files are not taken. Ours neither, in this release.",
-    20: "The partner demands a signature, which this release can't make.",
-    21: "The signature does not fit the content, or the certificate it was made with.",
-    22: "The receiver has not got the key the file was encrypted for. Exchange certificates again.",
-    23: "What came can't be decompressed: one of the products is faulty.",
-    99: "Something else; the text beside it says what.",
-}
-
 NEGATIVE = {
     3: "On its way beyond the partner (a clearing centre): the next system does not know the code.",
     4: "On its way beyond the partner: wrong password.",
@@ -68,9 +46,15 @@ NEGATIVE = {
 """Codes 11 to 30 mean what the answer of the same last digits means; see ``negative``."""
 
 
+def answer(code: int) -> str:
+    """What a code of SFNA and EFNA means and what to do, out of the retry policy."""
+    rule = next(rule for reason, rule in RULES.items() if reason == code)
+    return f"{rule.means}; {rule.advice}"
+
+
 def negative(code: int) -> str:
     """What a NERP code means; most are an answer's code plus ten, found out after the transfer."""
-    return NEGATIVE.get(code) or f"As SFNA {code - 10:02}: {ANSWER[code - 10]}"
+    return NEGATIVE.get(code) or f"As SFNA {code - 10:02}: {answer(code - 10)}."
 
 
 LOG = {
@@ -88,7 +72,7 @@ LOG = {
     "with {remote}: {text}": "The end of a session. Not a normal one: see the reason.",
     "for a file never sent": "A receipt for a file we do not know: ask the partner; harmless.",
     "refused {file}": "We did not take a partner's file; the text says why, and the partner knows.",
-    "{file} failed": "The partner does not take it, or all attempts are used up.",
+    "{file} failed": "The partner does not take it, or the limits of [retry] are reached.",
     "is sent again in": "Nothing, unless it stays so.",
     "came to nothing": "Somebody connected and left, or TLS failed: a scanner, or a partner that does not trust us.",
 }

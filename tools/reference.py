@@ -29,6 +29,7 @@ from oftp2.values import Level
 from oftp2d import config
 from oftp2d.admin import certificates, exchanges, inbox, overview, partners, transfers
 from oftp2d.cli.app import cli
+from oftp2d.retries import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -74,22 +75,43 @@ def reason_codes() -> Iterator[str]:
         " log, in ``oftp2d transfer list``, ``oftp2d partner list`` and ``oftp2d exchange list``, with the text that the"
         " other side sent.\n"
     )
-    columns, widths = ("code", "meaning", "what to do"), (8, 30, 62)
-    for title, kind, told in (
-        ("ESID: the end of a session", reasons.EndSessionReason, advice.ESID.__getitem__),
-        (
-            "SFNA and EFNA: a file is not taken, before or after its data",
-            reasons.AnswerReason,
-            advice.ANSWER.__getitem__,
-        ),
-        ("NERP: a file that had been taken is refused", reasons.NegativeResponseReason, advice.negative),
-    ):
+    told: dict[str, tuple[type[Any], Callable[[int], str]]] = {
+        "ESID: the end of a session": (reasons.EndSessionReason, advice.ESID.__getitem__),
+        "NERP: a file that had been taken is refused": (reasons.NegativeResponseReason, advice.negative),
+    }
+    for title, (kind, explain) in told.items():
         yield heading(title)
         yield table(
-            columns,
-            [(f"{each.value:02}", each.meaning, plain(told(each.value))) for each in cast("Iterable[Any]", kind)],
-            widths,
+            ("code", "meaning", "what to do"),
+            [(f"{each.value:02}", each.meaning, plain(explain(each.value))) for each in cast("Iterable[Any]", kind)],
+            (8, 30, 62),
         )
+        if kind is reasons.EndSessionReason:
+            yield from retry_policy()
+
+
+def retry_policy() -> Iterator[str]:
+    yield heading("SFNA and EFNA: a file is not taken, before or after its data")
+    yield (
+        "With the retry indicator an SFNA asks for another try, and gets it in a later session, whatever the reason;"
+        " without it the policy below holds. *again*: by itself, after a wait that doubles from ``retry.first_seconds`` to"
+        " ``retry.max_seconds``, until the partner has refused it ``retry.attempts`` times or ``retry.total_seconds`` are"
+        " over. *hold*: it is *failed*, and the same file can go once the cause is put right: ``oftp2d transfer retry``."
+        " *give up*: it is *failed*, and only another file can go. *delivered*: it counts as *sent*. A session that ends"
+        " before the partner has answered, and a call that comes to nothing, count against the time alone."
+        " ``oftp2d transfer show`` says all this of each file in one sentence.\n"
+    )
+    rows = []
+    for reason in reasons.AnswerReason:
+        rule = RULES[reason]
+        known = f"; {rule.had} if an EFID had gone out before" if rule.had else ""
+        told = plain(f"{rule.means}; {rule.advice}.")
+        rows.append((f"{reason.value:02}", reason.meaning, rule.final + known, rule.rejected + known, told))
+    yield table(
+        ("code", "meaning", "SFNA, no retry", "EFNA", "what it means to us as sender; what to do"),
+        rows,
+        (8, 20, 12, 12, 48),
+    )
 
 
 def commands() -> Iterator[str]:

@@ -26,6 +26,8 @@ from oftp2d.ledger import (
     TransferState,
 )
 
+from .summaries import summary
+
 Document = dict[str, Any]
 Codes = Mapping[int, str]
 """The codes of partners by their ids."""
@@ -59,6 +61,7 @@ def transfer(record: Transfer, partner: Partner, now: datetime, moved: int | Non
     document["partner"] = partner.code
     del document["partner_id"]
     document["waits_for"] = waits_for(record, partner, now)
+    document["summary"] = summary(record, partner, document["waits_for"])
     complete = record.state in {"sent", "acknowledged", "received", "delivered"}
     document["octets_moved"] = record.octets if complete else moved or 0
     return _timed(document)

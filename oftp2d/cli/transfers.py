@@ -123,7 +123,7 @@ def _add_listing(transfer: click.Group) -> None:
     @command(transfer, "show")
     @click.argument("transfer_id", metavar="ID")
     def show(terminal: Terminal, transfer_id: str) -> None:
-        """Show everything about one transfer."""
+        """Show everything about one transfer: in short what happened, how often it was tried and what to do; then all of it."""
         with terminal.client() as client:
             document = client.get(path_of("transfers", transfer_id))
         terminal.show(document, lambda: _details(document))
@@ -239,6 +239,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
         {
             "id": document.get("id"),
             "state": state(str(document.get("state"))),
+            "in short": document.get("summary"),
             "way": document.get("direction"),
             "kind": document.get("kind"),
             "partner": document.get("partner"),

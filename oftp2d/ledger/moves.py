@@ -152,6 +152,7 @@ def insert_outgoing(connection: Connection, new: NewOutgoing, now: datetime) -> 
             format="U",
             state=TransferState.QUEUED,
             attempts=0,
+            queued_at=now,
             claim_owner=None,
             claim_until=None,
         ),

@@ -126,16 +126,20 @@ class Partners:
             values = {
                 "last_call_at": now,
                 "last_error": None,
+                "last_reason": None,
                 "call_failures": 0,
                 "next_call_at": None if every is None else now + timedelta(seconds=every),
             }
             connection.execute(sa.update(partners).where(partners.c.id == partner_id).values(values))
 
-    def call_failed(self, partner_id: int, now: datetime, why: str, next_call_at: datetime | None) -> None:
-        """A call failed; it is to be tried again at ``next_call_at``."""
+    def call_failed(
+        self, partner_id: int, now: datetime, why: str, next_call_at: datetime | None, reason: str | None = None
+    ) -> None:
+        """A call failed; it is to be tried again at ``next_call_at``. ``reason`` is the partner's own, if it gave one."""
         values = {
             "last_call_at": now,
             "last_error": why,
+            "last_reason": reason,
             "call_failures": partners.c.call_failures + 1,
             "next_call_at": next_call_at,
         }

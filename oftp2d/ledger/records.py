@@ -84,6 +84,8 @@ class Partner(NewPartner):
     created_at: datetime
     last_call_at: datetime | None
     last_error: str | None
+    last_reason: str | None
+    """The ESID with which the partner ended the last call before its time, such as ``ESID 04``."""
     next_call_at: datetime | None
     call_failures: int
     """Failed calls since the last one that succeeded."""
@@ -199,6 +201,10 @@ class Transfer:
     claim_owner: str | None
     claim_until: datetime | None
     sha256: str | None
+    refusals: int = 0
+    """Outgoing only: how often the partner refused it in a way that allows another try."""
+    queued_at: datetime | None = None
+    """Outgoing only: when it was queued, or queued again by a person; its time counts from then."""
     end_response: str | None = None
     """Incoming only: ``owed`` or ``sent``."""
 

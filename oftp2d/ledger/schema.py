@@ -75,6 +75,7 @@ partners = sa.Table(
     sa.Column("next_call_at", Instant),
     sa.Column("call_failures", sa.Integer, nullable=False),
     sa.Column("removed_at", Instant),
+    sa.Column("last_reason", sa.Text),
 )
 # A removed partner stays as the owner of its history; its code is free again.
 _present = partners.c.removed_at.is_(None)
@@ -118,6 +119,8 @@ transfers = sa.Table(
     sa.Column("claim_owner", sa.Text),
     sa.Column("claim_until", Instant),
     sa.Column("sha256", sa.String(64)),
+    sa.Column("refusals", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("queued_at", Instant),
     sa.UniqueConstraint(
         "direction", "originator", "destination", "dataset", "date", "time", name="uq_transfers_duplicate_key"
     ),

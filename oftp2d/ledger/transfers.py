@@ -52,6 +52,7 @@ _ANSWERED: Final = (_S.ACKNOWLEDGED, _S.REFUSED)
 _SENT = Move(Direction.OUT, [_S.SENDING], _S.SENT, overtaken=_ANSWERED)
 _REQUEUED = Move(Direction.OUT, [_S.SENDING], _S.QUEUED, overtaken=_ANSWERED)
 _FAILED = Move(Direction.OUT, [_S.SENDING, _S.QUEUED], _S.FAILED, overtaken=_ANSWERED)
+_GIVEN_UP = Move(Direction.OUT, [_S.QUEUED], _S.FAILED)
 _RETRIED = Move(Direction.OUT, [_S.FAILED, _S.CANCELLED, _S.REFUSED, _S.SENT], _S.QUEUED)
 _CANCELLED = {
     Direction.OUT: Move(Direction.OUT, [_S.QUEUED, _S.FAILED], _S.CANCELLED),
@@ -126,15 +127,24 @@ class Transfers:
         return self._database.insist(lambda connection: insert_outgoing(connection, new, now))
 
     def claim_next(
-        self, partner_id: int, owner: str, now: datetime, lease: timedelta, *, kind: Kind | None = None
+        self,
+        partner_id: int,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+        *,
+        kind: Kind | None = None,
+        due: datetime | None = None,
     ) -> Transfer | None:
         """Claim the next file for a partner, or take over one whose claim has run out; None when none is due.
 
-        The certificate exchange goes first, then the oldest. ``kind`` restricts the choice to one kind.
+        The certificate exchange goes first, then the oldest. ``kind`` restricts the choice to one kind. ``due`` is the
+        moment by which it must be due, if not ``now``: the beginning of the session, so that what was refused for now
+        is offered again in a later one (RFC 5024 section 5.3.5).
         """
         values = {
             "partner": partner_id,
-            "due": now,
+            "due": due or now,
             "state": _S.SENDING,
             "claim_owner": owner,
             "claim_until": now + lease,
@@ -181,15 +191,16 @@ class Transfers:
         next_attempt_at: datetime | None,
         why: str,
         *,
+        refusals: int = 0,
         efid_answered: bool = False,
         owner: str | None = None,
     ) -> Transfer:
         """Give a claimed file back, to be sent again not before ``next_attempt_at``.
 
-        ``efid_answered``: the partner said EFNA, so it has not got the file. Without effect where the end
-        response has come already.
+        ``refusals``: how often the partner has refused it for now. ``efid_answered``: it said EFNA, so it has not got
+        the file. Without effect where the end response has come already.
         """
-        values: dict[str, Any] = {"next_attempt_at": next_attempt_at, "text": why}
+        values: dict[str, Any] = {"next_attempt_at": next_attempt_at, "text": why, "refusals": refusals}
         if efid_answered:
             values["efid_sent"] = False
         with self._database.writing() as connection:
@@ -212,6 +223,11 @@ class Transfers:
         with self._database.writing() as connection:
             return _FAILED.apply(connection, transfer_id, now, owner=owner, **values)
 
+    def give_up(self, transfer_id: str, now: datetime, reason: str | None, text: str) -> Transfer:
+        """Give up on a file that waits, and that no session has claimed; else as ``failed``."""
+        with self._database.writing() as connection:
+            return _GIVEN_UP.apply(connection, transfer_id, now, reason=reason, text=text, ended_at=now)
+
     def cancel(self, transfer_id: str, now: datetime) -> Transfer:
         """Take a queued or failed file out of the queue, or give up waiting for an interrupted one.
 
@@ -230,6 +246,8 @@ class Transfers:
         """
         values: dict[str, Any] = {
             "attempts": 0,
+            "refusals": 0,
+            "queued_at": now,
             "next_attempt_at": None,
             "ended_at": None,
             "reason": None,
@@ -390,6 +408,15 @@ class Transfers:
         found = SELECT_TRANSFERS.where(transfers.c.state == _S.RECEIVED, transfers.c.id > after)
         with self._database.reading() as connection:
             return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id).limit(limit))]
+
+    def overdue(self, before: datetime) -> Sequence[Transfer]:
+        """What waits to be sent since before then, and is not merely waiting for its partner to call."""
+        called = sa.exists().where(
+            partners.c.id == transfers.c.partner_id, partners.c.active, partners.c.host.is_not(None)
+        )
+        found = SELECT_TRANSFERS.where(transfers.c.state == _S.QUEUED, transfers.c.queued_at <= before, called)
+        with self._database.reading() as connection:
+            return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id).limit(1000))]
 
     def counts(self) -> dict[TransferState, int]:
         """How many transfers stand in each state; states without any are left out."""

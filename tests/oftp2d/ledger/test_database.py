@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -22,14 +23,25 @@ from oftp2d.ledger.schema import metadata
 
 
 def _definitions(path: Path) -> dict[str, list[str]]:
-    """The definition of every table and index, as sorted lines: the order of constraints does not matter."""
+    """The definition of every table and index, as its sorted parts: the order of columns and constraints does not matter."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("select name, sql from sqlite_master where sql is not null").fetchall()
-    return {
-        name: sorted(line.strip().rstrip(",") for line in sql.splitlines())
-        for name, sql in rows
-        if not name.startswith("alembic")
-    }
+    return {name: sorted(_parts(sql)) for name, sql in rows if not name.startswith("alembic")}
+
+
+def _parts(definition: str) -> Iterator[str]:
+    """What stands between the commas of a definition; one inside of brackets parts nothing."""
+    head, _, inner = definition.replace('"', "").partition("(")
+    yield " ".join(head.split())
+    depth, part = 0, ""
+    for letter in inner:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if depth < 0 or (letter == "," and not depth):
+            yield " ".join(part.split())
+            part, depth = "", max(depth, 0)
+        else:
+            part += letter
+    yield " ".join(part.split())
 
 
 def test_the_migrations_lead_to_the_tables_of_the_schema(tmp_path: Path) -> None:

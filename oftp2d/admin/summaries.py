@@ -1,0 +1,74 @@
+"""One sentence about a transfer for the person who asks: what happened, how often it was tried, and what to do.
+
+Built from the record and the retry policy (``oftp2d.retries``) alone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from oftp2d.ledger import Direction, Partner, Transfer, TransferState
+from oftp2d.retries import GIVEN_UP, advice, rule_of, times
+
+_INCOMING = {
+    TransferState.RECEIVING: "It is being received from {partner}",
+    TransferState.INTERRUPTED: "It broke off on its way in; {partner} is expected to send it again",
+    TransferState.RECEIVED: "It is complete and on disk, and about to be taken over",
+    TransferState.DELIVERED: "It is in the inbox{receipt}",
+    TransferState.REFUSED: "It was refused after it had come, {reason}: {text}{receipt}",
+    TransferState.CANCELLED: "It broke off on its way in, and an operator gave up waiting for it",
+}
+_RECEIPT = {
+    "owed": "; the end response leaves with the next session",
+    "sent": "; {partner} has the end response",
+}
+
+
+def summary(record: Transfer, partner: Partner, waits_for: str | None) -> str:
+    """The sentence; ``waits_for`` is what the listing says of what is still to come."""
+    if record.direction is Direction.IN:
+        receipt = _RECEIPT.get(record.end_response or "", "").format(partner=partner.code)
+        told = _INCOMING[record.state]
+        return _sentence(
+            told.format(partner=partner.code, receipt=receipt, reason=record.reason or "", text=record.text or "")
+        )
+    return _sentence(_outgoing(record, partner.code, waits_for))
+
+
+def _outgoing(record: Transfer, code: str, waits_for: str | None) -> str:
+    again = f"'oftp2d transfer retry {record.id}'"
+    told = {
+        TransferState.QUEUED: (f"it waits for {waits_for}", ""),
+        TransferState.SENDING: (f"it is being sent to {code}", ""),
+        TransferState.SENT: (
+            f"{code} has it since {_moment(record.sent_at)}, and its receipt (EERP) has not come",
+            f"if that takes days, ask {code} whether its system took the file over",
+        ),
+        TransferState.ACKNOWLEDGED: (f"delivered: the receipt (EERP) of {code} came {_moment(record.ended_at)}", ""),
+        TransferState.REFUSED: (
+            f"{code} took it and refused it afterwards, {record.reason}: {record.text}",
+            f"put right what it says, and send it again ({again})",
+        ),
+        TransferState.CANCELLED: ("an operator cancelled it", f"{again} sends it all the same"),
+        TransferState.FAILED: (_failed(record, code), advice(record.reason, record.id)),
+    }
+    happened, todo = told[record.state]
+    tried = "it was not tried yet" if not record.attempts else f"it was tried {times(record.attempts)}"
+    return "; ".join(part for part in (happened, tried, todo) if part)
+
+
+def _failed(record: Transfer, code: str) -> str:
+    """What happened to a file that is not tried any more."""
+    rule = rule_of(record.reason)
+    text = record.text or ""
+    if rule is None or text.startswith(GIVEN_UP):
+        return text
+    return f"{code} did not take it, {record.reason}: {rule.means} (it says: {text})"
+
+
+def _moment(at: datetime | None) -> str:
+    return "at some time" if at is None else f"on {at:%F} at {at:%H:%M:%SZ}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('. ')}."
