@@ -18,9 +18,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -75,18 +75,15 @@ class Spool:
 
     def stage(self, source: BinaryIO | Path) -> Staged:
         """Copy a file, or what is left of an open one, into ``outgoing``; nothing stays there if that fails."""
-        with self.staging() as staging:
-            try:
-                with _told("read the file to stage"):
-                    if isinstance(source, Path):
-                        with source.open("rb") as file:
-                            _copy(file, staging)
-                    else:
-                        _copy(source, staging)
-                return staging.seal()
-            except BaseException:
-                staging.discard()
-                raise
+        with _told("read the file to stage"):
+            if isinstance(source, Path):
+                with source.open("rb") as file:
+                    return self.stage_pieces(_pieces(file))
+            return self.stage_pieces(_pieces(source))
+
+    def stage_pieces(self, pieces: Iterable[bytes]) -> Staged:
+        """Write a file into ``outgoing``, piece by piece; nothing stays there if that fails, in whatever way."""
+        return _sealed(self.staging(), pieces)
 
     def open_outgoing(self, name: str) -> BinaryIO:
         """A staged file, open for reading and without a buffer of its own."""
@@ -133,6 +130,22 @@ class Spool:
             target = inbox_name(name, label)
             _move(source, self._inbox / target)
             return target
+
+    def deliver_as(self, name: str, label: str, convert: Callable[[BinaryIO], Iterable[bytes]]) -> Staged:
+        """Put into the inbox what ``convert`` makes of a received file; the name returned is that in the inbox.
+
+        The received file stays until ``remove_received``: the ledger learns of the delivery first. Done again after a
+        crash it puts the same file into the same place.
+        """
+        made = self._received / f"{_path(self._received, name).name}.local"
+        with self.open_received(name) as source:
+            with _told("convert a received file"):
+                made.unlink(missing_ok=True)
+            sealed = _sealed(Writing(made, self._received, "convert a received file"), convert(source))
+        target = inbox_name(name, label)
+        with _told("deliver a file"):
+            _move(made, self._inbox / target)
+        return replace(sealed, name=target)
 
     def remove_received(self, name: str) -> None:
         """Forget a received file that will not be delivered; one that is gone already is no fault."""
@@ -340,9 +353,21 @@ def _path(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _copy(source: BinaryIO, target: Writing) -> None:
-    while chunk := source.read(_CHUNK):
-        target.write(chunk)
+def _pieces(source: BinaryIO) -> Iterator[bytes]:
+    while piece := source.read(_CHUNK):
+        yield piece
+
+
+def _sealed(target: Writing, pieces: Iterable[bytes]) -> Staged:
+    """Write all pieces and seal; whatever goes wrong, also with the pieces, nothing is left."""
+    with target:
+        try:
+            for piece in pieces:
+                target.write(piece)
+            return target.seal()
+        except BaseException:
+            target.discard()
+            raise
 
 
 def _move(source: Path, target: Path) -> None:

@@ -89,13 +89,16 @@ class Detail(TypeDecorator[Mapping[str, Any]]):
         return mapping
 
 
-def enumeration(kind: type[E], name: str) -> sa.Enum:
-    """A column type for a StrEnum: its values as text, with a CHECK constraint called ``name``."""
+def enumeration(kind: type[E], name: str, *, checked: bool = True) -> sa.Enum:
+    """A column type for a StrEnum: its values as text, with a CHECK constraint called ``name``.
+
+    A column that a later migration adds is not ``checked``: SQLite would have to copy the table for it.
+    """
     return sa.Enum(
         kind,
         values_callable=lambda members: [member.value for member in members],
         native_enum=False,
-        create_constraint=True,
+        create_constraint=checked,
         length=16,
         name=name,
     )

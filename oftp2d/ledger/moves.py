@@ -149,7 +149,6 @@ def insert_outgoing(connection: Connection, new: NewOutgoing, now: datetime) -> 
             direction=Direction.OUT,
             date=date,
             time=time,
-            format="U",
             state=TransferState.QUEUED,
             attempts=0,
             queued_at=now,

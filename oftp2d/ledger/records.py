@@ -42,6 +42,14 @@ class Authentication(StrEnum):
     ON = "on"
 
 
+class LineEnds(StrEnum):
+    """What ends a line of text (format T) on our side; in the Virtual File it is always CR-LF."""
+
+    AS_IS = "as-is"
+    LF = "lf"
+    CRLF = "crlf"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Station:
     """One of our own Odette IDs. Exactly one of them is the main station."""
@@ -74,6 +82,9 @@ class NewPartner:
     active: bool = True
     call_every: int | None = None
     """Seconds between calls made only to fetch; None calls when there is something to send."""
+    text_charset: str | None = None
+    """The partner's character set of T files, ours being UTF-8; None leaves their octets as they are."""
+    text_line_ends: LineEnds = LineEnds.AS_IS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +124,8 @@ class PartnerChange(TypedDict, total=False):
     active: bool
     call_every: int | None
     next_call_at: datetime | None
+    text_charset: str | None
+    text_line_ends: LineEnds
 
 
 # --- transfers -----------------------------------------------------------------------------------------
@@ -128,11 +141,17 @@ class NewOutgoing:
     originator: str
     destination: str
     octets: int
+    """Octets of the Virtual File."""
     spool_name: str
     file_name: str = ""
     description: str = ""
     user: str = ""
     sha256: str | None = None
+    format: str = "U"
+    record_length: int = 0
+    """The longest record, in octets (SFIDLRECL); 0 for U and T."""
+    records: int = 0
+    """How many records it has (EFIDRCNT); 0 for U and T."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +168,8 @@ class NewIncoming:
     format: str = "U"
     octets: int = 0
     """The size the partner announced; the real one is known when the file is received."""
+    record_length: int = 0
+    """The longest record the partner announced, in octets (SFIDLRECL)."""
     file_name: str = ""
     description: str = ""
     user: str = ""
@@ -182,6 +203,7 @@ class Transfer:
     format: str
     description: str
     octets: int
+    """Octets of the Virtual File, as EFID counts them."""
     spool_name: str
     """Where the content is: a name of ours in the spool, never one from a peer."""
     file_name: str
@@ -201,10 +223,17 @@ class Transfer:
     claim_owner: str | None
     claim_until: datetime | None
     sha256: str | None
+    """Of the file in the spool, or in the inbox once it is there."""
     refusals: int = 0
     """Outgoing only: how often the partner refused it in a way that allows another try."""
     queued_at: datetime | None = None
     """Outgoing only: when it was queued, or queued again by a person; its time counts from then."""
+    record_length: int = 0
+    """Octets of the longest record (SFIDLRECL), announced or counted; 0 for U and T."""
+    records: int = 0
+    """How many records it has (EFIDRCNT); 0 for U and T, and while it is being received."""
+    reached: int | None = 0
+    """Octets in the spool up to which the file may have come over so far; None where nobody noted it."""
     end_response: str | None = None
     """Incoming only: ``owed`` or ``sent``."""
 

@@ -17,6 +17,7 @@ from oftp2d.ledger.records import (
     ExchangeMessage,
     ExchangeState,
     Holder,
+    LineEnds,
     ReceiptKind,
     ReceiptState,
     Slot,
@@ -76,6 +77,13 @@ partners = sa.Table(
     sa.Column("call_failures", sa.Integer, nullable=False),
     sa.Column("removed_at", Instant),
     sa.Column("last_reason", sa.Text),
+    sa.Column("text_charset", sa.Text),
+    sa.Column(
+        "text_line_ends",
+        enumeration(LineEnds, "text_line_ends", checked=False),
+        nullable=False,
+        server_default=LineEnds.AS_IS.value,
+    ),
 )
 # A removed partner stays as the owner of its history; its code is free again.
 _present = partners.c.removed_at.is_(None)
@@ -121,6 +129,9 @@ transfers = sa.Table(
     sa.Column("sha256", sa.String(64)),
     sa.Column("refusals", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("queued_at", Instant),
+    sa.Column("record_length", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("records", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("reached", sa.BigInteger),
     sa.UniqueConstraint(
         "direction", "originator", "destination", "dataset", "date", "time", name="uq_transfers_duplicate_key"
     ),

@@ -73,9 +73,12 @@ _REFUSED_BY_US = Move(Direction.IN, [_S.RECEIVED], _S.REFUSED)
 _CLAIMED: Final = (_S.SENDING, _S.RECEIVING)
 _IN_SPOOL: Final = {
     Direction.OUT: (UNFINISHED & STATES_OF[Direction.OUT]) | {_S.FAILED, _S.CANCELLED, _S.REFUSED},
-    Direction.IN: (UNFINISHED & STATES_OF[Direction.IN]) - {_S.INTERRUPTED},
+    Direction.IN: UNFINISHED & STATES_OF[Direction.IN],
 }
-"""Ours may be retried; a part that broke off serves nothing, because no restart position is offered."""
+"""Ours may be retried; what broke off on its way in goes on where it did."""
+
+_OFFER: Final = ("format", "record_length", "octets", "description")
+"""What SFID says of a file: where it says something else than before, it is not that file that is offered again."""
 
 
 def _claiming(waiting: TransferState, *, of_one_kind: bool) -> sa.sql.dml.ReturningUpdate[Any]:
@@ -97,6 +100,9 @@ def _claiming(waiting: TransferState, *, of_one_kind: bool) -> sa.sql.dml.Return
         .scalar_subquery()
     )
     claim = sa.update(transfers).where(transfers.c.id == oldest).values(attempts=transfers.c.attempts + 1)
+    if waiting is _S.SENDING:
+        # Nobody noted how far the session came that left it behind.
+        claim = claim.values(reached=None)
     return claim.returning(*transfers.c)
 
 
@@ -193,14 +199,21 @@ class Transfers:
         *,
         refusals: int = 0,
         efid_answered: bool = False,
+        reached: int | None = None,
         owner: str | None = None,
     ) -> Transfer:
         """Give a claimed file back, to be sent again not before ``next_attempt_at``.
 
         ``refusals``: how often the partner has refused it for now. ``efid_answered``: it said EFNA, so it has not got
-        the file. Without effect where the end response has come already.
+        the file. ``reached``: octets of it in the spool that the partner may have, at most; None if it may have all.
+        Without effect where the end response has come already.
         """
-        values: dict[str, Any] = {"next_attempt_at": next_attempt_at, "text": why, "refusals": refusals}
+        values: dict[str, Any] = {
+            "next_attempt_at": next_attempt_at,
+            "text": why,
+            "refusals": refusals,
+            "reached": reached,
+        }
         if efid_answered:
             values["efid_sent"] = False
         with self._database.writing() as connection:
@@ -214,10 +227,11 @@ class Transfers:
         text: str,
         *,
         efid_answered: bool = False,
+        reached: int | None = None,
         owner: str | None = None,
     ) -> Transfer:
-        """Give up on a queued or claimed file; an operator may retry it. ``efid_answered`` as in ``requeue``."""
-        values: dict[str, Any] = {"reason": reason, "text": text, "ended_at": now}
+        """Give up on a queued or claimed file; an operator may retry it. Otherwise as ``requeue``."""
+        values: dict[str, Any] = {"reason": reason, "text": text, "ended_at": now, "reached": reached}
         if efid_answered:
             values["efid_sent"] = False
         with self._database.writing() as connection:
@@ -264,7 +278,7 @@ class Transfers:
                     dataset=old.dataset,
                     now=now,
                 )
-                values.update(date=date, time=time, efid_sent=False, sent_at=None)
+                values.update(date=date, time=time, efid_sent=False, sent_at=None, reached=0)
             transfer = _RETRIED.apply(connection, transfer_id, now, **values)
             if transfer.kind is Kind.EXCHANGE:
                 reopen(connection, transfer)
@@ -317,7 +331,8 @@ class Transfers:
     ) -> Transfer | Duplicate | Busy:
         """Begin to receive a file, or go on with one that was cut off.
 
-        Duplicate: it is here already. Busy: another session with a running claim is receiving it.
+        ``reached`` of the transfer is 0 where the file must come from its beginning on, None where it can go on behind
+        what is in the spool. Duplicate: it is here already. Busy: another session with a running claim is receiving it.
         """
         return self._database.insist(lambda connection: _open(connection, new, now, owner, now + lease))
 
@@ -329,17 +344,26 @@ class Transfers:
         spool_name: str,
         now: datetime,
         *,
+        records: int = 0,
         owner: str | None = None,
     ) -> Transfer:
         """The file is sealed in the spool; when this returns, EFPA may go."""
-        values: dict[str, Any] = {"octets": octets, "sha256": sha256, "spool_name": spool_name}
+        values: dict[str, Any] = {"octets": octets, "records": records, "sha256": sha256, "spool_name": spool_name}
         with self._database.writing() as connection:
             return _RECEIVED.apply(connection, transfer_id, now, owner=owner, **values)
 
-    def delivered(self, transfer_id: str, spool_name: str, now: datetime, receipt: NewReceipt | None) -> Transfer:
-        """A received file is in the inbox as ``spool_name`` (empty: not kept), and its EERP is owed."""
+    def delivered(
+        self, transfer_id: str, spool_name: str, now: datetime, receipt: NewReceipt | None, *, sha256: str | None = None
+    ) -> Transfer:
+        """A received file is in the inbox as ``spool_name`` (empty: not kept), and its EERP is owed.
+
+        ``sha256`` is given where it is another than that of the received file.
+        """
+        values: dict[str, Any] = {"spool_name": spool_name, "ended_at": now}
+        if sha256 is not None:
+            values["sha256"] = sha256
         with self._database.writing() as connection:
-            transfer = _DELIVERED.apply(connection, transfer_id, now, spool_name=spool_name, ended_at=now)
+            transfer = _DELIVERED.apply(connection, transfer_id, now, **values)
             return _with_receipt(connection, transfer, receipt, now)
 
     def received_and_delivered(
@@ -351,10 +375,17 @@ class Transfers:
         now: datetime,
         *,
         receipt: NewReceipt | None,
+        records: int = 0,
         owner: str | None = None,
     ) -> Transfer:
         """``received`` and ``delivered`` at once, for a file that needs no opening and is in the inbox already."""
-        values: dict[str, Any] = {"octets": octets, "sha256": sha256, "spool_name": spool_name, "ended_at": now}
+        values: dict[str, Any] = {
+            "octets": octets,
+            "records": records,
+            "sha256": sha256,
+            "spool_name": spool_name,
+            "ended_at": now,
+        }
         with self._database.writing() as connection:
             transfer = _RECEIVED_AND_DELIVERED.apply(connection, transfer_id, now, owner=owner, **values)
             return _with_receipt(connection, transfer, receipt, now)
@@ -367,9 +398,21 @@ class Transfers:
             return _with_receipt(connection, transfer, receipt, now)
 
     def interrupted(self, transfer_id: str, now: datetime, *, owner: str | None = None) -> Transfer:
-        """The session ended before the file did; its octets come again with the next try."""
+        """The session ended before the file did; the next try goes on behind what is in the spool."""
         with self._database.writing() as connection:
-            return _INTERRUPTED.apply(connection, transfer_id, now, owner=owner)
+            return _INTERRUPTED.apply(connection, transfer_id, now, owner=owner, reached=None)
+
+    def expire(self, before: datetime, now: datetime) -> Sequence[Transfer]:
+        """Give up files that broke off on their way in ``before`` that moment; what is there of them the caller removes.
+
+        A partner that sends one of them all the same begins at its beginning.
+        """
+        old = sa.select(transfers.c.id).where(transfers.c.state == _S.INTERRUPTED, transfers.c.updated_at < before)
+        with self._database.writing() as connection:
+            return [
+                _CANCELLED[Direction.IN].apply(connection, transfer_id, now, ended_at=now)
+                for transfer_id in connection.execute(old.order_by(transfers.c.id)).scalars().all()
+            ]
 
     # --- looking -----------------------------------------------------------------------------------------------
 
@@ -438,8 +481,8 @@ class Transfers:
     def spool_names(self) -> set[str]:
         """The names of all content the spool must keep outside the inbox; what else lies there was abandoned.
 
-        Files of ours are kept for a retry, until they are acknowledged. Those of a partner are kept while they are
-        received and until they are delivered, but not what broke off or was refused.
+        Files of ours are kept for a retry, until they are acknowledged. Those of a partner are kept until they are
+        delivered, refused or given up.
         """
         kept = sa.select(transfers.c.spool_name).where(
             sa.or_(
@@ -466,7 +509,7 @@ class Transfers:
         )
         with self._database.writing() as connection:
             return [
-                _INTERRUPTED.apply(connection, transfer_id, now, owner=owner)
+                _INTERRUPTED.apply(connection, transfer_id, now, owner=owner, reached=None)
                 if state is _S.RECEIVING
                 else _REQUEUED.apply(
                     connection,
@@ -475,6 +518,7 @@ class Transfers:
                     owner=owner,
                     attempts=max(attempts - 1, 0),
                     next_attempt_at=next_attempt_at,
+                    reached=None,
                 )
                 for transfer_id, state, attempts in connection.execute(claimed).all()
             ]
@@ -490,7 +534,7 @@ class Transfers:
         holders = sa.select(receipts.c.claim_owner).where(receipts.c.state == ReceiptState.SENDING).distinct()
         with self._database.writing() as connection:
             moved = [
-                (_REQUEUED if state is _S.SENDING else _INTERRUPTED).apply(connection, transfer_id, now)
+                (_REQUEUED if state is _S.SENDING else _INTERRUPTED).apply(connection, transfer_id, now, reached=None)
                 for transfer_id, state, owner in connection.execute(claimed.order_by(transfers.c.id)).all()
                 if owner is None or not owner_alive(owner)
             ]
@@ -518,8 +562,10 @@ def _open(
         move = _RESUMED
     else:
         return Duplicate(transfer=found)
-    values = {name: getattr(new, name) for name in ("kind", "format", "octets", "file_name", "description", "user")}
+    same = move is _RESUMED and all(getattr(found, name) == getattr(new, name) for name in _OFFER)
+    values = {name: getattr(new, name) for name in ("kind", *_OFFER, "file_name", "user")}
     values.update(claim_owner=owner, claim_until=until, attempts=found.attempts + 1, ended_at=None)
+    values.update(reached=None if same else 0)
     return move.apply(connection, found.id, now, **values)
 
 

@@ -235,6 +235,8 @@ def test_the_spool_keeps_what_may_still_be_needed(ledger: Ledger, partner: Partn
             ledger.transfers.interrupted(transfer.id, now)
             if name == "GIVENUP":
                 ledger.transfers.cancel(transfer.id, now)
+            else:
+                kept.add(transfer.spool_name)
             continue
         if name != "OPEN":
             ledger.transfers.received(transfer.id, 5, SHA, transfer.id, now)
@@ -245,3 +247,68 @@ def test_the_spool_keeps_what_may_still_be_needed(ledger: Ledger, partner: Partn
         else:
             kept.add(transfer.spool_name)
     assert ledger.transfers.spool_names() == kept
+
+
+def test_a_file_that_broke_off_goes_on_behind_what_is_there(
+    ledger: Ledger, partner: Partner, files: Any, open_: Transfer, now: datetime
+) -> None:
+    assert open_.reached == 0
+    for end in (
+        lambda: ledger.transfers.interrupted(open_.id, now),
+        lambda: ledger.transfers.release("session-2", now),
+        lambda: ledger.transfers.recover(lambda _owner: False, now),
+    ):
+        end()
+        again = ledger.transfers.open_incoming(files.incoming(partner), now, "session-2", LEASE)
+        assert isinstance(again, Transfer)
+        assert again.reached is None
+
+
+def test_another_file_under_the_same_name_and_stamp_comes_from_its_beginning(
+    ledger: Ledger, partner: Partner, files: Any, open_: Transfer, now: datetime
+) -> None:
+    changes: list[dict[str, Any]] = [{"octets": 2048}, {"format": "T"}, {"record_length": 80}, {"description": "other"}]
+    for change in changes:
+        for reached in (0, None):
+            # The second time what is there is the beginning of that one.
+            ledger.transfers.interrupted(open_.id, now)
+            again = ledger.transfers.open_incoming(replace(files.incoming(partner), **change), now, "session-2", LEASE)
+            assert isinstance(again, Transfer)
+            assert again.reached == reached
+            assert all(getattr(again, name) == value for name, value in change.items())
+
+
+def test_what_a_session_left_behind_that_may_still_live_comes_from_its_beginning(
+    ledger: Ledger, partner: Partner, files: Any, open_: Transfer, now: datetime
+) -> None:
+    taken = ledger.transfers.open_incoming(files.incoming(partner), now + 2 * LEASE, "session-2", LEASE)
+    assert isinstance(taken, Transfer)
+    assert (taken.id, taken.reached) == (open_.id, 0)
+
+
+def test_what_broke_off_long_ago_is_given_up(
+    ledger: Ledger, partner: Partner, files: Any, open_: Transfer, now: datetime
+) -> None:
+    ledger.transfers.interrupted(open_.id, now)
+    young = ledger.transfers.open_incoming(files.incoming(partner, "YOUNG"), now, "session-1", LEASE)
+    assert isinstance(young, Transfer)
+    ledger.transfers.interrupted(young.id, now + LEASE)
+    assert ledger.transfers.expire(now, now) == []
+    (expired,) = ledger.transfers.expire(now + LEASE, now + LEASE)
+    assert (expired.id, expired.state, expired.ended_at) == (open_.id, TransferState.CANCELLED, now + LEASE)
+    assert ledger.transfers.get(young.id).state is TransferState.INTERRUPTED
+    assert ledger.transfers.spool_names() == {young.spool_name}
+
+
+def test_the_records_of_a_file_are_kept(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:
+    offers = [replace(files.incoming(partner, name), format="V", record_length=80) for name in ("A", "B")]
+    first, second = (ledger.transfers.open_incoming(offer, now, "session-1", LEASE) for offer in offers)
+    assert isinstance(first, Transfer)
+    assert isinstance(second, Transfer)
+    assert (first.format, first.record_length, first.records) == ("V", 80, 0)
+    ledger.transfers.received(first.id, 500, SHA, first.id, now, records=7)
+    ledger.transfers.received_and_delivered(second.id, 500, SHA, "inbox2", now, receipt=EERP, records=8)
+    assert [ledger.transfers.get(each.id).records for each in (first, second)] == [7, 8]
+    # Delivered in another form it has another digest.
+    delivered = ledger.transfers.delivered(first.id, "inbox1", now, EERP, sha256="0" * 64)
+    assert delivered.sha256 == "0" * 64

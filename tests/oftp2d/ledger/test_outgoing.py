@@ -312,3 +312,41 @@ def test_listings_come_in_pages(ledger: Ledger, partner: Partner, other: Partner
     assert [transfer.id for transfer in (*first, *rest)] == made[::-1]
     assert ledger.transfers.list(direction=Direction.IN) == []
     assert ledger.transfers.counts() == {TransferState.QUEUED: 6}
+
+
+def test_how_far_a_file_came_is_known_to_the_next_try(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    queued = ledger.transfers.queue(files.outgoing(partner), now)
+    assert queued.reached == 0
+
+    def claimed() -> Transfer:
+        claim = ledger.transfers.claim_next(partner.id, "session-1", now, LEASE)
+        assert claim is not None
+        return claim
+
+    assert claimed().reached == 0
+    ledger.transfers.requeue(queued.id, now, None, "cut off", reached=4)
+    assert claimed().reached == 4
+    ledger.transfers.failed(queued.id, now, None, "cut off too often", reached=3)
+    ledger.transfers.retry(queued.id, now)
+    assert claimed().reached == 3
+    ledger.transfers.failed(queued.id, now, None, "")
+    ledger.transfers.retry(queued.id, now, new_stamp=True)
+    assert claimed().reached == 0
+
+
+def test_where_nobody_noted_how_far_a_file_came_all_of_it_may_be_there(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    queued = ledger.transfers.queue(files.outgoing(partner), now)
+    for end in (
+        lambda: ledger.transfers.release("session-1", now),
+        lambda: ledger.transfers.recover(lambda _owner: False, now),
+        lambda: ledger.transfers.claim_next(partner.id, "session-2", now + 2 * LEASE, LEASE),
+    ):
+        claim = ledger.transfers.claim_next(partner.id, "session-1", now, LEASE)
+        assert claim is not None
+        end()
+        assert ledger.transfers.get(queued.id).reached is None
+        ledger.transfers.recover(lambda _owner: False, now)
