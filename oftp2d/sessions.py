@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from oftp2.negotiation import Capabilities
 from oftp2.reasons import EndSessionReason
 from oftp2.session import Session
-from oftp2.values import Role
+from oftp2.values import Level, Role
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
@@ -73,7 +73,9 @@ class Sessions:
     def answer(self, *, tls: bool) -> Link:
         """A link for a call that came in."""
         settings = self._context.config.session
-        capabilities = Capabilities(buffer_size=settings.buffer_size, credit=settings.credit)
+        capabilities = Capabilities(
+            lowest_level=Level.REVISION_2_0, buffer_size=settings.buffer_size, credit=settings.credit
+        )
         session = Session(Role.RESPONDER, capabilities, inactivity=settings.inactivity_seconds)
         return self._new(session, tls=tls, partner=None, purpose=Purpose.EXCHANGE).link
 
@@ -83,6 +85,7 @@ class Sessions:
             raise OperatorError("the station is stopping", "try again when it runs")
         settings = self._context.config.session
         capabilities = Capabilities(
+            lowest_level=Level.REVISION_2_0,
             buffer_size=min(settings.buffer_size, partner.buffer_size),
             credit=min(settings.credit, partner.credit),
             authentication=authentication,

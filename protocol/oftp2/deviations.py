@@ -98,7 +98,7 @@ DEVIATIONS: Final = (
         inputs=_of(Input.SSID),
         decision=_rows(
             Table.SESSION,
-            "!agreed | 4,2 | ESID(R=terms) F_ABORT_IND(R,AO=L) | WF_NDISC",
+            "!agreed | 4,2,5 | ESID(R=terms) F_ABORT_IND(R,AO=L) | WF_NDISC",
             "agreed | 4,2,5 | F_CONNECT_IND | A_WF_CONRS",
         ),
         because="row E hangs up without a word on incompatible modes and looks at nothing else; the peer deserves the reason",
@@ -108,19 +108,20 @@ DEVIATIONS: Final = (
         inputs=_of(Input.F_CONNECT_RS),
         decision=_rows(
             Table.SESSION,
+            "!accepted | 4,2 | ESID(R=terms) F_ABORT_IND(R,AO=L) | WF_NDISC",
             "!P10 | 4,2 | ESID(R=12) F_ABORT_IND(R,AO=L) | WF_NDISC",
             "P9 | 4,2,identify | SSID | WF_SECD",
             "!P9 | 4,2,identify | SSID F_CONNECT_CF | IDLELI",
         ),
-        because="what row G negotiates was settled with the SSID; the Responder is told as well that the session stands, so"
-        " that both sides wait for the same event",
+        because="what row G negotiates was settled with the SSID, but for what the User Monitor grants this Initiator less than"
+        " others; the Responder is told as well that the session stands, so that both sides wait for the same event",
     ),
     Deviation(
         states=_on(State.I_WF_SSID),
         inputs=_of(Input.SSID),
         decision=_rows(
             Table.SESSION,
-            "!agreed | 4,2 | ESID(R=terms) F_ABORT_IND(R,AO=L) | WF_NDISC",
+            "!agreed | 4,2,5 | ESID(R=terms) F_ABORT_IND(R,AO=L) | WF_NDISC",
             "!P8 | 4,2,5 | ESID(R=12) F_ABORT_IND(R,AO=L) | WF_NDISC",
             "P11 | 4,2,5 | SECD | WF_AUCH",
             "!P11 | 4,2,5 | F_CONNECT_CF | IDLESP",

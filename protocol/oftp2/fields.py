@@ -6,18 +6,28 @@ systems are known to differ (``name`` takes any printable ASCII, texts are decod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, BinaryIO, Final, Literal
 
-from construct import Bytes, Construct, Container, Default, ExprAdapter, GreedyBytes, If, Int16ub, Prefixed
+from construct import Bytes, Computed, Construct, Default, ExprAdapter, GreedyBytes, If, Int16ub, Pass, Prefixed, this
+from construct import Container as Context
 
 from oftp2.errors import BufferSizeError, InvalidDataError, LocalProtocolError
 from oftp2.values import MAX_TEXT
 
 CARRIAGE_RETURNS: Final = (b"\x0d", b"\x8d", b"\x0a")
 """0D and 8D as the RFC has it; 0A because some real systems send it."""
+
+FIRST_YEAR: Final = 80
+"""The first of the two-digit years that are read as 19YY; OFTP is of 1986."""
+
+UNSPECIFIED: Final = 99
+"""What every list of reasons has for a reason that is not in the list."""
+
+NO_COUNTER: Final = "0000"
+"""The counter of a time stamp that has none."""
 
 Encoder = Callable[[Any], bytes]
 Decoder = Callable[[bytes], Any]
@@ -100,18 +110,44 @@ def digits(label: str, size: int) -> Construct:
     return _field(Part(label=label, shape="9", size=size), decode, encode)
 
 
-def code(label: str, size: int, meanings: type[Enum]) -> Construct:
-    """F 9(n): one of the listed numbers."""
+def short_date(label: str) -> Construct:
+    """YYMMDD of RFC 2204, for us CCYYMMDD: 80 to 99 are read as 19YY, 00 to 79 as 20YY, and the century is not written."""
+    stamp = digits(label, 6)
+    return _made_of(
+        ExprAdapter(
+            stamp,
+            decoder=lambda date, _: ("19" if int(date[:2]) >= FIRST_YEAR else "20") + date,
+            encoder=lambda date, _: date[2:],
+        ),
+        *stamp.parts,
+    )
+
+
+def short_time(label: str) -> Construct:
+    """HHMMSS of RFC 2204, for us HHMMSScccc: the counter is read as 0000, and not written."""
+    stamp = digits(label, 6)
+    return _made_of(
+        ExprAdapter(
+            stamp,
+            decoder=lambda time, _: time + NO_COUNTER,
+            encoder=lambda time, _: time[: -len(NO_COUNTER)],
+        ),
+        *stamp.parts,
+    )
+
+
+def code(label: str, size: int, meanings: type[Enum], listed: Container[int] = range(100)) -> Construct:
+    """F 9(n): one of the listed numbers. One that this layout does not list is written as 99, unspecified."""
 
     def decode(octets: bytes) -> Enum:
-        listed = int(_only_digits(label, octets))
+        number = int(_only_digits(label, octets))
         try:
-            return meanings(listed)
+            return meanings(number)
         except ValueError:
-            raise InvalidDataError(f"{label} has no value {listed}") from None
+            raise InvalidDataError(f"{label} has no value {number}") from None
 
     def encode(value: Enum) -> bytes:
-        return b"%0*d" % (size, value.value)
+        return b"%0*d" % (size, value.value if value.value in listed else UNSPECIFIED)
 
     return _field(Part(label=label, shape="9", size=size), decode, encode)
 
@@ -179,10 +215,11 @@ def text(label: str) -> Construct:
     return _made_of(Prefixed(number(f"the length of {label}", 3), body), *_text_parts(label))
 
 
-def closing_text(label: str) -> Construct:
+def closing_text(label: str, *, short: bool = False) -> Construct:
     """The text and the carriage return that end an ESID.
 
-    Written in full. Read as well without the carriage return, or in the short form of level 1 that has no text.
+    Written in full, or in the ``short`` form of RFC 2204 that has no text. Either is read at any level, and without the
+    carriage return too, because real systems end sessions in the form of another level.
     """
 
     def decode(octets: bytes) -> str:
@@ -199,10 +236,10 @@ def closing_text(label: str) -> Construct:
 
     def encode(value: str) -> bytes:
         octets = _encode_text(label, value)
-        return b"%03d" % len(octets) + octets + b"\r"
+        return b"\r" if short else b"%03d" % len(octets) + octets + b"\r"
 
     adapter = ExprAdapter(GreedyBytes, lambda octets, _: decode(octets), lambda value, _: encode(value))
-    return _made_of(adapter, *_text_parts(label), Part(label=f"{label[:4]}CR", shape="U", size=1))
+    return _made_of(adapter, *(() if short else _text_parts(label)), Part(label=f"{label[:4]}CR", shape="U", size=1))
 
 
 def binary(label: str, *, secret: bool = False) -> Construct:
@@ -223,10 +260,30 @@ def secret_octets(label: str, size: int) -> Construct:
     return _made_of(Bytes(size), Part(label=label, shape="U", size=size, secret=True))
 
 
+def absent(label: str, *, means: Any) -> Construct:
+    """A field that this layout lacks: read as what that means, and nothing else can be written."""
+
+    def check(given: Any) -> None:
+        if given != means:
+            raise LocalProtocolError(f"{label} needs release level 5: what it asks for cannot be said at a lower one")
+
+    return _made_of(ExprAdapter(Pass, lambda *_: means, lambda given, _: check(given)))
+
+
+def dropped() -> Construct:
+    """A text for people that this layout lacks: read as empty, and left out when written."""
+    return _made_of(ExprAdapter(Pass, lambda *_: "", lambda *_: None))
+
+
+def same_as(field: str) -> Construct:
+    """A number that this layout lacks: read as another field of the command, and left out when written."""
+    return _made_of(Computed(this[field]))
+
+
 def omissible(field: Construct) -> Construct:
     """A field that some leave out at the end of a command; then it is empty. Always written."""
 
-    def is_there(context: Container) -> bool:
+    def is_there(context: Context) -> bool:
         return context["_building"] or _has_more(context["_io"])
 
     there = ExprAdapter(If(is_there, field), lambda value, _: value or b"", lambda value, _: value)

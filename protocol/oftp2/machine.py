@@ -23,7 +23,7 @@ from oftp2.errors import LocalProtocolError, RemoteProtocolError
 from oftp2.negotiation import Capabilities, Disagreement, Terms, negotiate
 from oftp2.reasons import EndSessionReason
 from oftp2.tables import IMPOSSIBLE, Input, Row, State, Table
-from oftp2.values import Mode, Role
+from oftp2.values import Level, Mode, Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,13 @@ class Variables:
     """Octets told to the User Monitor that it has not consumed yet."""
     fresh: bool = False
     """Whether the session stands and nothing has been said in it."""
+
+    @property
+    def level(self) -> Level:
+        """The release level at which the next command is spoken: the agreed one, before that the highest both may know."""
+        if self.terms is not None:
+            return self.terms.level
+        return Level.up_to(min(self.capabilities.level, self.peer.level)) if self.peer else self.capabilities.level
 
     @property
     def agreed(self) -> Terms:
@@ -90,6 +97,35 @@ def _negotiated(v: Variables, ssid: c.Ssid) -> Terms | Disagreement:
     return negotiate(v.capabilities, ssid)
 
 
+def _accepted(v: Variables, request: r.AcceptSession) -> Terms | Disagreement:
+    """The terms with this Initiator: our capabilities as far as the User Monitor grants them, and its SSID."""
+    assert v.peer is not None  # noqa: S101 - state A_WF_CONRS only
+    ours = v.capabilities
+    try:
+        granted = replace(
+            ours,
+            level=min(ours.level, request.level),
+            lowest_level=max(ours.lowest_level, request.lowest_level),
+            mode=_narrower(ours.mode, request.mode),
+            buffer_size=min(ours.buffer_size, request.buffer_size),
+            credit=min(ours.credit, request.credit),
+            compression=ours.compression and request.compression,
+            restart=ours.restart and request.restart,
+            authentication=request.authentication,
+        )
+    except ValueError as error:
+        raise LocalProtocolError(f"the session cannot be accepted so: {error}") from None
+    return negotiate(granted, v.peer)
+
+
+def _narrower(ours: Mode, granted: Mode) -> Mode:
+    if granted is Mode.BOTH or ours is granted:
+        return ours
+    if ours is not Mode.BOTH:
+        raise LocalProtocolError("one who can only send cannot only receive, nor the other way round")
+    return granted
+
+
 def _cannot_receive(v: Variables, sfid: c.Sfid) -> bool:
     return (sfid.restart > 0 and not v.agreed.restart) or v.agreed.mode is Mode.SENDER
 
@@ -111,6 +147,7 @@ PREDICATES: Final[Mapping[tuple[Table, str], Predicate]] = {
     (Table.SESSION, "P1"): _never,
     (Table.SESSION, "P3"): _never,
     (Table.SESSION, "agreed"): lambda v, ssid: isinstance(_negotiated(v, ssid), Terms),
+    (Table.SESSION, "accepted"): lambda v, request: isinstance(_accepted(v, request), Terms),
     (Table.SESSION, "P5"): lambda v, _: v.role is Role.INITIATOR,
     (Table.SESSION, "P6"): lambda v, aurp: v.role is Role.INITIATOR and aurp.response == v.secret,
     (Table.SESSION, "P7"): lambda v, aurp: v.role is Role.RESPONDER and aurp.response == v.secret,
@@ -144,11 +181,8 @@ def _adopt(v: Variables, ssid: c.Ssid) -> Variables:
 
 
 def _identify(v: Variables, request: r.AcceptSession) -> Variables:
-    terms = replace(
-        v.agreed,
-        buffer_size=min(v.agreed.buffer_size, request.buffer_size),
-        credit=min(v.agreed.credit, request.credit),
-    )
+    terms = _accepted(v, request)
+    assert isinstance(terms, Terms)  # noqa: S101 - the row's own predicate
     return replace(v, code=request.code, password=request.password, terms=terms)
 
 
@@ -192,6 +226,7 @@ def _our_ssid(v: Variables, payload: Payload) -> c.Ssid:
     """What we say of ourselves: as Initiator what we can do, as Responder what is agreed."""
     ours, terms = v.capabilities, v.terms
     return c.Ssid(
+        level=v.level,
         code=v.code,
         password=v.password,
         mode=terms.mode if terms else ours.mode,
@@ -211,8 +246,8 @@ def _requested(v: Variables, payload: Payload) -> c.Command:
     return source.command
 
 
-def _disagreement(v: Variables, ssid: c.Ssid) -> c.Esid:
-    outcome = _negotiated(v, ssid)
+def _disagreement(v: Variables, payload: c.Ssid | r.AcceptSession) -> c.Esid:
+    outcome = _negotiated(v, payload) if isinstance(payload, c.Ssid) else _accepted(v, payload)
     assert isinstance(outcome, Disagreement)  # noqa: S101 - the row's own predicate
     return c.Esid(reason=outcome.reason, text=outcome.text)
 

@@ -14,6 +14,12 @@ from oftp2.values import MIN_BUFFER_SIZE, Level, Mode, check_window
 class Capabilities:
     """What this location can do in a session; the constants of RFC 5024 section 9.7."""
 
+    level: Level = Level.REVISION_2_0
+    """The highest release level we offer."""
+
+    lowest_level: Level = Level.REVISION_1_2
+    """The lowest release level we accept. Where authentication is required that is 5, whatever stands here."""
+
     mode: Mode = Mode.BOTH
     """Send, receive, or both."""
 
@@ -37,6 +43,13 @@ class Capabilities:
 
     def __post_init__(self) -> None:
         check_window(self.buffer_size, self.credit)
+        if self.level < self.least_level:
+            raise ValueError(f"level is {self.least_level} or more, not {self.level}")
+
+    @property
+    def least_level(self) -> Level:
+        """The lowest release level at which we can do what we must: authentication came with level 5."""
+        return Level.REVISION_2_0 if self.authentication else self.lowest_level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +72,6 @@ class Disagreement:
     text: str
 
 
-_SUPPORTED: Final = (Level.REVISION_2_0,)
 _OPPOSITE: Final = {Mode.SENDER: Mode.RECEIVER, Mode.RECEIVER: Mode.SENDER}
 
 
@@ -67,16 +79,16 @@ def negotiate(ours: Capabilities, theirs: Ssid) -> Terms | Disagreement:
     """The terms of a session, or the reason to end it.
 
     Every number becomes the smaller of the two and every ability needs both sides. Special logic is for X.25 and never
-    agreed. A buffer size or credit outside the RFC's range is invalid data; a level that is unknown, or lower than any we
-    speak, and two senders or two receivers, are incompatible.
+    agreed. A buffer size or credit outside the RFC's range is invalid data; a level that does not exist (3), or is lower
+    than what we need, and two senders or two receivers, are incompatible. A level above 5 comes down to ours.
     """
     if theirs.level not in tuple(Level) and theirs.level < max(Level):
         return Disagreement(reason=EndSessionReason.INCOMPATIBLE, text=f"release level {theirs.level} does not exist")
-    level = Level(min(theirs.level, max(_SUPPORTED)))
-    if level not in _SUPPORTED:
+    level = Level(min(theirs.level, ours.level))
+    if level < ours.least_level:
         return Disagreement(
             reason=EndSessionReason.INCOMPATIBLE,
-            text=f"release level {int(level)} is not spoken here, level {int(min(_SUPPORTED))} is",
+            text=f"release level {level} is not enough here, level {ours.least_level} is required",
         )
     if theirs.buffer_size < MIN_BUFFER_SIZE:
         return Disagreement(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from oftp2.commands import EndResponse, Sfid
 from oftp2.reasons import AnswerReason, EndSessionReason
-from oftp2.values import MAX_BUFFER_SIZE, MAX_CREDIT, check_window
+from oftp2.values import MAX_BUFFER_SIZE, MAX_CREDIT, Level, Mode, check_window
 
 MAX_DATA: Final = 1 << 20
 """Octets that one ``SendData`` takes."""
@@ -28,6 +28,21 @@ class AcceptSession:
     password: str = field(repr=False)
     authentication: bool = False
     """Whether we require secure authentication; unless it equals the Initiator's, the session ends with ESID 12."""
+
+    level: Level = Level.REVISION_2_0
+    """The highest release level to speak with this Initiator, where that is less than our capabilities."""
+
+    lowest_level: Level = Level.REVISION_1_2
+    """The lowest release level with this Initiator: unless it has that, the session ends with ESID 10."""
+
+    mode: Mode = Mode.BOTH
+    """What we do with this Initiator, where that is less than our capabilities: send, receive, or both."""
+
+    compression: bool = True
+    """Whether buffers may be compressed with this Initiator, where our capabilities allow it."""
+
+    restart: bool = True
+    """Whether files may be restarted with this Initiator, where our capabilities allow it."""
 
     buffer_size: int = MAX_BUFFER_SIZE
     """The longest Data Exchange Buffer this Initiator shall use, where that is less than our capabilities (octets)."""

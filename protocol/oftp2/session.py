@@ -30,7 +30,7 @@ from oftp2.machine import DataIn, DataOut, Machine, Variables
 from oftp2.negotiation import Capabilities, Terms
 from oftp2.reasons import EndSessionReason
 from oftp2.tables import Input, Row, State
-from oftp2.values import Role, Turn
+from oftp2.values import Level, Role, Turn
 
 INACTIVITY: Final = 120.0
 """Seconds of silence after which a session is given up, unless the application says otherwise."""
@@ -261,7 +261,7 @@ class Session:
             if self.state is State.WF_NDISC and not buffer.startswith(_ESID):
                 # Nothing else matters any more, and to read what comes would keep us as busy as the peer likes.
                 return []
-            command = codec.decode(buffer)
+            command = codec.decode(buffer, self._machine.variables.level)
             if isinstance(command, c.Sfid):
                 self._empty = 0
         except RemoteProtocolError as error:
@@ -323,18 +323,18 @@ class Session:
 
     def _apply(self, event: Input, payload: object) -> tuple[Row, list[Event]]:
         row, variables, outcome = self._machine.step(event, payload)
-        written = [self._write(said) for said in outcome.says]
+        written = [self._write(said, variables.level) for said in outcome.says]
         if variables.stored is not None and variables.stored is not self._machine.variables.stored:
             # Now is the time to refuse it: when the turn comes, nobody is there to be told.
-            codec.encode(variables.stored.command)
+            codec.encode(variables.stored.command, variables.level)
         self._machine.commit(row, variables)
         self._out += written
         return row, list(outcome.tells)
 
-    def _write(self, said: c.Command | DataOut) -> bytes | memoryview:
+    def _write(self, said: c.Command | DataOut, level: Level) -> bytes | memoryview:
         if isinstance(said, DataOut):
             return said.stream
-        return framing.frame(codec.encode(said))
+        return framing.frame(codec.encode(said, level))
 
 
 def _joined(data: list[DataReceived]) -> list[Event]:

@@ -19,7 +19,7 @@ from oftp2.commands import Auch, Aurp, Command, Data, Ssid
 from oftp2.errors import RemoteProtocolError
 from oftp2.fields import Part
 from oftp2.framing import HEADER_SIZE, VERSION
-from oftp2.layouts import COMMAND_OCTETS, LAYOUTS, parts
+from oftp2.layouts import COMMAND_OCTETS, parts
 from oftp2.values import MAX_BUFFER_SIZE, Level, Role
 
 LETTERS: Final = {Role.INITIATOR: "I", Role.RESPONDER: "R"}
@@ -181,8 +181,7 @@ class Transcript:
     def _level_of(self, kind: type[Command], buffer: bytes) -> Level:
         """The level by which a command is laid out: the lower one of both SSIDs; that of an SSID is its own."""
         said = [buffer[1] - ord("0")] if kind is Ssid and len(buffer) > 1 else list(self._levels.values())
-        lowest = min(said, default=int(max(LAYOUTS)))
-        return Level(lowest) if lowest in LAYOUTS else max(LAYOUTS)
+        return Level.up_to(min(said, default=max(Level)))
 
     def _unfollowed(self, writer: Role, octets: bytes) -> Iterator[str]:
         """The stream leaves the form of section 8."""

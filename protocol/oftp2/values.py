@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
-from typing import Final
+from typing import Final, Self
 
 MAX_BUFFER_SIZE: Final = 99_999
 """The longest Exchange Buffer that can be negotiated, in octets (RFC 5024 section 5.3.2)."""
@@ -29,6 +29,11 @@ class Level(IntEnum):
     REVISION_1_3 = 2
     REVISION_1_4 = 4
     REVISION_2_0 = 5
+
+    @classmethod
+    def up_to(cls, number: int) -> Self:
+        """The highest level that is not above ``number``, whatever a peer put there; the lowest for 0."""
+        return max((level for level in cls if level <= number), default=min(cls))
 
 
 class Mode(StrEnum):

@@ -307,9 +307,7 @@ async def test_after_the_latch_no_session_without_authentication_comes_about_wha
     for level in (1, 2, 4):
         async with call(a) as peer:
             await peer.expect(c.Ssrm)
-            peer.send(
-                c.Ssid(code=CODE_B, password=PASSWORD_B, buffer_size=4096, credit=5, level=level, authentication=True)
-            )
+            peer.send(c.Ssid(code=CODE_B, password=PASSWORD_B, buffer_size=4096, credit=5, level=level))
             assert (await peer.ended()).reason is EndSessionReason.INCOMPATIBLE
     assert await setting(a) is ON
 

@@ -1,4 +1,4 @@
-"""Reads the ASCII art of RFC 5024: state and transition tables (section 9), field tables (section 5.3)."""
+"""Reads the ASCII art of RFC 5024: state and transition tables (section 9), field tables (section 5.3, RFC 2204 as well)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "fixtures"
 TEXT = ROOT.parent / "shared" / "spec" / "rfc5024.txt"
+TEXT_OF_RFC2204 = TEXT.with_name("rfc2204.txt")
 
 TABLES = ("9.8", "9.9", "9.10", "9.11", "9.12")
 OTHER_STATES = "Other States"
@@ -56,6 +57,10 @@ def alternatives_of_the_fixture() -> list[Alternative]:
 
 def fields_of_the_fixture() -> list[Field]:
     return [Field(*row) for row in read_csv("rfc5024-section-5.3-fields.csv")]
+
+
+def fields_of_rfc2204() -> list[Field]:
+    return [Field(*row) for row in read_csv("rfc2204-section-5.3-fields.csv")]
 
 
 def _section(text: str, start: str, end: str) -> list[str]:
@@ -134,9 +139,9 @@ def fields_of_the_text(text: str) -> Iterator[Field]:
     lines = iter(text.splitlines())
     command = ""
     for line in lines:
-        if heading := re.match(r"5\.3\.\d+\.  ([A-Z]+) - ", line):
+        if heading := re.match(r"5\.3\.\d+\.?  ([A-Z]+) - ", line):
             command = heading[1]
-        elif line.startswith(("5.4.", "6.")):
+        elif line.startswith(("5.4", "6.")):
             command = ""
         row = re.fullmatch(r" +\| +(\d*) +\| (\w+) *\| .*\| ([FV] \w\(\d+\)|V \w\(n\)|. ?\w\(\w+\)) *\| *", line)
         if command and row and row[2].startswith(command[:3]):

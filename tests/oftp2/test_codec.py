@@ -45,7 +45,7 @@ COMMANDS: dict[type[c.Command], st.SearchStrategy[c.Command]] = {
     c.Ssrm: st.builds(c.Ssrm),
     c.Ssid: st.builds(
         c.Ssid,
-        level=numbers(1),
+        level=st.integers(5, 9),
         code=names(25),
         password=names(8),
         buffer_size=numbers(5),

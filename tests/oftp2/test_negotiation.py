@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ THEIRS = Ssid(code="X", password="Y", buffer_size=1_000, credit=10, compression=
 
 capabilities = st.builds(
     Capabilities,
+    level=st.sampled_from(Level),
     mode=st.sampled_from(Mode),
     buffer_size=st.integers(128, 99_999),
     credit=st.integers(1, 999),
@@ -39,6 +41,7 @@ ssids = st.builds(
 def as_ssid(ours: Capabilities, terms: Terms | None = None) -> Ssid:
     said = terms or ours
     return Ssid(
+        level=said.level,
         code="X",
         password="Y",
         mode=said.mode,
@@ -94,11 +97,39 @@ def test_a_level_that_does_not_exist_is_incompatible(level: int) -> None:
     )
 
 
+@pytest.mark.parametrize("theirs", Level)
+@pytest.mark.parametrize("ours", Level)
+def test_the_lower_level_is_spoken(ours: Level, theirs: Level) -> None:
+    outcome = negotiate(replace(OURS, level=ours), replace(THEIRS, level=theirs))
+    assert isinstance(outcome, Terms)
+    assert outcome.level is min(ours, theirs)
+
+
+@pytest.mark.parametrize("theirs", Level)
+@pytest.mark.parametrize("lowest", Level)
+def test_a_level_below_the_lowest_we_accept_is_incompatible(lowest: Level, theirs: Level) -> None:
+    outcome = negotiate(replace(OURS, lowest_level=lowest), replace(THEIRS, level=theirs))
+    if theirs >= lowest:
+        assert isinstance(outcome, Terms)
+    else:
+        assert outcome == Disagreement(
+            reason=EndSessionReason.INCOMPATIBLE,
+            text=f"release level {theirs} is not enough here, level {lowest} is required",
+        )
+
+
 @pytest.mark.parametrize("level", [1, 2, 4])
-def test_a_level_below_ours_is_incompatible(level: int) -> None:
-    outcome = disagreement(level=level)
+def test_authentication_needs_level_5(level: int) -> None:
+    outcome = negotiate(replace(OURS, authentication=True), replace(THEIRS, level=level))
+    assert isinstance(outcome, Disagreement)
     assert outcome.reason is EndSessionReason.INCOMPATIBLE
-    assert f"level {level}" in outcome.text
+    assert "level 5 is required" in outcome.text
+
+
+@pytest.mark.parametrize("wrong", [{"authentication": True}, {"lowest_level": Level.REVISION_2_0}])
+def test_capabilities_that_never_reach_their_lowest_level_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="level is 5 or more, not 4"):
+        Capabilities(level=Level.REVISION_1_4, **wrong)
 
 
 @pytest.mark.parametrize("level", [6, 7, 8, 9])

@@ -20,7 +20,7 @@ from oftp2.negotiation import Capabilities
 from oftp2.reasons import AnswerReason, EndSessionReason
 from oftp2.session import CLOSING, INACTIVITY, LISTENER, MAX_EMPTY_SUBRECORDS, SPEAKER, Session, input_of
 from oftp2.tables import Input, State
-from oftp2.values import Mode, Role, Turn
+from oftp2.values import Level, Mode, Role, Turn
 from tests.oftp2.wire import (
     AUTHENTICATED,
     CODE_I,
@@ -61,17 +61,18 @@ states = pytest.mark.parametrize("state", State, ids=lambda state: state.value)
 connected_states = pytest.mark.parametrize("state", CONNECTED, ids=lambda state: state.value)
 
 
-def assert_aborted(session: Session, events: list[e.Event], reason: EndSessionReason) -> c.Esid:
+def assert_aborted(session: Session, events: list[e.Event], reason: EndSessionReason) -> e.SessionAborted:
     """The session has told its User Monitor and its peer why it ends, and waits for the connection to close."""
     aborted = events[-1]
     assert aborted == e.SessionAborted(origin=e.Origin.LOCAL, reason=reason, text=aborted.text)
-    esid = commands_in(session.data_to_send())[-1]
-    assert esid == c.Esid(reason=reason, text=aborted.text)
-    assert isinstance(esid, c.Esid)
-    assert esid.text
+    assert isinstance(aborted, e.SessionAborted)
+    assert aborted.text
+    level = session._machine.variables.level
+    esid = commands_in(session.data_to_send(), level)[-1]
+    assert esid == c.Esid(reason=reason, text=aborted.text if level is Level.REVISION_2_0 else "")
     assert session.state is State.WF_NDISC
     assert not session.finished
-    return esid
+    return aborted
 
 
 @states
@@ -91,10 +92,9 @@ def test_every_command_is_taken_in_every_state_as_the_tables_say(state: State, c
         return
     assert session.state in {row.to for row in decision}
     if session.state is State.WF_NDISC and state is not State.WF_NDISC:
-        (esid,) = commands_in(session.data_to_send())
-        assert isinstance(esid, c.Esid)
-        assert events == [e.SessionAborted(origin=e.Origin.LOCAL, reason=esid.reason, text=esid.text)]
-        assert esid.text
+        (aborted,) = events
+        assert isinstance(aborted, e.SessionAborted)
+        assert_aborted(session, events, aborted.reason)
 
 
 @states
@@ -150,8 +150,8 @@ def test_silence_ends_the_session_with_a_word_to_both(state: State) -> None:
     assert session.tick(219.9) == []
     assert session.state is state
     events = session.tick(220.0)
-    esid = assert_aborted(session, events, EndSessionReason.TIME_OUT)
-    assert state.value in esid.text
+    aborted = assert_aborted(session, events, EndSessionReason.TIME_OUT)
+    assert state.value in aborted.text
     assert session.deadline == 230.0
     assert session.tick(229.9) == []
     assert session.tick(230.0) == []
@@ -260,7 +260,7 @@ BAD: dict[str, tuple[State, bytes, EndSessionReason, str]] = {
     "a NUL in a password": (State.A_NC_ONLY, ssid_with(27, b"\0"), EndSessionReason.INVALID_DATA, "SSIDPSWD"),
     "a level that is no digit": (State.A_NC_ONLY, ssid_with(1, b"V"), EndSessionReason.INVALID_DATA, "SSIDLEV"),
     "an unknown level": (State.A_NC_ONLY, ssid_with(1, b"3"), EndSessionReason.INCOMPATIBLE, "level 3"),
-    "a level we do not speak": (State.A_NC_ONLY, ssid_with(1, b"1"), EndSessionReason.INCOMPATIBLE, "level 1"),
+    "no level": (State.A_NC_ONLY, ssid_with(1, b"0"), EndSessionReason.INCOMPATIBLE, "level 0"),
     "a buffer below the minimum": (State.A_NC_ONLY, ssid_with(35, b"00127"), EndSessionReason.INVALID_DATA, "SSIDSDEB"),
     "no credit": (State.A_NC_ONLY, ssid_with(44, b"000"), EndSessionReason.INVALID_DATA, "SSIDCRED"),
     "an unknown mode": (State.A_NC_ONLY, ssid_with(40, b"X"), EndSessionReason.INVALID_DATA, "SSIDSR"),
@@ -339,8 +339,8 @@ def test_bad_input_is_answered_with_its_reason(
     events: list[e.Event] = []
     for piece in pieces(octets + b"more of it", random.Random(1)) if cut else [octets]:  # noqa: S311
         events += session.receive_data(piece, 1.0)
-    esid = assert_aborted(session, events, reason)
-    assert word in esid.text
+    aborted = assert_aborted(session, events, reason)
+    assert word in aborted.text
     assert len(events) == 1
     assert session.receive_data(on_the_wire(c.Cd()) * 10, 2.0) == []
     assert session.data_to_send() == b""
@@ -374,8 +374,8 @@ def receiving(capabilities: Capabilities = SMALL) -> Session:
 def test_a_restart_that_was_not_agreed_is_a_violation() -> None:
     session = listening(replace(SMALL, restart=False))
     events = session.receive_data(on_the_wire(replace(SFID, restart=1)), 0.0)
-    esid = assert_aborted(session, events, EndSessionReason.PROTOCOL_VIOLATION)
-    assert "restart" in esid.text
+    aborted = assert_aborted(session, events, EndSessionReason.PROTOCOL_VIOLATION)
+    assert "restart" in aborted.text
 
 
 def test_a_file_to_one_who_only_sends_is_a_violation() -> None:
@@ -392,8 +392,8 @@ def test_data_beyond_the_credit_is_a_violation() -> None:
     assert merged(session.receive_data(data * 2, 0.0)) == [e.DataReceived(octets=b"abcabc")]
     assert session.listener_credit == 0
     events = session.receive_data(data, 0.0)
-    esid = assert_aborted(session, events, EndSessionReason.PROTOCOL_VIOLATION)
-    assert "credit" in esid.text
+    aborted = assert_aborted(session, events, EndSessionReason.PROTOCOL_VIOLATION)
+    assert "credit" in aborted.text
 
 
 def test_data_before_a_violation_is_still_told() -> None:
@@ -407,8 +407,8 @@ def test_compressed_data_is_taken_only_when_agreed() -> None:
     data = on_the_wire(c.Data(payload=b"\x45x"))
     assert receiving().receive_data(data, 0.0) == [e.DataReceived(octets=b"xxxxx")]
     session = receiving(replace(SMALL, compression=False))
-    esid = assert_aborted(session, session.receive_data(data, 0.0), EndSessionReason.INVALID_DATA)
-    assert "compressed" in esid.text
+    aborted = assert_aborted(session, session.receive_data(data, 0.0), EndSessionReason.INVALID_DATA)
+    assert "compressed" in aborted.text
 
 
 def test_one_octet_more_than_agreed_is_tolerated() -> None:
@@ -447,8 +447,8 @@ def test_too_many_empty_subrecords_in_one_file_are_invalid_data() -> None:
         take_step(session, step)
     for _ in range(MAX_EMPTY_SUBRECORDS // 99_998):
         session.receive_data(data, 0.0)
-    esid = assert_aborted(session, session.receive_data(data, 0.0), EndSessionReason.INVALID_DATA)
-    assert "empty subrecords" in esid.text
+    aborted = assert_aborted(session, session.receive_data(data, 0.0), EndSessionReason.INVALID_DATA)
+    assert "empty subrecords" in aborted.text
 
 
 @connected_states

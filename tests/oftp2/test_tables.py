@@ -104,6 +104,12 @@ def test_the_fixture_has_the_fields_of_the_text() -> None:
     assert_same(rfc5024.fields_of_the_fixture(), rfc5024.fields_of_the_text(text))
 
 
+@needs_the_text
+def test_the_fixture_has_the_fields_of_rfc_2204() -> None:
+    text = rfc5024.TEXT_OF_RFC2204.read_text(encoding="utf-8", errors="replace")
+    assert_same(rfc5024.fields_of_rfc2204(), rfc5024.fields_of_the_text(text))
+
+
 def assert_same(fixture: Iterable[object], text: Iterable[object]) -> None:
     assert list(fixture) == list(text)
 

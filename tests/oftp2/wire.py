@@ -18,7 +18,7 @@ from oftp2.negotiation import Capabilities
 from oftp2.reasons import AnswerReason, EndSessionReason, NegativeResponseReason
 from oftp2.session import Session
 from oftp2.tables import State
-from oftp2.values import Role, Turn
+from oftp2.values import Level, Role, Turn
 
 T = TypeVar("T", bound=e.Event)
 
@@ -158,17 +158,17 @@ def make(role: Role, capabilities: Capabilities = SMALL) -> Session:
     return Session(role, capabilities)
 
 
-def on_the_wire(*commands: c.Command) -> bytes:
-    return b"".join(frame(codec.encode(command)) for command in commands)
+def on_the_wire(*commands: c.Command, level: Level = Level.REVISION_2_0) -> bytes:
+    return b"".join(frame(codec.encode(command, level)) for command in commands)
 
 
-def commands_in(octets: bytes) -> list[c.Command]:
-    """What was written, read again; payloads of DATA as bytes."""
+def commands_in(octets: bytes, level: Level = Level.REVISION_2_0) -> list[c.Command]:
+    """What was written at a level, read again; payloads of DATA as bytes."""
     reader = FrameReader()
     reader.feed(octets)
     found = []
     while (buffer := reader.take()) is not None:
-        command = codec.decode(buffer)
+        command = codec.decode(buffer, level)
         found.append(replace(command, payload=bytes(command.payload)) if isinstance(command, c.Data) else command)
     assert not reader.held
     return found
