@@ -102,6 +102,7 @@ class Daemon:
         await self._servers.refresh()
         self._undo.append(self._listeners.stop)
         self._listeners.start()
+        self._undo.append(self._stop_working)
         self.dialler.start()
         await self._look_at_certificates()
         self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
@@ -109,6 +110,15 @@ class Daemon:
         )
         self._runs = True
         self.log.info("the station runs, version {version}", version=version("oftp2d"))
+
+    async def _stop_working(self) -> None:
+        """Make no more calls, and end what they have begun: nothing may use the ledger any more."""
+        self.context.stopping = True
+        self.dialler.stop()
+        if self._upkeep.running:
+            self._upkeep.stop()
+        await self.running.stop(0)
+        await self.dialler.finished()
 
     async def _recover(self) -> None:
         """Bring right what the last run left behind: nothing acknowledged is lost, nothing arrives twice."""

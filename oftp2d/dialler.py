@@ -1,4 +1,6 @@
-"""Making calls: to partners for which something waits, to those that are called regularly, and on demand.
+"""Making calls: to partners for which something waits, to those that are called regularly, and by hand.
+
+Which of these a partner gets is its call policy; one that we wait to be called by gets none but those by hand.
 
 One call to a partner at a time, and none while a session with it is open. A failed call is tried again after a wait
 that doubles. A call that fails for want of authentication with a prepared partner is repeated once with it: the
@@ -26,7 +28,7 @@ from oftp2d.authentication import Authentication
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Authentication as Setting
-from oftp2d.ledger import Partner, Transport
+from oftp2d.ledger import CallPolicy, Partner, Transport
 from oftp2d.link import Link
 from oftp2d.monitor import Purpose, Report
 from oftp2d.probe import TestReport, TestStep
@@ -160,7 +162,7 @@ class Dialler:
         """Partners for which something waits, or that are to be called by now."""
         ledger, now = self._context.ledger, self._context.now()
         waiting = ledger.transfers.partners_waiting(now) | ledger.receipts.partners_owed(now)
-        found = {partner.id: partner for partner in ledger.partners.due(now)}
+        found = {partner.id: partner for partner in ledger.partners.due(now) if partner.call is CallPolicy.EVERY}
         found.update({number: ledger.partners.get(number) for number in waiting - found.keys()})
         # Only after a failure the next call is a time to wait for; else it is that of the next regular one.
         return [
@@ -173,6 +175,7 @@ class Dialler:
         return bool(
             partner.active
             and partner.host
+            and partner.call is not CallPolicy.WAIT
             and not self._context.stopping
             and partner.id not in self._calling
             and not self._sessions.with_partner(partner.code)
@@ -206,6 +209,12 @@ class Dialler:
             await self._context.workers.database(self._context.ledger.partners.call_made, partner.id, now)
             return report
         why = "the partner only sends, what waits for it stays queued" if report.normal else report.text
+        if partner.call is CallPolicy.WAIT:
+            await self._context.workers.database(
+                self._context.ledger.partners.call_failed, partner.id, now, why, None, report.refusal
+            )
+            self.log.warn("{partner}: the call failed, next one by hand: {why}", partner=partner.code, why=why)
+            return report
         wait = backoff(partner.call_failures + 1, self._context.config.retry)
         await self._context.workers.database(
             self._context.ledger.partners.call_failed, partner.id, now, why, now + wait, report.refusal

@@ -298,6 +298,8 @@ def values(option: click.Option) -> str:
     match option.type:
         case _ if option.is_flag:
             return ""
+        case _ if option.metavar:
+            return " or ".join(code(each) for each in option.metavar.split("|"))
         case click.Choice(choices=choices):
             return " or ".join(code(each) for each in choices)
         case click.IntRange(min=lowest, max=highest):

@@ -17,6 +17,7 @@ from oftp2.certs.facts import CertificateFacts
 from oftp2d.ledger import (
     Announcement,
     AuditEntry,
+    CallPolicy,
     ExchangeRecord,
     Partner,
     PendingKey,
@@ -47,7 +48,8 @@ def station(record: Station) -> Document:
 
 def partner(record: Partner) -> Document:
     """A partner without its passwords, but whether there are any."""
-    document = asdict(record)
+    document = asdict(record) | {"call": record.call}
+    del document["wait_for_calls"]
     for side in ("ours", "theirs"):
         document[f"password_{side}_set"] = bool(document.pop(f"password_{side}"))
     return _timed(document)
@@ -88,6 +90,8 @@ def _queued_for(record: Transfer, partner: Partner, now: datetime) -> str:
         return f"the next attempt at {record.next_attempt_at:%H:%M:%SZ}: {record.text or 'the last one broke off'}"
     if not partner.host:
         return "the partner's call: there is no address to call it"
+    if partner.call is CallPolicy.WAIT:
+        return f"the partner's call: we wait to be called (at once: 'oftp2d call {partner.code}')"
     if partner.call_failures and partner.next_call_at is not None and partner.next_call_at > now:
         why = partner.last_error or "the last one failed"
         return f"the next call at {partner.next_call_at:%H:%M:%SZ} (at once: 'oftp2d call {partner.code}'): {why}"

@@ -8,7 +8,7 @@ from typing import Any, cast
 from klein import Klein
 
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import AcxMode, Authentication, NewPartner, Partner, Transport
+from oftp2d.ledger import AcxMode, Authentication, CallPolicy, NewPartner, Partner, Transport
 from oftp2d.ledger.records import Detail, PartnerChange
 
 from . import documents
@@ -79,7 +79,7 @@ def _add_changing(app: Klein, desk: Desk) -> None:
 
     @route(app, "PATCH", "/v1/partners/<path:code>")
     async def change(request: HttpRequest, code: str) -> Document:
-        """Change the settings given; an empty ``host`` or ``server_name`` and a ``call_every`` of 0 clear them."""
+        """Change the settings given; an empty ``host`` or ``server_name`` clears it, ``call_every`` goes with ``call`` every."""
         fields = body(request)
         settings = _settings(fields, desk)
         fields.finish()
@@ -138,14 +138,12 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
         "buffer_size": fields.whole("buffer_size", 128, 99_999),
         "credit": fields.whole("credit", 1, 999),
     }
-    every = fields.whole("call_every", 0, 604_800)
-    if every is not None and 0 < every < 60:
-        raise InputError("call_every is no number for here", "give 60 to 604800 seconds, or 0 for never")
+    read |= _call_policy(fields)
     settings = {name: value for name, value in read.items() if value is not None and value != ""}
     # An empty host, name in the certificate or interval is the wish to have none.
     settings |= {name: None for name in ("host", "server_name") if read[name] == ""}
-    if every is not None:
-        settings["call_every"] = every or None
+    if read.get("call_every", 0) is None:
+        settings["call_every"] = None
     for name in ("client_certificate", "compression", "active"):
         if name in fields:
             settings[name] = fields.flag(name, default=False)
@@ -160,6 +158,21 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
         if password is not None:
             settings[name] = desk.vault.seal(password.encode("ascii")) if password else b""
     return settings
+
+
+def _call_policy(fields: Fields) -> dict[str, Any]:
+    """When the partner is called by itself; a ``call_every`` without ``call`` means every so often, 0 on demand."""
+    policy = fields.choice("call", CallPolicy)
+    every = fields.whole("call_every", 0, 604_800)
+    if every is not None and 0 < every < 60:
+        raise InputError("call_every is no number for here", "give 60 to 604800 seconds, or 0 for never")
+    if policy is None and every is not None:
+        policy = CallPolicy.EVERY if every else CallPolicy.ON_DEMAND
+    if policy is None:
+        return {}
+    if (policy is CallPolicy.EVERY) is not bool(every):
+        raise InputError(f"call is {policy}", "give call_every (60 to 604800 seconds) with every, and only with it")
+    return {"wait_for_calls": policy is CallPolicy.WAIT, "call_every": every or None}
 
 
 def _add(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:

@@ -41,7 +41,9 @@ class Section(click.Group):
         return list(self.commands)
 
 
-def command(group: click.Group, name: str) -> Callable[[Command], click.Command]:
+def command(
+    group: click.Group, name: str, kind: type[click.Command] = click.Command
+) -> Callable[[Command], click.Command]:
     """Add a command with --json to the group; the function gets the Terminal first."""
 
     def add(function: Command) -> click.Command:
@@ -53,7 +55,7 @@ def command(group: click.Group, name: str) -> Callable[[Command], click.Command]
             callback=_json,
             help="Print one JSON document, for scripts. Sizes are octets, times RFC 3339 in UTC.",
         )
-        made: click.Command = group.command(name)(switch(click.pass_obj(function)))
+        made: click.Command = group.command(name, cls=kind)(switch(click.pass_obj(function)))
         return made
 
     return add

@@ -21,7 +21,29 @@ from .terminal import Exit, Terminal
 LONGEST_PASSWORD = 8
 """Characters of SSIDPSWD, RFC 5024 5.3.2."""
 
+LONGEST_INTERVAL = 604_800 // 60
+"""Minutes between two calls: a week."""
+
 _READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class Calls(click.ParamType[dict[str, Any]]):
+    """The call policy: on-demand, wait, or every so many minutes."""
+
+    name = "calls"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        """What the interface is told."""
+        match str(value).split():
+            case ["on-demand" | "wait" as policy]:
+                return {"call": policy}
+            case ["every", minutes] if minutes.isdecimal() and 1 <= int(minutes) <= LONGEST_INTERVAL:
+                return {"call": "every", "call_every": 60 * int(minutes)}
+        told = f"on-demand, wait, or every with 1 to {LONGEST_INTERVAL} minutes, such as: every 15"
+        raise click.BadParameter(f"{value!r} is none of {told}.", ctx=ctx, param=param)
+
+
+CALLS = Calls()
 
 _SETTINGS = (
     click.option("--name", help="The company's name, for people. Without it: the code."),
@@ -64,15 +86,32 @@ _SETTINGS = (
     ),
     click.option("--active/--inactive", default=None, help="Whether it may connect and is called at all."),
     click.option(
-        "--call-every",
-        type=click.IntRange(0, 604800),
-        help="Call so often to fetch files, in seconds from 60 on; for partners that never call us. 0: not any more.",
+        "--call",
+        type=CALLS,
+        metavar="on-demand|wait|every MINUTES",
+        help="When to call it by ourselves: when something waits for it (on-demand, the usual), never, so that "
+        "everything waits for its call (wait), or so often to fetch files, too, from partners that never call us "
+        "(every 15).",
     ),
     click.option(
         "--password-ours-file", type=_READABLE, help="A file with the password we send. At most 8 characters."
     ),
     click.option("--password-theirs-file", type=_READABLE, help="A file with the password the partner sends to us."),
 )
+
+
+class WithCalls(click.Command):
+    """A command whose option --call takes its minutes as a word of their own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join the two words."""
+        joined: list[str] = []
+        for word in args:
+            if joined[-1:] in (["every"], ["--call=every"]) and word.isdecimal():
+                joined[-1] += f" {word}"
+            else:
+                joined.append(word)
+        return super().parse_args(ctx, joined)
 
 
 def _settings(function: Command) -> Command:
@@ -148,7 +187,7 @@ def _add_listing(partner: click.Group) -> None:
 
 
 def _add_changes(partner: click.Group) -> None:
-    @command(partner, "add")
+    @command(partner, "add", WithCalls)
     @click.argument("code", type=CODE, metavar="PARTNER")
     @_settings
     def add(terminal: Terminal, code: str, **given: Any) -> None:
@@ -161,6 +200,7 @@ def _add_changes(partner: click.Group) -> None:
         Examples:
           oftp2d partner add O0013000002PARTNER --name Partner --host oftp.partner.example
           oftp2d partner add O0013000002PARTNER --sub-station O0013000002PLANT2
+          oftp2d partner add O0013000002PARTNER --host oftp.partner.example --call every 15
         """
         hint_about(terminal, code)
         body = {"code": code, "name": code} | _body(given, ask=True)
@@ -168,7 +208,7 @@ def _add_changes(partner: click.Group) -> None:
             document = client.post("/v1/partners", body)
         terminal.show(document, lambda: Text(f"partner {code} added; try it with 'oftp2d partner test {code}'"))
 
-    @command(partner, "change")
+    @command(partner, "change", WithCalls)
     @partner_argument
     @_settings
     @click.option("--no-sub-stations", is_flag=True, help="Forget its further codes.")
@@ -204,7 +244,8 @@ def _body(given: Mapping[str, Any], *, ask: bool) -> dict[str, Any]:
     """The settings that were named on the command line, with the passwords from wherever they are."""
     settings = dict(given)
     files = {side: settings.pop(f"password_{side}_file") for side in ("ours", "theirs")}
-    body = {name: value for name, value in settings.items() if value is not None and value != ()}
+    calls = settings.pop("call") or {}
+    body = {name: value for name, value in settings.items() if value is not None and value != ()} | calls
     questions = {"ours": "The password we send", "theirs": "The password the partner sends"}
     for side, question in questions.items():
         password = secret(
@@ -227,7 +268,6 @@ def _address(document: Mapping[str, Any]) -> str | None:
 
 
 def _details(document: Mapping[str, Any]) -> RenderableType:
-    every = document.get("call_every")
     return properties(
         {
             "code (SSID)": document.get("code"),
@@ -244,7 +284,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "exchange buffer": f"at most {document.get('buffer_size')} octets, {document.get('credit')} in a row",
             "buffer compression": document.get("compression"),
             "active": document.get("active"),
-            "called every": f"{every} seconds" if every else "only when there is something to send",
+            "called": _called(document),
             "added": moment(document.get("created_at")),
             "last call": moment(document.get("last_call_at")),
             "last error": document.get("last_error"),
@@ -252,6 +292,18 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "next call": moment(document.get("next_call_at")),
         }
     )
+
+
+def _called(document: Mapping[str, Any]) -> str:
+    """When the partner is called by ourselves."""
+    if not document.get("host"):
+        return "never: it has no address"
+    match document.get("call"):
+        case "wait":
+            return "never: we wait to be called"
+        case "every":
+            return f"every {int(document.get('call_every') or 0) // 60} minutes, and when something waits for it"
+    return "when something waits for it"
 
 
 def _set(value: object) -> str:

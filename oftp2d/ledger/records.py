@@ -50,6 +50,17 @@ class LineEnds(StrEnum):
     CRLF = "crlf"
 
 
+class CallPolicy(StrEnum):
+    """When a partner with an address is called by itself."""
+
+    ON_DEMAND = "on-demand"
+    """When something waits for it."""
+    EVERY = "every"
+    """Every so often, and when something waits for it."""
+    WAIT = "wait"
+    """Never: what waits goes when the partner calls."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Station:
     """One of our own Odette IDs. Exactly one of them is the main station."""
@@ -81,10 +92,19 @@ class NewPartner:
     compression: bool = True
     active: bool = True
     call_every: int | None = None
-    """Seconds between calls made only to fetch; None calls when there is something to send."""
+    """Seconds between calls made only to fetch; None where there are none."""
+    wait_for_calls: bool = False
+    """Whether it is never called by itself, even when something waits for it."""
     text_charset: str | None = None
     """The partner's character set of T files, ours being UTF-8; None leaves their octets as they are."""
     text_line_ends: LineEnds = LineEnds.AS_IS
+
+    @property
+    def call(self) -> CallPolicy:
+        """When it is called by itself."""
+        if self.wait_for_calls:
+            return CallPolicy.WAIT
+        return CallPolicy.ON_DEMAND if self.call_every is None else CallPolicy.EVERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +143,7 @@ class PartnerChange(TypedDict, total=False):
     compression: bool
     active: bool
     call_every: int | None
+    wait_for_calls: bool
     next_call_at: datetime | None
     text_charset: str | None
     text_line_ends: LineEnds

@@ -84,6 +84,7 @@ partners = sa.Table(
         nullable=False,
         server_default=LineEnds.AS_IS.value,
     ),
+    sa.Column("wait_for_calls", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 # A removed partner stays as the owner of its history; its code is free again.
 _present = partners.c.removed_at.is_(None)

@@ -455,7 +455,10 @@ class Transfers:
     def overdue(self, before: datetime) -> Sequence[Transfer]:
         """What waits to be sent since before then, and is not merely waiting for its partner to call."""
         called = sa.exists().where(
-            partners.c.id == transfers.c.partner_id, partners.c.active, partners.c.host.is_not(None)
+            partners.c.id == transfers.c.partner_id,
+            partners.c.active,
+            partners.c.host.is_not(None),
+            partners.c.wait_for_calls.is_(False),
         )
         found = SELECT_TRANSFERS.where(transfers.c.state == _S.QUEUED, transfers.c.queued_at <= before, called)
         with self._database.reading() as connection:

@@ -138,12 +138,40 @@ async def test_a_failed_connection_test_says_what_to_do_and_a_good_one_ends_the_
 
 @pytest_twisted.ensureDeferred
 async def test_regular_calls_begin_at_once_and_can_be_given_up(office: Office) -> None:
-    await add_partner(office, "--call-every", "3600")
+    await add_partner(office, "--call", "every", "60")
     assert (await good(office, "partner", "show", THEIRS))["next_call_at"] is not None
-    code, _, err = await office.run("partner", "change", THEIRS, "--call-every", "59")
-    assert (code, "give 60 to 604800 seconds, or 0 for never" in err) == (Exit.FAILED, True)
-    document = await good(office, "partner", "change", THEIRS, "--call-every", "0")
+    document = await good(office, "partner", "change", THEIRS, "--call", "on-demand")
     assert (document["call_every"], document["next_call_at"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "call", "every", "shown"),
+    [
+        (["on-demand"], "on-demand", None, "when something waits for it"),
+        (["wait"], "wait", None, "never: we wait to be called"),
+        (["every", "15"], "every", 900, "every 15 minutes, and when something waits for it"),
+        (["every 15"], "every", 900, "every 15 minutes, and when something waits for it"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_the_call_policy_is_set_and_shown(
+    office: Office, words: list[str], call: str, every: int | None, shown: str
+) -> None:
+    await add_partner(office, "--host", "oftp.partner.example", "--call", *words)
+    document = await good(office, "partner", "show", THEIRS)
+    assert (document["call"], document["call_every"]) == (call, every)
+    _, out, _ = await office.run("partner", "show", THEIRS)
+    (line,) = (line for line in out.splitlines() if line.startswith("called"))
+    assert line.removeprefix("called").strip() == shown
+
+
+@pytest.mark.parametrize(
+    "words", [["sometimes"], ["every"], ["every", "0"], ["every", "10081"], ["every", "-1"], ["wait", "15"]]
+)
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_call_policy_is_refused(office: Office, words: list[str]) -> None:
+    await add_partner(office)
+    assert (await office.run("partner", "change", THEIRS, "--call", *words))[0] == Exit.USAGE
 
 
 @pytest_twisted.ensureDeferred
