@@ -1,9 +1,11 @@
-"""The event loop: uvloop under Twisted's asyncio reactor, and the one thing the two do not tell each other.
+"""The event loop: uvloop under Twisted's asyncio reactor, and what stands between the two.
 
 When a connection is reset, libuv stops to watch its descriptor after one last call, even if there is more to read; Twisted
 reads one piece, waits for the next call, and never learns of the reset (uvloop issue 552). The session would stay until it
 times out, with its claim on the file. So whenever a read or write leaves a descriptor in error, it is watched anew: the
 next call comes at once, until everything is read and the reset is told. Costs one poll(2) for each piece read.
+
+What a thread has done is told in the next turn of the loop, without the timer that Twisted sets for it.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -13,15 +15,34 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Callable
 from typing import Any
 
 import uvloop
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor
+from twisted.logger import Logger
 
 
 class Reactor(AsyncioSelectorReactor):
     """The asyncio reactor, which never loses sight of a connection that was reset."""
+
+    log = Logger(namespace="loop")
+
+    def callFromThread(  # type: ignore[override]  # noqa: N802 - Twisted's name, of an argument it gives two names
+        self,
+        callable: Callable[..., Any],  # noqa: A002 - one of them
+        *args: object,
+        **kwargs: object,
+    ) -> None:
+        """Make the call in the thread of the reactor, soon."""
+        self._asyncioEventloop.call_soon_threadsafe(self._call, callable, args, kwargs)
+
+    def _call(self, act: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        try:
+            act(*args, **kwargs)
+        except Exception:  # noqa: BLE001 - one call that fails must not stop the others
+            self.log.failure("a call from a thread failed")
 
     def _readOrWrite(self, selectable: Any, read: bool) -> None:  # noqa: FBT001, N802 - Twisted's signature
         super()._readOrWrite(selectable, read)

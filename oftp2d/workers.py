@@ -7,15 +7,19 @@ that the transactions of this process queue there and not inside the database. T
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar, cast
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Final, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_Work = tuple[Deferred[Any], Callable[[], object]]
 
 DISK_THREADS: Final = 4
 CRYPTO_THREADS: Final = 2
@@ -62,49 +66,65 @@ class Workers:
 
 
 class _Pool:
-    """One pool and the count of what it has to do."""
+    """One queue of work, the threads that do it, and the count of what is not yet told.
+
+    A hop to a thread and back is what most of the work of a small file consists of, so there is nothing between
+    the queue and the thread: Twisted's own pool coordinates several threads for each piece of work.
+    """
 
     def __init__(self, reactor: IReactorFromThreads, name: str, threads: int) -> None:
         self._reactor = reactor
         self._name = name
-        self._threads = ThreadPool(minthreads=0, maxthreads=threads, name=f"oftp2d-{name}")
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._threads = [
+            Thread(target=self._serve, name=f"oftp2d-{name}-{number}", daemon=True) for number in range(threads)
+        ]
         self._running = 0
         self._accepting = False
         self._idle: list[Deferred[None]] = []
 
     def start(self) -> None:
-        self._threads.start()
+        for thread in self._threads:
+            thread.start()
         self._accepting = True
 
     async def stop(self) -> None:
         """Wait for the work in hand. It goes on even where its caller was cancelled, so it is counted here."""
-        self._accepting = False
+        was_accepting, self._accepting = self._accepting, False
         if self._running:
             idle: Deferred[None] = Deferred()
             self._idle.append(idle)
             await idle
-        if self._threads.started:
-            self._threads.stop()
+        if was_accepting:
+            for _ in self._threads:
+                self._queue.put(None)
+            for thread in self._threads:
+                thread.join()
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         if not self._accepting:
             raise WorkersStoppedError(f"the {self._name} workers are not running")
         outcome: Deferred[T] = Deferred()
-
-        def done(success: bool, result: object) -> None:  # noqa: FBT001 (called by the thread pool)
-            self._reactor.callFromThread(self._finish, outcome, success, result)
-
         self._running += 1
-        self._threads.callInThreadWithCallback(done, work, *args, **kwargs)
+        self._queue.put((outcome, partial(work, *args, **kwargs)))
         return outcome
 
-    def _finish(self, outcome: Deferred[T], success: bool, result: object) -> None:  # noqa: FBT001
+    def _serve(self) -> None:
+        """What each thread does until there is nothing more to come."""
+        while (item := self._queue.get()) is not None:
+            outcome, work = item
+            try:
+                result = work()
+            except BaseException:  # noqa: BLE001 - whatever it is, it is the caller's
+                result = Failure()  # type: ignore[no-untyped-call]
+            self._reactor.callFromThread(self._finish, outcome, result)
+            # What was done must not be kept alive until there is more to do.
+            del item, outcome, work, result
+
+    def _finish(self, outcome: Deferred[Any], result: object) -> None:
         """Back in the reactor's thread: hand over the result, then tell who waits for the last of them."""
         self._running -= 1
-        if success:
-            outcome.callback(cast("T", result))
-        else:
-            outcome.errback(cast("Failure", result))
+        outcome.callback(result)
         if not self._running:
             waiting, self._idle = self._idle, []
             for idle in waiting:
