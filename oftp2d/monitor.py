@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import partial
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -43,13 +44,13 @@ from oftp2.requests import (
 from oftp2.tables import State
 from oftp2.values import Mode, Role, Turn
 from oftp2d.authentication import Authentication
+from oftp2d.claims import Claims
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
+from oftp2d.gathering import Gathering
 from oftp2d.ledger import (
-    Answered,
     ClaimLostError,
-    Direction,
     Kind,
     LedgerUnavailableError,
     Partner,
@@ -61,6 +62,7 @@ from oftp2d.line import Line, SessionOverError, end_politely
 from oftp2d.partners import Denial, Gate, proven_by_tls
 from oftp2d.receiving import Receiving
 from oftp2d.sending import Sending
+from oftp2d.spool import SpoolError
 
 TURN_SECONDS = 60.0
 """How long a Speaker may keep the turn before a Listener with something to say asks for it."""
@@ -127,6 +129,8 @@ class Monitor:
         self._owner = f"{context.owner}#{report.id}"
         self._authenticated = False
         self._listening_since = 0.0
+        self._answered = Gathering(self._note_answered)
+        self._finished = Gathering(self._remove)
 
     async def run(self) -> Report:
         """Run the session to its end. Never raises for what the peer or the network does."""
@@ -270,6 +274,7 @@ class Monitor:
 
     async def _converse(self, partner: Partner) -> None:
         stations = await self._context.workers.database(self._context.ledger.stations.list)
+        claims = Claims(self._context, owner=self._owner, partner=partner, since=self.report.since)
         sending = Sending(self._context, self._line, owner=self._owner, partner=partner, progress=self.report.progress)
         receiving = Receiving(
             self._context,
@@ -280,35 +285,37 @@ class Monitor:
         )
         if self._purpose is Purpose.TEST:
             self._line.request(EndSession())
-        while True:
-            # The session knows of a turn before its event is taken: first things first.
-            if self._line.session.turn is Turn.SPEAKER and not self._line.waiting:
-                await self._speak(partner, sending)
-            else:
-                await self._listen(partner, receiving)
+        try:
+            while True:
+                # The session knows of a turn before its event is taken: first things first.
+                if self._line.session.turn is Turn.SPEAKER and not self._line.waiting:
+                    await self._speak(claims, sending)
+                else:
+                    # A partner that asked for the turn may keep it for long.
+                    await self._rest(claims, sending)
+                    await self._listen(partner, receiving)
+        finally:
+            await self._rest(claims, sending)
 
-    async def _speak(self, partner: Partner, sending: Sending) -> None:
+    async def _rest(self, claims: Claims, sending: Sending) -> None:
+        """Nothing is said for now: have noted what was, and let others have what was not."""
+        await sending.settle()
+        await self._answered.settle()
+        await claims.give_back()
+
+    async def _speak(self, claims: Claims, sending: Sending) -> None:
         """One thing to say: an end response, a file, or that there is nothing more."""
-        now = self._context.now()
-        receipt = await self._context.workers.database(
-            self._context.ledger.receipts.claim_next, partner.id, self._owner, now, self._context.lease
-        )
+        receipt = await claims.end_response()
         if receipt is not None:
-            await self._send_end_response(partner, receipt)
+            await sending.settle()
+            await self._send_end_response(receipt)
             return
         if self._line.session.terms is not None and self._line.session.terms.mode is Mode.RECEIVER:
             self.report.one_way = True
         elif not self._context.stopping:
-            transfer = await self._context.workers.database(
-                self._context.ledger.transfers.claim_next,
-                partner.id,
-                self._owner,
-                now,
-                self._context.lease,
-                due=self.report.since,
-            )
-            if transfer is not None:
-                await sending.send(transfer)
+            file = await claims.file()
+            if file is not None:
+                await sending.send(file)
                 return
         if self._line.session.state is State.IDLESPCD:
             self._line.request(EndSession())
@@ -316,18 +323,25 @@ class Monitor:
             self._line.request(ChangeDirection())
             self._listening_since = self._context.reactor.seconds()
 
-    async def _send_end_response(self, partner: Partner, receipt: Receipt) -> None:
+    async def _send_end_response(self, receipt: Receipt) -> None:
         self._line.request(SendEndResponse(command=_end_response(receipt)))
         answer = await self._line.event()
         assert isinstance(answer, ReadyReceived)  # noqa: S101 - the tables allow nothing else here
-        await self._context.workers.database(self._context.ledger.receipts.sent, receipt.id, self._context.now())
-        self.log.info(
-            "{partner}: sent {kind} for {file}, transfer {transfer}",
-            partner=partner.code,
-            kind=receipt.kind.value,
-            file=receipt.dataset,
-            transfer=receipt.transfer_id,
-        )
+        # Noted while the next one goes: what a crash makes forgotten is only said again.
+        self._answered.add(receipt)
+
+    async def _note_answered(self, answered: list[Receipt]) -> None:
+        """RTR came for these end responses."""
+        ids = [receipt.id for receipt in answered]
+        await self._context.workers.database(self._context.ledger.receipts.sent, ids, self._context.now())
+        for receipt in answered:
+            self.log.info(
+                "{partner}: sent {kind} for {file}, transfer {transfer}",
+                partner=self.report.partner,
+                kind=receipt.kind.value,
+                file=receipt.dataset,
+                transfer=receipt.transfer_id,
+            )
 
     async def _listen(self, partner: Partner, receiving: Receiving) -> None:
         event = await self._line.event()
@@ -362,24 +376,19 @@ class Monitor:
         )
         return partner.id in waiting
 
-    def _noted(self, partner: Partner, response: EndResponse, text: str) -> Answered | None:
-        """The transfer that is answered; None for a file that this partner has never had in full."""
-        transfers, key, now = self._context.ledger.transfers, response.identity, self._context.now()
-        sent = transfers.find(Direction.OUT, key)
-        if sent is None or not sent.efid_sent:
-            return None
-        if isinstance(response, Nerp):
-            return transfers.refused(key, now, f"NERP {response.reason:02}", text, partner_id=partner.id)
-        return transfers.acknowledged(key, now, partner_id=partner.id)
-
     async def _note(self, partner: Partner, response: EndResponse) -> None:
         """An end response of the partner, noted in the ledger before RTR says so."""
-        key = response.identity
+        transfers, key, now = self._context.ledger.transfers, response.identity, self._context.now()
+        # A file that this partner has never had in full it cannot answer.
         if isinstance(response, Nerp):
             kind, text = "NERP", response.text or response.reason.meaning
+            refused = partial(transfers.refused, partner_id=partner.id, in_full=True)
+            reason = f"NERP {response.reason:02}"
+            answered = await self._context.workers.database(refused, key, now, reason, text)
         else:
             kind, text = "EERP", ""
-        answered = await self._context.workers.database(self._noted, partner, response, text)
+            acknowledged = partial(transfers.acknowledged, partner_id=partner.id, in_full=True)
+            answered = await self._context.workers.database(acknowledged, key, now)
         if answered is None:
             self.log.warn(
                 "{partner}: {kind} for a file never sent: {key}", partner=partner.code, kind=kind, key=str(key)
@@ -404,9 +413,16 @@ class Monitor:
             text=f": {text}" if text else "",
         )
         if transfer.state is TransferState.ACKNOWLEDGED:
-            await self._context.workers.disk(self._context.spool.remove_outgoing, transfer.spool_name)
+            self._finished.add(transfer.spool_name)
         if transfer.kind is Kind.EXCHANGE:
             await self._exchange.answered(partner, transfer, accepted=kind == "EERP", text=text)
+
+    async def _remove(self, names: list[str]) -> None:
+        """Free the room of what is acknowledged; what is left because of a crash is removed at the next start."""
+        try:
+            await self._context.workers.disk(self._context.spool.remove_outgoing, *names)
+        except SpoolError as error:
+            self.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
 
     # --- the end ------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,14 @@
 
 The ledger knows that EFID is about to go before it goes: when the answer is lost, the partner may have the file,
 and its SFNA 13 (duplicate) at the next try means that it arrived.
+
+A file that is small enough to be at hand as a whole is begun as soon as the one before it is confirmed. One
+transaction notes both, the confirmation and the EFID to come, while SFID is on its way and is answered.
 """
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from datetime import datetime
 from typing import BinaryIO
@@ -19,6 +23,7 @@ from oftp2.events import CreditReceived, FileAccepted, FileConfirmed, FileRefuse
 from oftp2.reasons import EndSessionReason
 from oftp2.requests import MAX_DATA, CloseFile, EndSession, SendData, StartFile
 from oftp2.values import FileFormat
+from oftp2d.claims import Outgoing
 from oftp2d.context import Context
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.line import Line, SessionOverError
@@ -42,14 +47,23 @@ class Sending:
         self._owner = owner
         self._partner = partner
         self._progress = progress
+        self._confirmed: Transfer | None = None
+        """The file that the partner has confirmed and of which the ledger does not know it yet."""
+        self._may_have: bool | None = None
+        """Whether the partner may have all of the file in hand: as it was before, until EFID goes; None as the ledger says."""
 
-    async def send(self, transfer: Transfer) -> None:
-        """Send a claimed transfer and note in the ledger what became of it.
+    async def send(self, outgoing: Outgoing) -> None:
+        """Send a claimed transfer and note in the ledger what became of it; a confirmation is noted by ``settle``.
 
         Raises ``SessionOverError`` when the session ends before the answer; the transfer is queued again.
         """
+        transfer = outgoing.transfer
+        self._may_have = transfer.efid_sent
         try:
-            await self._send(transfer)
+            if outgoing.content is None:
+                await self._send_large(transfer)
+            else:
+                await self._send_small(transfer, outgoing.content)
         except SessionOverError as over:
             await self._again(transfer, str(over), over.reason)
             raise
@@ -60,7 +74,29 @@ class Sending:
         finally:
             self._progress.pop(transfer.id, None)
 
-    async def _send(self, transfer: Transfer) -> None:
+    async def settle(self) -> None:
+        """Note the last confirmation, if that is still to be done."""
+        confirmed, self._confirmed = self._confirmed, None
+        if confirmed is not None:
+            await self._sent(confirmed, "")
+
+    async def _send_small(self, transfer: Transfer, content: bytes) -> None:
+        self._line.request(StartFile(command=_start_of(transfer)))
+        noting = Deferred.fromCoroutine(self._note_going(transfer))
+        try:
+            answer = await self._line.event()
+            if isinstance(answer, FileAccepted):
+                await self._content(transfer, io.BytesIO(content))
+        finally:
+            # Whatever has come: nothing more is said before the ledger knows, nor noted before this is.
+            await noting
+        if isinstance(answer, FileRefused):
+            await self._refused(transfer, answer)
+        else:
+            await self._close(transfer)
+
+    async def _send_large(self, transfer: Transfer) -> None:
+        await self.settle()
         file = await self._context.workers.disk(self._context.spool.open_outgoing, transfer.spool_name)
         try:
             self._line.request(StartFile(command=_start_of(transfer)))
@@ -72,8 +108,25 @@ class Sending:
             await self._content(transfer, file)
         finally:
             await self._context.workers.disk(file.close)
-        await self._context.workers.database(self._context.ledger.transfers.efid_going, transfer.id, self._owner)
+        await self._note_going(transfer)
+        await self._close(transfer)
+
+    async def _note_going(self, transfer: Transfer) -> None:
+        """EFID is about to go, and the file before has arrived. In this order: without the first, no EFID."""
+        confirmed, self._confirmed = self._confirmed, None
+        transfers = self._context.ledger.transfers
+        if confirmed is None:
+            await self._context.workers.database(transfers.efid_going, transfer.id, self._owner)
+            return
+        await self._context.workers.database(
+            transfers.next_efid_going, confirmed.id, transfer.id, self._owner, self._context.now()
+        )
+        self._tell_sent(confirmed, "")
+
+    async def _close(self, transfer: Transfer) -> None:
+        """EFID, and what the partner says to it."""
         await self._credit()
+        self._may_have = None
         self._line.request(CloseFile(octets=transfer.octets))
         end = await self._line.event()
         while isinstance(end, CreditReceived):
@@ -82,7 +135,7 @@ class Sending:
             await self._refused(transfer, end)
             return
         assert isinstance(end, FileConfirmed)  # noqa: S101 - the tables allow nothing else here
-        await self._sent(transfer, "")
+        self._confirmed = transfer
 
     async def _content(self, transfer: Transfer, file: BinaryIO) -> None:
         """All octets, a chunk being read while the one before is sent."""
@@ -134,21 +187,25 @@ class Sending:
     async def _refused(self, transfer: Transfer, answer: FileRefused | FileRejected) -> None:
         """SFNA or EFNA: do what the policy says."""
         command, retry = (Command.SFNA, answer.retry) if isinstance(answer, FileRefused) else (Command.EFNA, False)
-        efid_answered = command is Command.EFNA
+        if command is Command.EFNA:
+            self._may_have = False
         reason, text = f"{command} {answer.reason:02}", answer.text or answer.reason.meaning
         match course(command, answer.reason, retry=retry, efid_sent=transfer.efid_sent):
             case Course.DELIVERED:
                 await self._sent(transfer, " before, its confirmation was lost")
             case Course.AGAIN:
                 counted = replace(transfer, refusals=transfer.refusals + 1)
-                await self._again(counted, f"{reason}: {text}", reason, efid_answered=efid_answered)
+                await self._again(counted, f"{reason}: {text}", reason)
             case Course.HOLD | Course.GIVE_UP:
-                await self._fail(transfer, reason, text, efid_answered=efid_answered)
+                await self._fail(transfer, reason, text)
 
     async def _sent(self, transfer: Transfer, how: str) -> None:
         await self._context.workers.database(
             self._context.ledger.transfers.sent, transfer.id, self._context.now(), owner=self._owner
         )
+        self._tell_sent(transfer, how)
+
+    def _tell_sent(self, transfer: Transfer, how: str) -> None:
         self.log.info(
             "{partner}: sent {file}, {octets} octets, transfer {transfer}{how}",
             partner=self._partner.code,
@@ -158,13 +215,13 @@ class Sending:
             how=how,
         )
 
-    async def _again(self, transfer: Transfer, why: str, reason: str | None, *, efid_answered: bool = False) -> None:
+    async def _again(self, transfer: Transfer, why: str, reason: str | None) -> None:
         """Queue it again, unless the limits of the policy are reached. ``reason`` is the partner's, if it gave one."""
         retry, now = self._context.config.retry, self._context.now()
         since = transfer.queued_at or transfer.created_at
         given_up = exhausted(retry, refusals=transfer.refusals, since=since, now=now)
         if given_up is not None:
-            await self._fail(transfer, reason, f"{given_up}, the last time: {why}", efid_answered=efid_answered)
+            await self._fail(transfer, reason, f"{given_up}, the last time: {why}")
             return
         wait = backoff(transfer.attempts, retry)
         await self._context.workers.database(
@@ -174,7 +231,7 @@ class Sending:
             now + wait,
             why,
             refusals=transfer.refusals,
-            efid_answered=efid_answered,
+            efid_sent=self._may_have,
             owner=self._owner,
         )
         self.log.warn(
@@ -186,14 +243,14 @@ class Sending:
             why=why,
         )
 
-    async def _fail(self, transfer: Transfer, reason: str | None, text: str, *, efid_answered: bool = False) -> None:
+    async def _fail(self, transfer: Transfer, reason: str | None, text: str) -> None:
         await self._context.workers.database(
             self._context.ledger.transfers.failed,
             transfer.id,
             self._context.now(),
             reason,
             text,
-            efid_answered=efid_answered,
+            efid_sent=self._may_have,
             owner=self._owner,
         )
         self.log.error(

@@ -6,8 +6,9 @@
     inbox/      delivered files
 
 Names are ours, never a peer's: an identifier with an optional suffix, and in the inbox a label made harmless. When
-a method returns, what it did is on disk, the folders included. Every step is a rename, so that after a crash each
-file is in one place, and doing the step again does no harm. All methods block; call them in a disk worker.
+a method returns, what it did is on disk, the folders included, unless it says otherwise. Every step is a rename, so
+that after a crash each file is in one place, and doing the step again does no harm. All methods block; call them in
+a disk worker.
 """
 
 from __future__ import annotations
@@ -90,9 +91,18 @@ class Spool:
         with _told("open a staged file"):
             return _path(self._outgoing, name).open("rb", buffering=0)
 
-    def remove_outgoing(self, name: str) -> None:
-        """Forget a staged file; one that is gone already is no fault."""
-        self._remove(self._outgoing, name)
+    def read_outgoing(self, files: Iterable[tuple[str, int]]) -> list[bytes | None]:
+        """The content of staged files, each given by name and octets; None of one that is not as it should be."""
+        return [self._whole(name, octets) for name, octets in files]
+
+    def remove_outgoing(self, *names: str) -> None:
+        """Forget staged files; one that is gone already is no fault.
+
+        Not brought to disk: one that a loss of power brings back is removed at the next start.
+        """
+        with _told("remove a file"):
+            for name in names:
+                _path(self._outgoing, name).unlink(missing_ok=True)
 
     # --- incoming --------------------------------------------------------------------------------------------
 
@@ -181,6 +191,14 @@ class Spool:
                 if strangers:
                     _sync_folder(folder)
         return removed
+
+    def _whole(self, name: str, octets: int) -> bytes | None:
+        try:
+            with self.open_outgoing(name) as file:
+                content = read_piece(file, octets + 1)
+        except SpoolError:
+            return None
+        return content if len(content) == octets else None
 
     def _seal(self, name: str, part: Path) -> None:
         _move(part, self._received / name)

@@ -3,6 +3,10 @@
 SQLite runs in WAL mode with ``synchronous=FULL``: a committed transaction survives the loss of power. Writers
 begin with ``BEGIN IMMEDIATE``, so that two processes on one file queue up instead of failing half-way, and
 readers never wait for them. On any other database row locks make writers that meet on a row wait.
+
+A transaction that may be forgotten is committed with ``synchronous=NORMAL``: no kill of the process can undo it,
+but a loss of power may, until the next durable one. The log is one file and is read up to its first gap, so what
+is durable never rests on something that is not: transactions are lost from the end, in their order.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._readers = engine.execution_options(oftp2d_reading=True)
+        self._forgettable = engine.execution_options(oftp2d_durable=False)
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -57,9 +62,9 @@ class Database:
         return cls(engine)
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction that changes something; committed and on disk when the block ends."""
-        with _available(), self._engine.begin() as connection:
+    def writing(self, *, durable: bool = True) -> Iterator[Connection]:
+        """One transaction that changes something; committed and, if it is to be durable, on disk when the block ends."""
+        with _available(), (self._engine if durable else self._forgettable).begin() as connection:
             yield connection
 
     @contextmanager
@@ -68,15 +73,15 @@ class Database:
         with _available(), self._readers.begin() as connection:
             yield connection
 
-    def insist(self, step: Callable[[Connection], T]) -> T:
+    def insist(self, step: Callable[[Connection], T], *, durable: bool = True) -> T:
         """Run ``step`` as one writing transaction, again where another process took a unique key first.
 
         Raises IntegrityError where it is not a matter of being quicker.
         """
         for _ in range(_COLLISIONS):
-            with suppress(IntegrityError), self.writing() as connection:
+            with suppress(IntegrityError), self.writing(durable=durable) as connection:
                 return step(connection)
-        with self.writing() as connection:
+        with self.writing(durable=durable) as connection:
             return step(connection)
 
     def close(self) -> None:
@@ -133,8 +138,16 @@ def _set_pragmas_to_migrate(connection: Any, _record: object) -> None:
 
 def _begin(connection: Connection) -> None:
     """Take the write lock at the start of a writing transaction, where waiting for it is still harmless."""
-    reading = connection.get_execution_options().get("oftp2d_reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    cursor = connection.connection.cursor()
+    if options.get("oftp2d_reading", False):
+        cursor.execute("BEGIN")
+        return
+    synchronous = "FULL" if options.get("oftp2d_durable", True) else "NORMAL"
+    if connection.info.get("synchronous") != synchronous:
+        cursor.execute(f"PRAGMA synchronous={synchronous}")
+        connection.info["synchronous"] = synchronous
+    cursor.execute("BEGIN IMMEDIATE")
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ thing that ever writes a state of a transfer after its row is there, and it cann
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -46,6 +46,10 @@ _BY_KEY = SELECT_TRANSFERS.where(
     *(transfers.c[name] == sa.bindparam(f"key_{name}") for name in FileIdentity.__slots__),
 ).with_for_update(of=transfers)
 
+_INSERT_TRANSFER = sa.insert(transfers)
+_INSERT_RECEIPT = sa.insert(receipts)
+
+_FIELDS: Final = {kind: tuple(each.name for each in fields(kind)) for kind in (NewOutgoing, NewIncoming, Transfer)}
 _UNCLAIMED: Final[dict[str, Any]] = {"claim_owner": None, "claim_until": None}
 
 
@@ -144,7 +148,7 @@ def insert_outgoing(connection: Connection, new: NewOutgoing, now: datetime) -> 
     return _insert(
         connection,
         Transfer(
-            **asdict(new),
+            **_values(new),
             **_beginning(now),
             direction=Direction.OUT,
             date=date,
@@ -164,7 +168,7 @@ def insert_incoming(connection: Connection, new: NewIncoming, now: datetime, own
     return _insert(
         connection,
         Transfer(
-            **asdict(new),
+            **_values(new),
             **beginning,
             direction=Direction.IN,
             spool_name=beginning["id"],
@@ -180,7 +184,7 @@ def insert_incoming(connection: Connection, new: NewIncoming, now: datetime, own
 def insert_receipt(connection: Connection, transfer: Transfer, new: NewReceipt, now: datetime) -> None:
     """Owe an end response for an incoming transfer: it goes back the way the file came."""
     connection.execute(
-        sa.insert(receipts),
+        _INSERT_RECEIPT,
         {
             "transfer_id": transfer.id,
             "partner_id": transfer.partner_id,
@@ -222,7 +226,12 @@ def _beginning(now: datetime) -> dict[str, Any]:
 
 
 def _insert(connection: Connection, transfer: Transfer) -> Transfer:
-    values = asdict(transfer)
+    values = _values(transfer)
     del values["end_response"]
-    connection.execute(sa.insert(transfers), values)
+    connection.execute(_INSERT_TRANSFER, values)
     return transfer
+
+
+def _values(record: NewOutgoing | NewIncoming | Transfer) -> dict[str, Any]:
+    """The fields of a record by their names; what they hold is frozen and need not be copied."""
+    return {name: getattr(record, name) for name in _FIELDS[type(record)]}

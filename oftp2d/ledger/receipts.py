@@ -1,11 +1,12 @@
 """The end responses owed by us: each is owed from the commit that delivered or refused its file until the RTR.
 
-A receipt whose RTR never came is simply sent again; the partner knows the file by its key.
+A receipt whose RTR never came is simply sent again; the partner knows the file by its key. So a loss of power may
+take back who has claimed a receipt, and even that it was sent: these transactions are not brought to disk at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -19,24 +20,28 @@ from oftp2d.ledger.records import Receipt, ReceiptState
 from oftp2d.ledger.schema import partners, receipts
 
 
-def _claiming(state: ReceiptState) -> sa.sql.dml.ReturningUpdate[Any]:
-    """Claim the oldest receipt of a partner in this state, where need be one whose claim has run out."""
-    waiters = receipts.alias()
-    due = [waiters.c.partner_id == sa.bindparam("partner"), waiters.c.state == state]
+def _waiting(state: ReceiptState) -> sa.Select[tuple[int]]:
+    """The receipts of a partner in this state, where need be those whose claim has run out, oldest first."""
+    due = [receipts.c.partner_id == sa.bindparam("partner"), receipts.c.state == state]
     if state is ReceiptState.SENDING:
-        due.append(waiters.c.claim_until < sa.bindparam("due"))
-    oldest = (
-        sa.select(waiters.c.id)
+        due.append(receipts.c.claim_until < sa.bindparam("due"))
+    return (
+        sa.select(receipts.c.id)
         .where(*due)
-        .order_by(waiters.c.id)
-        .limit(1)
+        .order_by(receipts.c.id)
+        .limit(sa.bindparam("at_most"))
         .with_for_update(skip_locked=True)
-        .scalar_subquery()
     )
-    return sa.update(receipts).where(receipts.c.id == oldest).returning(*receipts.c)
 
 
-_CLAIMS: Final = tuple(_claiming(state) for state in (ReceiptState.OWED, ReceiptState.SENDING))
+_WAITING: Final = tuple(_waiting(state) for state in (ReceiptState.OWED, ReceiptState.SENDING))
+_CHOSEN = receipts.c.id.in_(sa.bindparam("chosen", expanding=True))
+_CLAIM = sa.update(receipts).where(_CHOSEN).returning(*receipts.c)
+_SENT = sa.update(receipts).where(_CHOSEN, receipts.c.state != ReceiptState.SENT)
+_KNOWN = sa.select(receipts.c.id).where(_CHOSEN)
+_RENEW_ALL = sa.update(receipts).where(
+    receipts.c.claim_owner == sa.bindparam("by"), receipts.c.state == ReceiptState.SENDING
+)
 
 
 class Receipts:
@@ -56,35 +61,37 @@ class Receipts:
         with self._database.reading() as connection:
             return [_to_receipt(row) for row in connection.execute(found)]
 
-    def claim_next(self, partner_id: int, owner: str, now: datetime, lease: timedelta) -> Receipt | None:
-        """Claim the oldest receipt owed to a partner, so that no other session sends it too; None when none is."""
-        values = {
-            "partner": partner_id,
-            "due": now,
-            "state": ReceiptState.SENDING,
-            "claim_owner": owner,
-            "claim_until": now + lease,
-        }
-        with self._database.writing() as connection:
-            for claim in _CLAIMS:
-                row = connection.execute(claim, values).one_or_none()
-                if row is not None:
-                    return _to_receipt(row)
-        return None
+    def claim(self, partner_id: int, owner: str, now: datetime, lease: timedelta, *, at_most: int = 1) -> list[Receipt]:
+        """Claim the oldest receipts owed to a partner, so that no other session sends them too; oldest first."""
+        claim = {"state": ReceiptState.SENDING, "claim_owner": owner, "claim_until": now + lease}
+        with self._database.writing(durable=False) as connection:
+            for waiting in _WAITING:
+                values = {"partner": partner_id, "due": now, "at_most": at_most}
+                chosen = connection.execute(waiting, values).scalars().all()
+                if chosen:
+                    claimed = connection.execute(_CLAIM, {"chosen": chosen, **claim})
+                    return sorted(map(_to_receipt, claimed), key=lambda receipt: receipt.id)
+        return []
+
+    def renew_all(self, owner: str, now: datetime, lease: timedelta) -> None:
+        """Prolong every claim that this owner still has."""
+        with self._database.writing(durable=False) as connection:
+            connection.execute(_RENEW_ALL, {"by": owner, "claim_until": now + lease})
 
     def release(self, owner: str) -> None:
         """Owe again what this owner had claimed and got no RTR for."""
         with self._database.writing() as connection:
             release_receipts(connection, owner)
 
-    def sent(self, receipt_id: int, now: datetime) -> None:
-        """The partner's RTR is here. Without effect the second time. Raises UnknownError."""
-        moved = sa.update(receipts).where(receipts.c.id == sa.bindparam("key"), receipts.c.state != ReceiptState.SENT)
+    def sent(self, receipt_ids: Collection[int], now: datetime) -> None:
+        """The partner's RTR is here, for each of them. Without effect the second time. Raises UnknownError."""
+        chosen = {"chosen": list(receipt_ids)}
         values = {"state": ReceiptState.SENT, "sent_at": now, "claim_owner": None, "claim_until": None}
-        with self._database.writing() as connection:
-            if connection.execute(moved, {"key": receipt_id, **values}).rowcount:
+        with self._database.writing(durable=False) as connection:
+            if connection.execute(_SENT, {**chosen, **values}).rowcount == len(receipt_ids):
                 return
-            if connection.execute(sa.select(receipts.c.id).where(receipts.c.id == receipt_id)).first() is None:
+            strangers = set(receipt_ids) - set(connection.execute(_KNOWN, chosen).scalars())
+            for receipt_id in sorted(strangers):
                 raise UnknownError("end response", receipt_id)
 
     def get(self, transfer_id: str) -> Receipt | None:

@@ -1,19 +1,30 @@
 """Transfers: the queue of what goes out, the record of what comes in, and the duplicate key for both.
 
-Each method is one transaction, on disk when it returns. A session claims what it works on, with its name as owner
-and a lease; when the lease runs out another may take over. The order of steps that loses nothing is the caller's:
-``efid_going`` before the EFID, the spool's seal before ``received``, ``received`` before the EFPA.
+Each method is one transaction. A session claims what it works on, with its name as owner and a lease; when the
+lease runs out another may take over. The order of steps that loses nothing is the caller's: ``efid_going`` before
+the EFID, the spool's seal before ``received``, ``received`` before the EFPA, ``acknowledged`` before the RTR.
+
+A transaction is on disk when its method returns, but for those that a loss of power may take back (never a kill),
+because what they say is found out again:
+
+    claim, renew        without them the file is queued, which is what the start makes of a dead owner's claim
+    sent                without it the file is sent again, and SFNA 13 says that the partner has it
+    open_incoming       without it the file is unknown, and its partner, who has no EFPA, sends it again; nothing of
+                        it is in the inbox, since that comes after ``received``, which makes this durable too
+    interrupted         without it the file is being received, of which the start makes interrupted
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.exc import IntegrityError
 
 from oftp2.values import FileIdentity
 from oftp2d.ledger.database import Database
@@ -81,43 +92,57 @@ _OFFER: Final = ("format", "record_length", "octets", "description")
 """What SFID says of a file: where it says something else than before, it is not that file that is offered again."""
 
 
-def _claiming(waiting: TransferState, *, of_one_kind: bool) -> sa.sql.dml.ReturningUpdate[Any]:
-    """Claim the oldest transfer of a partner that waits in this state; Kind sorts the exchange before files."""
-    waiters = transfers.alias()
-    due = [waiters.c.partner_id == sa.bindparam("partner"), waiters.c.state == waiting]
-    if waiting is _S.QUEUED:
-        due.append(sa.or_(waiters.c.next_attempt_at.is_(None), waiters.c.next_attempt_at <= sa.bindparam("due")))
+def _waiting(state: TransferState, *, of_one_kind: bool) -> sa.Select[tuple[str, int]]:
+    """The transfers of a partner that wait in this state, in their order; Kind sorts the exchange before files."""
+    due = [transfers.c.partner_id == sa.bindparam("partner"), transfers.c.state == state]
+    if state is _S.QUEUED:
+        due.append(
+            sa.or_(transfers.c.next_attempt_at.is_(None), transfers.c.next_attempt_at <= sa.bindparam("due")),
+        )
     else:
-        due.append(waiters.c.claim_until < sa.bindparam("due"))
+        due.append(transfers.c.claim_until < sa.bindparam("due"))
     if of_one_kind:
-        due.append(waiters.c.kind == sa.bindparam("only"))
-    oldest = (
-        sa.select(waiters.c.id)
+        due.append(transfers.c.kind == sa.bindparam("only"))
+    return (
+        sa.select(transfers.c.id, transfers.c.octets)
         .where(*due)
-        .order_by(waiters.c.kind, waiters.c.id)
-        .limit(1)
+        .order_by(transfers.c.kind, transfers.c.id)
+        .limit(sa.bindparam("files"))
         .with_for_update(skip_locked=True)
-        .scalar_subquery()
     )
-    claim = sa.update(transfers).where(transfers.c.id == oldest).values(attempts=transfers.c.attempts + 1)
-    if waiting is _S.SENDING:
-        # Nobody noted how far the session came that left it behind.
-        claim = claim.values(reached=None)
-    return claim.returning(*transfers.c)
 
 
 # What is queued goes before what another session left behind; SENDING to SENDING is a change of owner, no move.
-_CLAIMS: Final = {
-    of_one_kind: [_claiming(state, of_one_kind=of_one_kind) for state in (_S.QUEUED, _S.SENDING)]
+_WAITING: Final = {
+    of_one_kind: {state: _waiting(state, of_one_kind=of_one_kind) for state in (_S.QUEUED, _S.SENDING)}
     for of_one_kind in (False, True)
 }
+_CLAIM = (
+    sa.update(transfers)
+    .where(transfers.c.id.in_(sa.bindparam("chosen", expanding=True)))
+    .values(attempts=transfers.c.attempts + 1)
+    .returning(*transfers.c)
+)
 
+_UNCLAIM = (
+    sa.update(transfers)
+    .where(
+        transfers.c.id.in_(sa.bindparam("chosen", expanding=True)),
+        transfers.c.claim_owner == sa.bindparam("by"),
+        transfers.c.state == _S.SENDING,
+    )
+    .values(attempts=transfers.c.attempts - 1, claim_owner=None, claim_until=None)
+)
 _RENEW = sa.update(transfers).where(
     transfers.c.id == sa.bindparam("key"),
     transfers.c.claim_owner == sa.bindparam("by"),
     sa.or_(*(transfers.c.state == state for state in _CLAIMED)),
 )
+_RENEW_ALL = sa.update(transfers).where(
+    transfers.c.claim_owner == sa.bindparam("by"), sa.or_(*(transfers.c.state == state for state in _CLAIMED))
+)
 _EFID_GOING = sa.update(transfers).where(transfers.c.id == sa.bindparam("key"), transfers.c.state == _S.SENDING)
+_OWN_EFID_GOING = _EFID_GOING.where(transfers.c.claim_owner == sa.bindparam("by"))
 
 
 class Transfers:
@@ -148,47 +173,84 @@ class Transfers:
         moment by which it must be due, if not ``now``: the beginning of the session, so that what was refused for now
         is offered again in a later one (RFC 5024 section 5.3.5).
         """
-        values = {
-            "partner": partner_id,
-            "due": due or now,
+        return next(iter(self.claim(partner_id, owner, now, lease, kind=kind, due=due)), None)
+
+    def claim(
+        self,
+        partner_id: int,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+        *,
+        kind: Kind | None = None,
+        due: datetime | None = None,
+        files: int = 1,
+        octets: int = 0,
+    ) -> list[Transfer]:
+        """Claim the next file as ``claim_next`` does, and those behind it as long as all together are small.
+
+        At most ``files``, which together have at most ``octets``; the first one may have any size. In their order.
+        """
+        values: dict[str, Any] = {"partner": partner_id, "due": due or now, "files": files}
+        if kind is not None:
+            values["only"] = kind
+        claim: dict[str, Any] = {
             "state": _S.SENDING,
             "claim_owner": owner,
             "claim_until": now + lease,
             "updated_at": now,
             "next_attempt_at": None,
-            **({} if kind is None else {"only": kind}),
         }
-        with self._database.writing() as connection:
-            for claim in _CLAIMS[kind is not None]:
-                row = connection.execute(claim, values).one_or_none()
-                if row is not None:
-                    return to_transfer(row)
-        return None
+        with self._database.writing(durable=False) as connection:
+            for state, waiting in _WAITING[kind is not None].items():
+                chosen = _few(connection.execute(waiting, values).all(), octets)
+                if state is _S.SENDING:
+                    # Nobody noted how far the session came that left it behind.
+                    claim["reached"] = None
+                if chosen:
+                    rows = {row.id: row for row in connection.execute(_CLAIM, {"chosen": chosen, **claim})}
+                    return [to_transfer(rows[key]) for key in chosen]
+        return []
+
+    def unclaim(self, transfer_ids: Collection[str], owner: str, now: datetime) -> None:
+        """Queue claimed files again that were not begun: due at once, and the attempt does not count.
+
+        Without effect on those that are no longer this owner's.
+        """
+        values = {"chosen": list(transfer_ids), "by": owner, "state": _S.QUEUED, "updated_at": now}
+        with self._database.writing(durable=False) as connection:
+            connection.execute(_UNCLAIM, values)
 
     def renew(self, transfer_id: str, owner: str, now: datetime, lease: timedelta) -> None:
         """Prolong a claim. Raises ClaimLostError where it is no longer this owner's."""
         values = {"key": transfer_id, "by": owner, "claim_until": now + lease}
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             if connection.execute(_RENEW, values).rowcount == 0:
                 raise ClaimLostError(f"transfer {transfer_id} is not claimed by {owner}")
 
+    def renew_all(self, owner: str, now: datetime, lease: timedelta) -> None:
+        """Prolong every claim that this owner still has."""
+        with self._database.writing(durable=False) as connection:
+            connection.execute(_RENEW_ALL, {"by": owner, "claim_until": now + lease})
+
     def efid_going(self, transfer_id: str, owner: str | None = None) -> None:
         """Note that EFID is about to be written: from here on the partner may have the file."""
-        going = _EFID_GOING if owner is None else _EFID_GOING.where(transfers.c.claim_owner == owner)
         with self._database.writing() as connection:
-            if connection.execute(going, {"key": transfer_id, "efid_sent": True}).rowcount == 0:
-                raise ClaimLostError(f"transfer {transfer_id} is not being sent by this session")
+            _efid_going(connection, transfer_id, owner)
+
+    def next_efid_going(self, sent: str, going: str, owner: str, now: datetime) -> None:
+        """``sent`` of one file and ``efid_going`` of the one behind it, as one transaction."""
+        with self._database.writing() as connection:
+            _sent(connection, sent, now, owner)
+            _efid_going(connection, going, owner)
 
     def sent(self, transfer_id: str, now: datetime, *, owner: str | None = None) -> Transfer:
         """The partner has the file: EFPA, or SFNA 13 for a file whose EFID had gone out before.
 
         Without effect where its end response has come already.
         """
-        with self._database.writing() as connection:
-            transfer = _SENT.apply(connection, transfer_id, now, owner=owner, sent_at=now, efid_sent=True)
-            if transfer.kind is Kind.EXCHANGE and transfer.state is _S.SENT:
-                set_going(connection, transfer)
-            return transfer
+        with self._database.writing(durable=False) as connection:
+            return _sent(connection, transfer_id, now, owner)
 
     def requeue(
         self,
@@ -198,15 +260,16 @@ class Transfers:
         why: str,
         *,
         refusals: int = 0,
-        efid_answered: bool = False,
+        efid_sent: bool | None = None,
         reached: int | None = None,
         owner: str | None = None,
     ) -> Transfer:
         """Give a claimed file back, to be sent again not before ``next_attempt_at``.
 
-        ``refusals``: how often the partner has refused it for now. ``efid_answered``: it said EFNA, so it has not got
-        the file. ``reached``: octets of it in the spool that the partner may have, at most; None if it may have all.
-        Without effect where the end response has come already.
+        ``refusals``: how often the partner has refused it for now. ``efid_sent``: whether the partner may have all of
+        it; not after EFNA, and after SFNA only where that was so before this try. ``reached``: octets of it in the spool
+        that the partner may have, at most; None if it may have all. Without effect where the end response has come
+        already.
         """
         values: dict[str, Any] = {
             "next_attempt_at": next_attempt_at,
@@ -214,8 +277,8 @@ class Transfers:
             "refusals": refusals,
             "reached": reached,
         }
-        if efid_answered:
-            values["efid_sent"] = False
+        if efid_sent is not None:
+            values["efid_sent"] = efid_sent
         with self._database.writing() as connection:
             return _REQUEUED.apply(connection, transfer_id, now, owner=owner, **values)
 
@@ -226,14 +289,14 @@ class Transfers:
         reason: str | None,
         text: str,
         *,
-        efid_answered: bool = False,
+        efid_sent: bool | None = None,
         reached: int | None = None,
         owner: str | None = None,
     ) -> Transfer:
         """Give up on a queued or claimed file; an operator may retry it. Otherwise as ``requeue``."""
         values: dict[str, Any] = {"reason": reason, "text": text, "ended_at": now, "reached": reached}
-        if efid_answered:
-            values["efid_sent"] = False
+        if efid_sent is not None:
+            values["efid_sent"] = efid_sent
         with self._database.writing() as connection:
             return _FAILED.apply(connection, transfer_id, now, owner=owner, **values)
 
@@ -286,20 +349,39 @@ class Transfers:
 
         return self._database.insist(again)
 
-    def acknowledged(self, key: FileIdentity, now: datetime, *, partner_id: int | None = None) -> Answered | None:
+    def acknowledged(
+        self, key: FileIdentity, now: datetime, *, partner_id: int | None = None, in_full: bool = False
+    ) -> Answered | None:
         """An EERP came for the file with this key; None where we never sent such a file (to this partner).
 
-        For a message of the certificate exchange its record and the partner's confirmation of our certificate are
-        part of the same transaction. The first end response stands: a repeated or contradictory one is no news.
+        ``in_full``: nor where its EFID never went out. For a message of the certificate exchange its record and the
+        partner's confirmation of our certificate are part of the same transaction. The first end response stands: a
+        repeated or contradictory one is no news.
         """
-        return self._answered(_ACKNOWLEDGED, key, now, partner_id, outcome=ExchangeState.ACCEPTED)
+        return self._answered(
+            _ACKNOWLEDGED, key, now, partner_id=partner_id, in_full=in_full, outcome=ExchangeState.ACCEPTED
+        )
 
     def refused(
-        self, key: FileIdentity, now: datetime, reason: str, text: str, *, partner_id: int | None = None
+        self,
+        key: FileIdentity,
+        now: datetime,
+        reason: str,
+        text: str,
+        *,
+        partner_id: int | None = None,
+        in_full: bool = False,
     ) -> Answered | None:
         """A NERP came for the file with this key; otherwise as ``acknowledged``."""
         return self._answered(
-            _REFUSED_BY_PARTNER, key, now, partner_id, outcome=ExchangeState.REFUSED, reason=reason, text=text
+            _REFUSED_BY_PARTNER,
+            key,
+            now,
+            partner_id=partner_id,
+            in_full=in_full,
+            outcome=ExchangeState.REFUSED,
+            reason=reason,
+            text=text,
         )
 
     def _answered(
@@ -307,8 +389,9 @@ class Transfers:
         move: Move,
         key: FileIdentity,
         now: datetime,
-        partner_id: int | None,
         *,
+        partner_id: int | None,
+        in_full: bool,
         outcome: ExchangeState,
         reason: str | None = None,
         text: str | None = None,
@@ -316,6 +399,8 @@ class Transfers:
         with self._database.writing() as connection:
             transfer = fetch_by_key(connection, Direction.OUT, key)
             if transfer is None or partner_id not in {None, transfer.partner_id}:
+                return None
+            if in_full and not transfer.efid_sent:
                 return None
             if transfer.state in _ANSWERED:
                 return Answered(transfer=transfer, news=False)
@@ -334,7 +419,10 @@ class Transfers:
         ``reached`` of the transfer is 0 where the file must come from its beginning on, None where it can go on behind
         what is in the spool. Duplicate: it is here already. Busy: another session with a running claim is receiving it.
         """
-        return self._database.insist(lambda connection: _open(connection, new, now, owner, now + lease))
+        with suppress(IntegrityError), self._database.writing(durable=False) as connection:
+            return insert_incoming(connection, new, now, owner, now + lease)
+        # Its key is known: rare enough to try without asking first.
+        return self._database.insist(lambda connection: _open(connection, new, now, owner, now + lease), durable=False)
 
     def received(
         self,
@@ -399,7 +487,7 @@ class Transfers:
 
     def interrupted(self, transfer_id: str, now: datetime, *, owner: str | None = None) -> Transfer:
         """The session ended before the file did; the next try goes on behind what is in the spool."""
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             return _INTERRUPTED.apply(connection, transfer_id, now, owner=owner, reached=None)
 
     def expire(self, before: datetime, now: datetime) -> Sequence[Transfer]:
@@ -529,22 +617,55 @@ class Transfers:
     def recover(self, owner_alive: Callable[[str], bool], now: datetime) -> Sequence[Transfer]:
         """Give back what dead owners had claimed: sending is queued again, receiving interrupted.
 
-        Their end responses are owed again. Returns the transfers that moved, as they are now.
+        Their end responses are owed again. A crash is no failure of the files, most of which were not even begun:
+        their attempt does not count. Returns the transfers that moved, as they are now.
         """
-        claimed = sa.select(transfers.c.id, transfers.c.state, transfers.c.claim_owner).where(
+        claimed = sa.select(transfers.c.id, transfers.c.state, transfers.c.claim_owner, transfers.c.attempts).where(
             transfers.c.state.in_(_CLAIMED)
         )
         holders = sa.select(receipts.c.claim_owner).where(receipts.c.state == ReceiptState.SENDING).distinct()
         with self._database.writing() as connection:
             moved = [
-                (_REQUEUED if state is _S.SENDING else _INTERRUPTED).apply(connection, transfer_id, now, reached=None)
-                for transfer_id, state, owner in connection.execute(claimed.order_by(transfers.c.id)).all()
+                _REQUEUED.apply(connection, transfer_id, now, reached=None, attempts=max(attempts - 1, 0))
+                if state is _S.SENDING
+                else _INTERRUPTED.apply(connection, transfer_id, now, reached=None)
+                for transfer_id, state, owner, attempts in connection.execute(claimed.order_by(transfers.c.id)).all()
                 if owner is None or not owner_alive(owner)
             ]
             for owner in connection.execute(holders).scalars().all():
                 if not owner_alive(owner):
                     release_receipts(connection, owner)
             return moved
+
+
+def _few(waiting: Sequence[Row[tuple[str, int]]], octets: int) -> list[str]:
+    """The first of those that wait, and what fits behind it into so many octets."""
+    chosen: list[str] = []
+    for row in waiting:
+        octets -= row.octets
+        if chosen and octets < 0:
+            break
+        chosen.append(row.id)
+    return chosen
+
+
+def _efid_going(connection: Connection, transfer_id: str, owner: str | None) -> None:
+    """The partner may have the file from now on. Raises ClaimLostError."""
+    values = {"key": transfer_id, "efid_sent": True}
+    if owner is None:
+        noted = connection.execute(_EFID_GOING, values)
+    else:
+        noted = connection.execute(_OWN_EFID_GOING, {"by": owner, **values})
+    if noted.rowcount == 0:
+        raise ClaimLostError(f"transfer {transfer_id} is not being sent by this session")
+
+
+def _sent(connection: Connection, transfer_id: str, now: datetime, owner: str | None) -> Transfer:
+    """EFPA has come."""
+    transfer = _SENT.apply(connection, transfer_id, now, owner=owner, sent_at=now, efid_sent=True)
+    if transfer.kind is Kind.EXCHANGE and transfer.state is _S.SENT:
+        set_going(connection, transfer)
+    return transfer
 
 
 def _open(

@@ -23,7 +23,6 @@ from oftp2d.ledger import (
     NewOutgoing,
     NewPartner,
     NewReceipt,
-    Receipt,
     ReceiptKind,
     Station,
     Transfer,
@@ -253,9 +252,8 @@ def _done(site: Site) -> bool:
 @pytest.mark.parametrize("rtr_came", [False, True])
 def test_an_end_response_is_owed_until_its_rtr_is_committed(site: Site, *, rtr_came: bool) -> None:
     receive(site)
-    claimed = site.ledger.receipts.claim_next(site.partner, "session", NOW, LEASE)
-    assert isinstance(claimed, Receipt)
+    (claimed,) = site.ledger.receipts.claim(site.partner, "session", NOW, LEASE)
     if rtr_came:
-        site.ledger.receipts.sent(claimed.id, NOW)
+        site.ledger.receipts.sent([claimed.id], NOW)
     site.restart()
     assert len(site.ledger.receipts.owed(site.partner)) == (0 if rtr_came else 1)

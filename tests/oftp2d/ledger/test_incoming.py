@@ -75,28 +75,26 @@ def test_a_receipt_is_owed_until_the_rtr(ledger: Ledger, open_: Transfer, now: d
     assert ledger.receipts.count_owed() == 1
     (owed,) = ledger.receipts.owed(partner.id)
     for _ in range(2):
-        ledger.receipts.sent(owed.id, now)
+        ledger.receipts.sent([owed.id], now)
     assert ledger.receipts.owed(partner.id) == []
     assert ledger.receipts.partners_owed() == set()
     assert ledger.transfers.get(open_.id).end_response == "sent"
     with pytest.raises(UnknownError, match="there is no end response 99"):
-        ledger.receipts.sent(99, now)
+        ledger.receipts.sent([99], now)
 
 
 def test_two_sessions_do_not_send_the_same_receipt(
     ledger: Ledger, open_: Transfer, now: datetime, partner: Partner
 ) -> None:
     ledger.transfers.received_and_delivered(open_.id, 5, SHA, "inbox1", now, receipt=EERP)
-    claimed = ledger.receipts.claim_next(partner.id, "session-1", now, LEASE)
-    assert claimed is not None
+    (claimed,) = ledger.receipts.claim(partner.id, "session-1", now, LEASE)
     assert claimed.state is ReceiptState.SENDING
-    assert ledger.receipts.claim_next(partner.id, "session-2", now, LEASE) is None
+    assert ledger.receipts.claim(partner.id, "session-2", now, LEASE) == []
     assert ledger.receipts.partners_owed(now) == set()
     assert ledger.transfers.get(open_.id).end_response == "owed"
     later = now + 2 * LEASE
     assert ledger.receipts.partners_owed(later) == {partner.id}
-    taken = ledger.receipts.claim_next(partner.id, "session-2", later, LEASE)
-    assert taken is not None
+    (taken,) = ledger.receipts.claim(partner.id, "session-2", later, LEASE)
     assert taken.claim_owner == "session-2"
     ledger.receipts.release("session-1")
     assert ledger.receipts.owed(partner.id) == []
@@ -198,7 +196,7 @@ def test_recover_gives_back_what_dead_owners_held(
     done = ledger.transfers.open_incoming(files.incoming(partner, "DONE"), now, "session-1", LEASE)
     assert isinstance(done, Transfer)
     ledger.transfers.received_and_delivered(done.id, 5, SHA, "inbox1", now, receipt=EERP)
-    ledger.receipts.claim_next(partner.id, "session-1", now, LEASE)
+    ledger.receipts.claim(partner.id, "session-1", now, LEASE)
     for owner in ("session-1", "session-2"):
         ledger.transfers.queue(files.outgoing(partner, owner), now)
         ledger.transfers.claim_next(partner.id, owner, now, LEASE)

@@ -271,10 +271,10 @@ def test_an_efna_says_that_the_partner_has_not_got_the_file(
     ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime
 ) -> None:
     ledger.transfers.efid_going(claimed.id)
-    assert not ledger.transfers.requeue(claimed.id, now, None, "EFNA 99", efid_answered=True).efid_sent
+    assert not ledger.transfers.requeue(claimed.id, now, None, "EFNA 99", efid_sent=False).efid_sent
     assert ledger.transfers.claim_next(partner.id, "session-1", now, LEASE)
     ledger.transfers.efid_going(claimed.id)
-    assert not ledger.transfers.failed(claimed.id, now, "EFNA 02", "", efid_answered=True).efid_sent
+    assert not ledger.transfers.failed(claimed.id, now, "EFNA 02", "", efid_sent=False).efid_sent
 
 
 def test_cancelled_and_taken_up_again(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:

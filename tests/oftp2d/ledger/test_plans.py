@@ -19,7 +19,12 @@ QUESTIONS: dict[str, Any] = {
     "find a duplicate": lambda ledger: ledger.transfers.find(Direction.IN, KEY),
     "acknowledge": lambda ledger: ledger.transfers.acknowledged(KEY, NOW),
     "read what is owed": lambda ledger: ledger.receipts.owed(1),
-    "claim what is owed": lambda ledger: ledger.receipts.claim_next(1, "session-1", NOW, LEASE),
+    "claim what is owed": lambda ledger: ledger.receipts.claim(1, "session-1", NOW, LEASE),
+    "prolong claims": lambda ledger: (
+        ledger.transfers.renew_all("session-1", NOW, LEASE),
+        ledger.receipts.renew_all("session-1", NOW, LEASE),
+    ),
+    "give claims back": lambda ledger: ledger.transfers.unclaim(["0123456789AB"], "session-1", NOW),
     "whom to call": lambda ledger: ledger.transfers.partners_waiting(NOW),
     "whom to answer": lambda ledger: ledger.receipts.partners_owed(NOW),
     "list a state": lambda ledger: ledger.transfers.list(state=TransferState.FAILED),
