@@ -11,7 +11,7 @@ from .collaborators import Desk
 from .fields import InputError
 from .http import HttpRequest
 from .lookup import all_partners
-from .routing import Document, body, query, route
+from .routing import Document, MissingError, body, query, route
 
 
 def add_routes(app: Klein, desk: Desk) -> None:
@@ -75,6 +75,20 @@ def add_routes(app: Klein, desk: Desk) -> None:
         added = await desk.workers.database(_add_station, desk, station)
         return documents.station(added)
 
+    @route(app, "POST", "/v1/stations/<path:code>/main")
+    async def set_main_station(request: HttpRequest, code: str) -> Document:
+        """Make a station the main one."""
+        body(request).finish()
+        station = await desk.workers.database(_set_main_station, desk, code.upper())
+        desk.house.certificates_changed()
+        return documents.station(station)
+
+    @route(app, "DELETE", "/v1/stations/<path:code>")
+    async def remove_station(request: HttpRequest, code: str) -> Document:
+        """Remove a station that nothing uses any more; not the main one."""
+        query(request).finish()
+        return documents.station(await desk.workers.database(_remove_station, desk, code.upper()))
+
     @route(app, "GET", "/v1/audit")
     async def audit(request: HttpRequest) -> Document:
         """What happened to certificates and security, newest first, of one ``partner`` or ``event`` if given."""
@@ -95,3 +109,21 @@ def _add_station(desk: Desk, station: Station) -> Station:
     added = desk.ledger.stations.add(station)
     desk.ledger.audit.record(desk.now(), None, "station added", {"code": station.code, "main": station.main})
     return added
+
+
+def _set_main_station(desk: Desk, code: str) -> Station:
+    station = desk.ledger.stations.set_main(_known(desk.ledger, code))
+    desk.ledger.audit.record(desk.now(), None, "main station changed", {"code": code})
+    return station
+
+
+def _remove_station(desk: Desk, code: str) -> Station:
+    removed = desk.ledger.stations.remove(_known(desk.ledger, code))
+    desk.ledger.audit.record(desk.now(), None, "station removed", {"code": code})
+    return removed
+
+
+def _known(ledger: Ledger, code: str) -> str:
+    if ledger.stations.get(code) is None:
+        raise MissingError(f"{code} is no station of ours", "see 'oftp2d station list'")
+    return code

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import click
 
+from oftp2d.client import path_of
+
 from .forms import items, table
-from .options import CODE, Section, command, hint_about
+from .options import CODE, Section, command, complete_station, confirmed, hint_about
 from .terminal import Terminal
 
 
@@ -45,3 +47,30 @@ def add_to(group: click.Group) -> None:
         with terminal.client() as client:
             document = client.post("/v1/stations", {"code": code, "name": name, "main": main})
         terminal.show(document, lambda: f"station {code} added")
+
+    @command(station, "main")
+    @click.argument("code", type=CODE, shell_complete=complete_station)
+    def main_station(terminal: Terminal, code: str) -> None:
+        """Make a station the main one in place of the present one.
+
+        New partners are given its code. Those you have stay with the station they were given: see
+        'oftp2d partner change PARTNER --station'.
+        """
+        with terminal.client() as client:
+            document = client.post(path_of("stations", code, "main"))
+        terminal.show(document, lambda: f"{code} is the main station")
+
+    @command(station, "remove")
+    @click.argument("code", type=CODE, shell_complete=complete_station)
+    @click.option("--yes", is_flag=True, help="Don't ask.")
+    def remove(terminal: Terminal, code: str, yes: bool) -> None:
+        """Remove a station of yours.
+
+        Refused for the main station, and as long as something needs it: a partner, a certificate, or a file on its
+        way. Files for it are then refused with SFNA 02.
+        """
+        if not yes:
+            confirmed(f"Remove the station {code}?")
+        with terminal.client() as client:
+            document = client.delete(path_of("stations", code))
+        terminal.show(document, lambda: f"station {code} removed")

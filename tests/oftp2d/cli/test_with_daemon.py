@@ -175,6 +175,30 @@ async def test_what_is_no_call_policy_is_refused(office: Office, words: list[str
 
 
 @pytest_twisted.ensureDeferred
+async def test_stations_are_added_made_the_main_one_and_removed(office: Office) -> None:
+    plant = "O0013000001PLANT2"
+    await good(office, "station", "add", plant, "--name", "Plant 2")
+    _, _, err = await office.run("station", "remove", OURS, "--yes")
+    assert f"{OURS} is the main station" in err
+    assert (await good(office, "station", "main", plant))["main"]
+    assert [(each["code"], each["main"]) for each in (await good(office, "station", "list"))["stations"]] == [
+        (plant, True),
+        (OURS, False),
+    ]
+    await add_partner(office, "--station", plant)
+    await good(office, "station", "main", OURS)
+    code, _, err = await office.run("station", "remove", plant, "--yes")
+    assert (code, f"{plant} is in use: it is our code towards {THEIRS}" in err) == (Exit.FAILED, True)
+    await good(office, "partner", "change", THEIRS, "--station", OURS)
+    await good(office, "station", "remove", plant, "--yes")
+    for arguments in (("remove", plant, "--yes"), ("main", plant)):
+        code, _, err = await office.run("station", *arguments)
+        assert (code, "is no station of ours" in err) == (Exit.FAILED, True)
+    events = [entry["event"] for entry in (await good(office, "audit"))["entries"]]
+    assert {"station added", "main station changed", "station removed"} <= set(events)
+
+
+@pytest_twisted.ensureDeferred
 async def test_further_codes_of_a_partner_can_be_forgotten(office: Office) -> None:
     await add_partner(office, "--sub-station", "O0013000002SUB")
     assert (await good(office, "partner", "change", THEIRS, "--no-sub-stations"))["sub_stations"] == []
