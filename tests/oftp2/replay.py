@@ -23,6 +23,9 @@ from oftp2.negotiation import Capabilities
 from oftp2.session import Session
 from oftp2.values import Level, Role
 
+_UNEVEN: Final = bytes(2 + number // 3 for number in range(SUBRECORD))
+"""Repeats often enough to be worth compression, and nowhere long enough to be compressed."""
+
 ROLES: Final = {"I": Role.INITIATOR, "R": Role.RESPONDER}
 FILLER: Final = ord("x")
 PATIENT: Final = 1e9
@@ -119,8 +122,8 @@ def content_of(entry: Entry) -> Content:
             octets += bytes([repeated]) * count
             at += 2
         else:
-            payload[at + 1 : at + 1 + count] = bytes(range(2, 2 + count))
-            octets += bytes(range(2, 2 + count))
+            payload[at + 1 : at + 1 + count] = _UNEVEN[:count]
+            octets += _UNEVEN[:count]
             at += 1 + count
         if header & END_OF_RECORD:
             ends.append(len(octets))
@@ -234,7 +237,7 @@ class Replay:
                 return r.RefuseFile(reason=command.reason, retry=command.retry, text=command.text)
             case c.Data():
                 content = content_of(entry)
-                return r.SendData(octets=content.octets, last=bool(content.ends))
+                return r.SendData(octets=content.octets, ends=content.ends, compress=content.compressed)
             case c.Cdt():
                 read, self._read = self._read, 0
                 return r.Consumed(octets=read)

@@ -17,6 +17,7 @@ from oftp2.events import Event
 from oftp2.layouts import COMMAND_OCTETS
 from oftp2.reasons import AnswerReason, EndSessionReason
 from oftp2.transcript import Transcript
+from oftp2.values import FileFormat
 from tests.oftp2.replay import ROLES, Replay, entries_of
 from tests.oftp2.rfc5024 import FIXTURES, fields_of_the_fixture
 from tests.oftp2.wire import AUTHENTICATED, CODE_R, EERP, NERP, PASSWORD, SECRET, SFID, SMALL, SessionPair, Side, make
@@ -170,6 +171,7 @@ def written_down(*, authentication: bool) -> list[str]:
         authenticate(pair)
     ours, theirs = pair.sides
     pair.transfer(bytes(1000))
+    records(pair)
     pair.ask(ours, r.StartFile(command=replace(SFID, dataset="UNWANTED")))
     pair.ask(theirs, r.RefuseFile(reason=AnswerReason.FILE_TOO_BIG, text="no room", retry=True))
     for side in pair.sides:
@@ -182,6 +184,20 @@ def written_down(*, authentication: bool) -> list[str]:
     pair.ask(theirs, r.ChangeDirection())
     pair.ask(ours, r.EndSession())
     return lines + list(transcript.closed(0))
+
+
+def records(pair: SessionPair) -> None:
+    """Records of all lengths, compressed ones and empty ones among them."""
+    ours, theirs = pair.sides
+    pair.ask(ours, r.StartFile(command=replace(SFID, dataset="RECORDS", format=FileFormat.VARIABLE, record_length=500)))
+    pair.ask(theirs, r.AcceptFile())
+    octets = VERSE + b"-" * 100 + VERSE * 4
+    pair.ask(ours, r.SendData(octets=octets, ends=[0, 5, 5, 27, 100, 200, len(octets)], compress=True))
+    pair.ask(theirs, r.Consumed(octets=len(octets)))
+    pair.ask(ours, r.CloseFile(records=7, octets=len(octets)))
+    pair.ask(theirs, r.ConfirmFile())
+    for side in pair.sides:
+        side.told.clear()
 
 
 def authenticate(pair: SessionPair) -> None:
