@@ -35,6 +35,7 @@ from oftp2d.partners import BadAttempts, Gate
 from oftp2d.sessions import Sessions
 from oftp2d.spool import Spool
 from oftp2d.tls import Servers
+from oftp2d.trace import Traces
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
 
@@ -90,7 +91,9 @@ class Daemon:
         self._servers = Servers(context)
         authentication = Authentication(context)
         self.exchange = Exchange(context, authentication, changed=self.certificates_changed)
-        self.running = Sessions(context, Gate(context, attempts), authentication, self.exchange)
+        self.traces = Traces(context.reactor, workers, self._config.home / "traces")
+        self._undo.append(self.traces.finish)
+        self.running = Sessions(context, Gate(context, attempts), authentication, self.exchange, self.traces)
         self.dialler = Dialler(context, self._reactor, self.running, authentication)
         self._listeners = Listeners(context, self._reactor, self.running, attempts, self._servers)
         admin = AdminServer(self._reactor, self._config.socket_path, self._desk())
@@ -170,6 +173,7 @@ class Daemon:
             certificates=context.certificates,
             dialler=self.dialler,
             exchange=self.exchange,
+            traces=self.traces,
             house=self,
             limits=self._config.limits,
             upload_folder=self._config.spool_path,

@@ -34,6 +34,7 @@ from oftp2.requests import Abort, EndSession, Request, SendData
 from oftp2.session import Session
 from oftp2.tables import State
 from oftp2d.line import PeerTls, SessionOverError, end_politely, origin
+from oftp2d.trace import Recording
 
 _BEFORE_READY = frozenset({State.IDLE, State.I_WF_NC, State.I_WF_RM, State.WF_NDISC})
 
@@ -79,8 +80,11 @@ class Link(Protocol):
         tls: bool,
         handshake_seconds: float,
         begin: Callable[[Link], object],
+        recording: Recording | None = None,
     ) -> None:
         self.session = session
+        self.recording = recording
+        """Who is told of all octets that pass; None for nobody."""
         self.closed: Deferred[str] = Deferred()
         self.stood = False
         """Whether the network connection ever stood."""
@@ -197,6 +201,8 @@ class Link(Protocol):
         """Octets from the peer."""
         if not self.begun:
             return
+        if self.recording is not None:
+            self.recording.received(data)
         self._take(self.session.receive_data(data, self._clock.seconds()))
         self.ready = self.ready or self.session.state not in _BEFORE_READY
         if self._early_credits > MAX_EARLY_CREDITS and self._end is None:
@@ -251,6 +257,8 @@ class Link(Protocol):
         if self._gone:
             return
         if octets:
+            if self.recording is not None:
+                self.recording.sent(octets)
             self._network.write(octets)
         if self.session.finished:
             self._close()

@@ -22,6 +22,7 @@ from oftp2d.line import end_politely
 from oftp2d.link import CLOSE_SECONDS, Link
 from oftp2d.monitor import Monitor, Purpose, Report
 from oftp2d.partners import Gate
+from oftp2d.trace import Traces
 
 
 class Running:
@@ -38,8 +39,11 @@ class Sessions:
 
     log = Logger(namespace="sessions")
 
-    def __init__(self, context: Context, gate: Gate, authentication: Authentication, exchange: Exchange) -> None:
+    def __init__(
+        self, context: Context, gate: Gate, authentication: Authentication, exchange: Exchange, traces: Traces
+    ) -> None:
         self._context = context
+        self._traces = traces
         self._gate = gate
         self._authentication = authentication
         self._exchange = exchange
@@ -113,6 +117,7 @@ class Sessions:
             tls=tls,
             handshake_seconds=self._context.config.limits.handshake_seconds,
             begin=lambda link: self._begin(link, running, partner, purpose),
+            recording=self._traces.record(report.id, report.role, report.partner),
         )
         running = Running(link, report)
         self._running[report.id] = running
@@ -139,6 +144,8 @@ class Sessions:
 
     def _closed(self, running: Running, why: str) -> None:
         self._links.discard(running.link)
+        if running.link.recording is not None:
+            running.link.recording.closed(why)
         if running.link.begun:
             return
         running.report.text = why
@@ -155,6 +162,8 @@ class Sessions:
         """The connection for this session never came about."""
         running.report.text = why
         self._links.discard(running.link)
+        if running.link.recording is not None:
+            running.link.recording.closed(why)
         self._over(running)
 
     async def stop(self, seconds: float) -> None:

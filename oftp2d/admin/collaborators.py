@@ -17,6 +17,7 @@ from oftp2d.config import Limits
 from oftp2d.ledger import ExchangeRecord, Ledger, Partner, StoredCertificate
 from oftp2d.probe import TestReport
 from oftp2d.spool import Spool
+from oftp2d.trace import Traces
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
 
@@ -107,6 +108,7 @@ class Desk:
     certificates: Certificates
     dialler: Dialler
     exchange: ExchangeDesk
+    traces: Traces
     house: House
     limits: Limits
     upload_folder: Path

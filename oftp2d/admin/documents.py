@@ -6,7 +6,7 @@ ever part of a document.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,8 @@ from oftp2d.ledger import (
     Transfer,
     TransferState,
 )
+from oftp2d.trace import Order
+from oftp2d.tracefiles import Trace
 
 from .summaries import summary
 
@@ -172,3 +174,14 @@ def audit_entry(record: AuditEntry) -> Document:
 
 def _timed(document: Document) -> Document:
     return {name: moment(value) if isinstance(value, datetime) else value for name, value in document.items()}
+
+
+def trace(record: Trace, recording: Container[str]) -> Document:
+    """A recorded session, and whether it still grows."""
+    document = asdict(record) | {"role": record.role.value, "recording": record.id in recording}
+    return _timed(document)
+
+
+def order(record: Order) -> Document:
+    """What is to be recorded."""
+    return {"partner": record.partner, "since": moment(record.since), "until": moment(record.until)}

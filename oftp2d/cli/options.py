@@ -96,6 +96,26 @@ class HostName(click.ParamType[str]):
 
 HOST = HostName()
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Duration(click.ParamType[int]):
+    """A length of time such as 90s, 10m, 2h or 1d; its seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The seconds, or a usage error that says what may stand there."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no length of time, such as 90s, 10m, 2h or 1d", param, ctx)
+        return int(found[1]) * _UNITS[found[2]]
+
+
+DURATION = Duration()
+
 
 def hint_about(terminal: Terminal, code: str) -> None:
     """Point at a code of an unusual shape; some partners do use one, so it is no error."""

@@ -141,7 +141,7 @@ class Replay:
         self._read = 0
         self._level = min(
             (
-                Level(int(entry.octets[HEADER_SIZE + 1 : HEADER_SIZE + 2]))
+                Level.up_to(int(entry.octets[HEADER_SIZE + 1 : HEADER_SIZE + 2]))
                 for entry in self._entries
                 if entry.command == ord("X")
             ),
@@ -156,6 +156,7 @@ class Replay:
                 said = codec.decode(entry.octets[HEADER_SIZE:])
                 assert isinstance(said, c.Ssid)
                 capabilities = Capabilities(
+                    level=Level.up_to(said.level),
                     mode=said.mode,
                     buffer_size=said.buffer_size,
                     credit=said.credit,

@@ -15,9 +15,10 @@ from oftp2 import requests as r
 from oftp2.errors import LocalProtocolError
 from oftp2.events import Event
 from oftp2.layouts import COMMAND_OCTETS
+from oftp2.negotiation import Capabilities
 from oftp2.reasons import AnswerReason, EndSessionReason
 from oftp2.transcript import Transcript
-from oftp2.values import FileFormat
+from oftp2.values import FileFormat, Level
 from tests.oftp2.replay import ROLES, Replay, entries_of
 from tests.oftp2.rfc5024 import FIXTURES, fields_of_the_fixture
 from tests.oftp2.wire import AUTHENTICATED, CODE_R, EERP, NERP, PASSWORD, SECRET, SFID, SMALL, SessionPair, Side, make
@@ -27,6 +28,8 @@ RECORDED = [path for path in TRANSCRIPTS if any(entry.first == "recorded" for en
 CAPABILITIES = {"plain": SMALL, "secure": AUTHENTICATED}
 VERSE = b"It is an ancient Mariner,\r\n"
 LONG = VERSE * 10
+ANY_LEVEL = replace(SFID, description="", time="1159590000")
+"""Says nothing that the older levels have no room for."""
 
 REQUESTS: dict[str, r.Request] = {
     "AcceptSession": r.AcceptSession(code=CODE_R, password=PASSWORD),
@@ -141,19 +144,19 @@ def test_every_request_is_used_in_a_transcript() -> None:
     assert asked == set(REQUESTS)
 
 
-@pytest.mark.parametrize("authentication", [False, True])
+@pytest.mark.parametrize("capabilities", [AUTHENTICATED, *(replace(SMALL, level=level) for level in Level)])
 @pytest.mark.parametrize("side", ["I", "R"])
 def test_a_session_that_was_written_down_can_be_replayed_for_both_sides(
-    tmp_path: Path, side: str, *, authentication: bool
+    tmp_path: Path, side: str, capabilities: Capabilities
 ) -> None:
     path = tmp_path / "recorded.txt"
-    path.write_text("\n".join(["recorded", *written_down(authentication=authentication)]), encoding="utf-8")
+    path.write_text("\n".join(["recorded", *written_down(capabilities)]), encoding="utf-8")
     Replay(path, side).run()
 
 
 @pytest.mark.parametrize("missing", ["R> CDT", "R> SFPA", "I> EFID", "I> RTR"])
 def test_a_recorded_session_from_which_a_command_is_missing_cannot_be_replayed(tmp_path: Path, missing: str) -> None:
-    lines = "\n".join(["recorded", *written_down(authentication=False)])
+    lines = "\n".join(["recorded", *written_down(SMALL)])
     before, _, after = lines.partition(missing)
     path = tmp_path / "recorded.txt"
     path.write_text(before + after[after.index("> ") - 1 :], encoding="utf-8")
@@ -161,26 +164,26 @@ def test_a_recorded_session_from_which_a_command_is_missing_cannot_be_replayed(t
         _ = [Replay(path, side).run() for side in ROLES]
 
 
-def written_down(*, authentication: bool) -> list[str]:
+def written_down(capabilities: Capabilities) -> list[str]:
     """The lines of a session with a file each way, end responses, refusals and all the rest."""
     transcript = Transcript()
     lines = list(transcript.connected(0))
-    pair = Tapped(lines, transcript, authentication=authentication)
-    pair.establish(authentication=authentication)
-    if authentication:
+    pair = Tapped(lines, transcript, capabilities)
+    pair.establish(authentication=capabilities.authentication)
+    if capabilities.authentication:
         authenticate(pair)
     ours, theirs = pair.sides
-    pair.transfer(bytes(1000))
+    pair.transfer(bytes(1000), sfid=ANY_LEVEL)
     records(pair)
-    pair.ask(ours, r.StartFile(command=replace(SFID, dataset="UNWANTED")))
+    pair.ask(ours, r.StartFile(command=replace(ANY_LEVEL, dataset="UNWANTED")))
     pair.ask(theirs, r.RefuseFile(reason=AnswerReason.FILE_TOO_BIG, text="no room", retry=True))
     for side in pair.sides:
         side.told.clear()
-    pair.transfer(b"", wants_turn=True)
-    pair.ask(theirs, r.SendEndResponse(command=EERP))
-    pair.ask(ours, r.SendReady())
-    pair.ask(theirs, r.SendEndResponse(command=NERP))
-    pair.ask(ours, r.SendReady())
+    pair.transfer(b"", sfid=ANY_LEVEL, wants_turn=True)
+    responses = [replace(EERP, hash=b""), *([NERP] if capabilities.level >= Level.REVISION_1_4 else [])]
+    for response in responses:
+        pair.ask(theirs, r.SendEndResponse(command=response))
+        pair.ask(ours, r.SendReady())
     pair.ask(theirs, r.ChangeDirection())
     pair.ask(ours, r.EndSession())
     return lines + list(transcript.closed(0))
@@ -189,7 +192,9 @@ def written_down(*, authentication: bool) -> list[str]:
 def records(pair: SessionPair) -> None:
     """Records of all lengths, compressed ones and empty ones among them."""
     ours, theirs = pair.sides
-    pair.ask(ours, r.StartFile(command=replace(SFID, dataset="RECORDS", format=FileFormat.VARIABLE, record_length=500)))
+    pair.ask(
+        ours, r.StartFile(command=replace(ANY_LEVEL, dataset="RECORDS", format=FileFormat.VARIABLE, record_length=500))
+    )
     pair.ask(theirs, r.AcceptFile())
     octets = VERSE + b"-" * 100 + VERSE * 4
     pair.ask(ours, r.SendData(octets=octets, ends=[0, 5, 5, 27, 100, 200, len(octets)], compress=True))
@@ -211,8 +216,7 @@ def authenticate(pair: SessionPair) -> None:
 class Tapped(SessionPair):
     """A pair whose wire is written down."""
 
-    def __init__(self, lines: list[str], transcript: Transcript, *, authentication: bool) -> None:
-        capabilities = AUTHENTICATED if authentication else SMALL
+    def __init__(self, lines: list[str], transcript: Transcript, capabilities: Capabilities) -> None:
         super().__init__(capabilities, capabilities)
         self._lines = lines
         self._transcript = transcript

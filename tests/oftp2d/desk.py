@@ -39,6 +39,7 @@ from oftp2d.ledger import (
 )
 from oftp2d.probe import TestReport, TestStep
 from oftp2d.spool import Spool
+from oftp2d.trace import Traces
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
 
@@ -151,6 +152,7 @@ class Office:
     spool: Spool
     dialler: RecordingDialler
     exchange: RecordingExchange
+    traces: Traces
     house: QuietHouse
 
     async def ask(self, method: str, *arguments: Any, **parameters: Any) -> dict[str, Any]:
@@ -191,6 +193,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         spool=Spool(home / "spool"),
         dialler=RecordingDialler(),
         exchange=RecordingExchange(),
+        traces=Traces(reactor, workers, home / "traces"),  # type: ignore[arg-type]  # as above
         house=QuietHouse(),
     )
     desk = Desk(
@@ -201,6 +204,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         certificates=Certificates(ledger, vault),
         dialler=office.dialler,
         exchange=office.exchange,
+        traces=office.traces,
         house=office.house,
         limits=limits or config.Limits(),
         upload_folder=home,
@@ -214,6 +218,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         yield office
     finally:
         await server.stop()
+        await office.traces.finish()
         await workers.stop()
         ledger.close()
 

@@ -14,11 +14,14 @@ import pytest_twisted
 from rich.console import Console
 from twisted.internet.threads import deferToThread
 
+from oftp2 import commands as c
+from oftp2.values import Role
 from oftp2d.cli.app import execute
 from oftp2d.cli.terminal import Exit, Terminal, console
 from oftp2d.ledger import FileIdentity, Transfer
 from oftp2d.probe import TestReport, TestStep
 from tests import pki
+from tests.oftp2.wire import on_the_wire
 from tests.oftp2d.desk import OURS, THEIRS, Office, deliver, open_office
 
 
@@ -53,7 +56,7 @@ async def add_partner(office: Office, *more: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     ["status", "station list", "partner list", "cert list", "cert announcements", "exchange list", "transfer list",
-     "inbox list", "audit"],
+     "inbox list", "audit", "trace list"],
 )  # fmt: skip
 @pytest_twisted.ensureDeferred
 async def test_every_listing_of_an_empty_station_works_for_people_and_scripts(office: Office, arguments: str) -> None:
@@ -439,3 +442,53 @@ async def test_what_the_daemon_refuses_is_one_line_with_advice(office: Office) -
     assert code == Exit.FAILED
     assert out == ""
     assert err == "there is no partner O0013NOBODY: see 'oftp2d partner list'\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_sessions_are_recorded_listed_shown_and_removed(office: Office) -> None:
+    await add_partner(office)
+    out = await seen(office, "trace", "start", "--partner", THEIRS, "--for", "2h")
+    assert f"recording sessions with {THEIRS} that begin until " in out
+    (order,) = (await good(office, "trace", "list"))["orders"]
+    assert order["partner"] == THEIRS
+    until, since = (datetime.fromisoformat(order[name]) for name in ("until", "since"))
+    assert until - since == timedelta(hours=2)
+    session = office.traces.record("7", Role.INITIATOR, THEIRS)
+    assert session is not None
+    session.received(on_the_wire(c.Ssrm()))
+    listing = await seen(office, "trace", "list")
+    assert f"recording sessions with {THEIRS}" in listing
+    session.closed("the connection was lost")
+    shown = ""
+    while "the connection was lost" not in shown:
+        (found,) = (await good(office, "trace", "list"))["traces"]
+        shown = await seen(office, "trace", "show", found["id"], "--follow")
+    assert "R> SSRM" in shown
+    assert (await good(office, "trace", "show", found["id"]))["text"] == shown
+    assert f"{found['id']}  {THEIRS}  called" in await seen(office, "trace", "list")
+    code, _, err = await office.run("trace", "show", found["id"], "--follow", "--json")
+    assert (code, "--follow" in err) == (Exit.USAGE, True)
+    assert "sessions with" in await seen(office, "trace", "stop")
+    assert "nothing was being recorded" in await seen(office, "trace", "stop", "--partner", THEIRS)
+    assert (await good(office, "trace", "remove", "--all", "--yes"))["removed"] == [found["id"]]
+    assert "no traces" in await seen(office, "trace", "list")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "advice"),
+    [
+        ("trace start --for 10", Exit.USAGE, "90s, 10m, 2h or 1d"),
+        ("trace start --for 8d", Exit.FAILED, "604800"),
+        ("trace start --partner O0013000009NOBODY", Exit.FAILED, "partner list"),
+        ("trace show 20260102T030405Z-1", Exit.FAILED, "trace list"),
+        ("trace remove 20260102T030405Z-1", Exit.FAILED, "trace list"),
+        ("trace remove", Exit.USAGE, "--all"),
+        ("trace remove --all", Exit.USAGE, "--yes"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_traced_is_refused_with_advice(
+    office: Office, arguments: str, code: Exit, advice: str
+) -> None:
+    done, _, err = await office.run(*arguments.split())
+    assert (done, advice in err) == (code, True), err
