@@ -18,7 +18,7 @@ from oftp2.layouts import COMMAND_OCTETS
 from oftp2.negotiation import Capabilities
 from oftp2.reasons import AnswerReason, EndSessionReason
 from oftp2.transcript import Transcript
-from oftp2.values import FileFormat, Level
+from oftp2.values import FileFormat, Level, Role
 from tests.oftp2.replay import ROLES, Replay, entries_of
 from tests.oftp2.rfc5024 import FIXTURES, fields_of_the_fixture
 from tests.oftp2.wire import AUTHENTICATED, CODE_R, EERP, NERP, PASSWORD, SECRET, SFID, SMALL, SessionPair, Side, make
@@ -165,10 +165,17 @@ def test_a_recorded_session_from_which_a_command_is_missing_cannot_be_replayed(t
 
 
 def written_down(capabilities: Capabilities) -> list[str]:
-    """The lines of a session with a file each way, end responses, refusals and all the rest."""
+    """The lines of such a session."""
     transcript = Transcript()
     lines = list(transcript.connected(0))
-    pair = Tapped(lines, transcript, capabilities)
+    for writer, octets in written_pieces(capabilities):
+        lines += transcript.wrote(writer, octets, 0)
+    return lines + list(transcript.closed(0))
+
+
+def written_pieces(capabilities: Capabilities) -> list[tuple[Role, bytes]]:
+    """What the sides of a session write that has files, end responses, refusals and all the rest, in its order."""
+    pair = Tapped(capabilities)
     pair.establish(authentication=capabilities.authentication)
     if capabilities.authentication:
         authenticate(pair)
@@ -186,7 +193,7 @@ def written_down(capabilities: Capabilities) -> list[str]:
         pair.ask(ours, r.SendReady())
     pair.ask(theirs, r.ChangeDirection())
     pair.ask(ours, r.EndSession())
-    return lines + list(transcript.closed(0))
+    return pair.pieces
 
 
 def records(pair: SessionPair) -> None:
@@ -214,14 +221,13 @@ def authenticate(pair: SessionPair) -> None:
 
 
 class Tapped(SessionPair):
-    """A pair whose wire is written down."""
+    """A pair whose wire is noted."""
 
-    def __init__(self, lines: list[str], transcript: Transcript, capabilities: Capabilities) -> None:
+    def __init__(self, capabilities: Capabilities) -> None:
         super().__init__(capabilities, capabilities)
-        self._lines = lines
-        self._transcript = transcript
+        self.pieces: list[tuple[Role, bytes]] = []
 
     def collect(self, side: Side) -> None:
         before = len(side.written)
         super().collect(side)
-        self._lines += self._transcript.wrote(side.session.role, bytes(side.written[before:]), self.now)
+        self.pieces.append((side.session.role, bytes(side.written[before:])))
