@@ -42,7 +42,7 @@ from oftp2.requests import (
     SendReady,
 )
 from oftp2.tables import State
-from oftp2.values import Mode, Role, Turn
+from oftp2.values import Level, Mode, Role, Turn
 from oftp2d.authentication import Authentication
 from oftp2d.claims import Claims
 from oftp2d.context import Context
@@ -56,10 +56,11 @@ from oftp2d.ledger import (
     Partner,
     Receipt,
     ReceiptKind,
+    Traffic,
     TransferState,
 )
 from oftp2d.line import Line, SessionOverError, end_politely
-from oftp2d.partners import Denial, Gate, proven_by_tls
+from oftp2d.partners import MODES, Denial, Gate, highest_level, least_level, proven_by_tls
 from oftp2d.receiving import Receiving
 from oftp2d.sending import Sending
 from oftp2d.spool import SpoolError
@@ -198,7 +199,9 @@ class Monitor:
             raise self._deny(admitted)
         admitted = await self._authentication.current(admitted)
         authentication = await self._authentication.answer(admitted, asked=offer.peer.authentication)
-        if authentication is not offer.peer.authentication:
+        lowest = least_level(admitted)
+        # At a lower level nobody could have asked for it: that the level is not enough is the better answer then.
+        if authentication is not offer.peer.authentication and offer.peer.level >= lowest:
             text = (
                 "secure authentication is required" if authentication else "secure authentication is not possible yet"
             )
@@ -208,8 +211,13 @@ class Monitor:
                 code=admitted.station,
                 password=self._authentication.password(admitted),
                 authentication=authentication,
+                level=highest_level(admitted),
+                lowest_level=lowest,
+                mode=MODES[admitted.mode],
                 buffer_size=admitted.buffer_size,
                 credit=admitted.credit,
+                compression=admitted.compression,
+                restart=admitted.restart,
             )
         )
         return admitted
@@ -261,11 +269,12 @@ class Monitor:
         self._listening_since = self._context.reactor.seconds()
         tls = self._line.tls
         self.log.info(
-            "{partner}: session {session} with {remote} stands, {role}, {tls}{authenticated}",
+            "{partner}: session {session} with {remote} stands, {role}, release level {release_level}, {tls}{authenticated}",
             partner=partner.code,
             session=self.report.id,
             remote=self._line.remote,
             role=self._line.session.role.value,
+            release_level=int(self._level),
             tls=f"{tls.version} {tls.cipher}" if tls else "plain TCP",
             authenticated=", authenticated" if self._authenticated else "",
         )
@@ -289,7 +298,7 @@ class Monitor:
             while True:
                 # The session knows of a turn before its event is taken: first things first.
                 if self._line.session.turn is Turn.SPEAKER and not self._line.waiting:
-                    await self._speak(claims, sending)
+                    await self._speak(partner, claims, sending)
                 else:
                     # A partner that asked for the turn may keep it for long.
                     await self._rest(claims, sending)
@@ -303,7 +312,7 @@ class Monitor:
         await self._answered.settle()
         await claims.give_back()
 
-    async def _speak(self, claims: Claims, sending: Sending) -> None:
+    async def _speak(self, partner: Partner, claims: Claims, sending: Sending) -> None:
         """One thing to say: an end response, a file, or that there is nothing more."""
         receipt = await claims.end_response()
         if receipt is not None:
@@ -311,7 +320,7 @@ class Monitor:
             await self._send_end_response(receipt)
             return
         if self._line.session.terms is not None and self._line.session.terms.mode is Mode.RECEIVER:
-            self.report.one_way = True
+            self.report.one_way = partner.mode is not Traffic.RECEIVE
         elif not self._context.stopping:
             file = await claims.file()
             if file is not None:
@@ -323,7 +332,26 @@ class Monitor:
             self._line.request(ChangeDirection())
             self._listening_since = self._context.reactor.seconds()
 
+    @property
+    def _level(self) -> Level:
+        """The release level of the session that stands."""
+        terms = self._line.session.terms
+        assert terms is not None  # noqa: S101 - it stands
+        return terms.level
+
     async def _send_end_response(self, receipt: Receipt) -> None:
+        if receipt.kind is ReceiptKind.NERP and self._level < Level.REVISION_1_4:
+            await self._context.workers.database(self._context.ledger.receipts.withdraw, receipt.id)
+            self.log.warn(
+                "{partner}: it cannot be told that {file} was refused ({reason}), transfer {transfer}: release level"
+                " {release_level} has no NERP; tell it otherwise",
+                partner=self.report.partner,
+                file=receipt.dataset,
+                reason=receipt.text or receipt.reason,
+                transfer=receipt.transfer_id,
+                release_level=int(self._level),
+            )
+            return
         self._line.request(SendEndResponse(command=_end_response(receipt)))
         answer = await self._line.event()
         assert isinstance(answer, ReadyReceived)  # noqa: S101 - the tables allow nothing else here
@@ -380,14 +408,15 @@ class Monitor:
         """An end response of the partner, noted in the ledger before RTR says so."""
         transfers, key, now = self._context.ledger.transfers, response.identity, self._context.now()
         # A file that this partner has never had in full it cannot answer.
+        counted = self._level > Level.REVISION_1_3
         if isinstance(response, Nerp):
             kind, text = "NERP", response.text or response.reason.meaning
-            refused = partial(transfers.refused, partner_id=partner.id, in_full=True)
+            refused = partial(transfers.refused, partner_id=partner.id, in_full=True, counted=counted)
             reason = f"NERP {response.reason:02}"
             answered = await self._context.workers.database(refused, key, now, reason, text)
         else:
             kind, text = "EERP", ""
-            acknowledged = partial(transfers.acknowledged, partner_id=partner.id, in_full=True)
+            acknowledged = partial(transfers.acknowledged, partner_id=partner.id, in_full=True, counted=counted)
             answered = await self._context.workers.database(acknowledged, key, now)
         if answered is None:
             self.log.warn(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
+from typing import Final
 
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
@@ -22,14 +23,36 @@ from oftp2.certs.clid import Identification
 from oftp2.certs.facts import CertificateFacts
 from oftp2.commands import Ssid
 from oftp2.reasons import EndSessionReason
+from oftp2.values import Level, Mode
 from oftp2d.certificates import Certificates
 from oftp2d.context import Context
-from oftp2d.ledger import Partner, Slot, Transport
+from oftp2d.ledger import Authentication, Partner, Slot, Traffic, Transport
 from oftp2d.line import Line
 from oftp2d.trust import Trust
 
 MAX_ADDRESSES = 10_000
 """Addresses whose bad attempts are remembered; the oldest is forgotten first."""
+
+
+MODES: Final[Mapping[Traffic, Mode]] = {
+    Traffic.BOTH: Mode.BOTH,
+    Traffic.SEND: Mode.SENDER,
+    Traffic.RECEIVE: Mode.RECEIVER,
+}
+"""The direction of files with a partner, as SSIDSR has it."""
+
+
+def least_level(partner: Partner) -> Level:
+    """The lowest release level at which this partner's security can be had: session authentication came with level 5.
+
+    Where it is prepared as well, or a caller that offers less could keep it from ever being switched on.
+    """
+    return Level.REVISION_1_2 if partner.authentication is Authentication.OFF else Level.REVISION_2_0
+
+
+def highest_level(partner: Partner) -> Level:
+    """The highest release level to offer this partner; never below what its security needs."""
+    return max(Level.up_to(partner.level), least_level(partner))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from oftp2.negotiation import Capabilities
 from oftp2.reasons import EndSessionReason
 from oftp2.session import Session
-from oftp2.values import Level, Role
+from oftp2.values import Role
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
@@ -21,7 +21,7 @@ from oftp2d.ledger import Partner
 from oftp2d.line import end_politely
 from oftp2d.link import CLOSE_SECONDS, Link
 from oftp2d.monitor import Monitor, Purpose, Report
-from oftp2d.partners import Gate
+from oftp2d.partners import MODES, Gate, highest_level, least_level
 from oftp2d.trace import Traces
 
 
@@ -77,8 +77,9 @@ class Sessions:
     def answer(self, *, tls: bool) -> Link:
         """A link for a call that came in."""
         settings = self._context.config.session
+        # What a partner gets less than this is known when it has said who it is.
         capabilities = Capabilities(
-            lowest_level=Level.REVISION_2_0, buffer_size=settings.buffer_size, credit=settings.credit
+            buffer_size=settings.buffer_size, credit=settings.credit, compression=True, restart=True
         )
         session = Session(Role.RESPONDER, capabilities, inactivity=settings.inactivity_seconds)
         return self._new(session, tls=tls, partner=None, purpose=Purpose.EXCHANGE).link
@@ -89,9 +90,13 @@ class Sessions:
             raise OperatorError("the station is stopping", "try again when it runs")
         settings = self._context.config.session
         capabilities = Capabilities(
-            lowest_level=Level.REVISION_2_0,
+            level=highest_level(partner),
+            lowest_level=least_level(partner),
+            mode=MODES[partner.mode],
             buffer_size=min(settings.buffer_size, partner.buffer_size),
             credit=min(settings.credit, partner.credit),
+            compression=partner.compression,
+            restart=partner.restart,
             authentication=authentication,
         )
         session = Session(

@@ -23,6 +23,7 @@ from oftp2d.ledger import (
     PendingKey,
     Station,
     StoredCertificate,
+    Traffic,
     Transfer,
     TransferState,
 )
@@ -74,6 +75,8 @@ def transfer(record: Transfer, partner: Partner, now: datetime, moved: int | Non
 def waits_for(record: Transfer, partner: Partner, now: datetime) -> str | None:
     """Why a transfer stands where it is, and what must happen; None where nothing is waited for."""
     match record.state:
+        case TransferState.QUEUED if partner.mode is Traffic.RECEIVE:
+            return f"you: we only receive from it ('oftp2d partner change {partner.code} --mode both')"
         case TransferState.QUEUED:
             return _queued_for(record, partner, now)
         case TransferState.SENT:

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from klein import Klein
 
+from oftp2.values import Level
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import AcxMode, Authentication, CallPolicy, NewPartner, Partner, Transport
+from oftp2d.ledger import AcxMode, Authentication, CallPolicy, NewPartner, Partner, Traffic, Transport
 from oftp2d.ledger.records import Detail, PartnerChange
 
 from . import documents
@@ -21,10 +22,21 @@ from .routing import Document, body, query, route
 LONGEST_PASSWORD = 8
 """Characters of SSIDPSWD, RFC 5024 5.3.2."""
 
-_SECURITY = ("client_certificate", "acx", "authentication", "active", "transport")
+_SECURITY = ("client_certificate", "acx", "authentication", "active", "transport", "level")
 """The settings whose changes belong into the audit trail."""
 
-_REACH = ("host", "port", "transport", "server_name", "authentication", "active", "password_ours", "password_theirs")
+_REACH = (
+    "host",
+    "port",
+    "transport",
+    "server_name",
+    "authentication",
+    "level",
+    "mode",
+    "active",
+    "password_ours",
+    "password_theirs",
+)
 """The settings after whose change a call may succeed that failed before."""
 
 _ADVICE = {
@@ -35,7 +47,9 @@ _ADVICE = {
     "code": "compare the codes (SSID) of both sides: ours is in 'oftp2d station list', theirs in 'oftp2d partner show'",
     "password": "compare both passwords with the partner, capitals too, and set them with 'oftp2d partner change'"
     " and --passwords",
-    "level": "the partner must offer OFTP2 (level 5), and session authentication must be the same on both sides",
+    "level": "the partner must offer a release level that its security needs here (5 for session authentication), send what"
+    " we receive or receive what we send, and session authentication must be the same on both sides: see 'oftp2d partner"
+    " show'",
     "leave": "try again; if it stays so, ask the partner what its log says",
 }
 """What to do when a step of a connection test fails."""
@@ -135,16 +149,20 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
         "server_name": fields.host("server_name"),
         "acx": fields.choice("acx", AcxMode),
         "authentication": fields.choice("authentication", Authentication),
+        "level": fields.whole("level", min(Level), max(Level)),
+        "mode": fields.choice("mode", Traffic),
         "buffer_size": fields.whole("buffer_size", 128, 99_999),
         "credit": fields.whole("credit", 1, 999),
     }
     read |= _call_policy(fields)
+    if read["level"] not in {None, *Level}:
+        raise InputError(f"there is no release level {read['level']}", "give 1, 2, 4 or 5")
     settings = {name: value for name, value in read.items() if value is not None and value != ""}
     # An empty host, name in the certificate or interval is the wish to have none.
     settings |= {name: None for name in ("host", "server_name") if read[name] == ""}
     if read.get("call_every", 0) is None:
         settings["call_every"] = None
-    for name in ("client_certificate", "compression", "active"):
+    for name in ("client_certificate", "compression", "restart", "active"):
         if name in fields:
             settings[name] = fields.flag(name, default=False)
         else:
@@ -182,6 +200,7 @@ def _add(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:
         if main is None:
             raise OperatorError("there is no station yet", "add one with 'oftp2d station add'")
         chosen["station"] = main.code
+    _check_level(chosen.get("level", 5), chosen.get("authentication", Authentication.OFF))
     if desk.ledger.partners.by_code(code) is not None:
         raise OperatorError(f"{code} is a partner already", f"change it with 'oftp2d partner change {code}'")
     added = desk.ledger.partners.add(NewPartner(code=code, **chosen), desk.now())
@@ -194,11 +213,19 @@ def _add(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:
 def _change(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:
     partner = partner_of(desk.ledger, code)
     changes = dict(settings)
+    _check_level(changes.get("level", partner.level), changes.get("authentication", partner.authentication))
     if not {"call_every", *_REACH}.isdisjoint(changes):
         changes["next_call_at"] = desk.now() if changes.get("call_every", partner.call_every) else None
     changed = desk.ledger.partners.change(partner.id, **cast("PartnerChange", changes))
     _audit(desk, changed, "partner changed", settings)
     return changed
+
+
+def _check_level(level: int, authentication: Authentication) -> None:
+    if level < Level.REVISION_2_0 and authentication is not Authentication.OFF:
+        raise OperatorError(
+            f"release level {level} has no session authentication", "switch authentication off, or let the level be 5"
+        )
 
 
 def _remove(desk: Desk, code: str) -> Partner:

@@ -11,7 +11,7 @@ from klein import Klein
 from oftp2.values import is_dataset_name
 from oftp2d.acx import message_of
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Direction, Kind, Ledger, NewOutgoing, Partner, Transfer, TransferState
+from oftp2d.ledger import Direction, Kind, Ledger, NewOutgoing, Partner, Traffic, Transfer, TransferState
 from oftp2d.spool import Spool, Staged
 
 from . import documents
@@ -177,6 +177,10 @@ def _addressed(ledger: Ledger, letter: Letter) -> tuple[Partner, str, str]:
     originator = letter.originator or partner.station
     if ledger.stations.get(originator) is None:
         raise InputError(f"{originator} is no station of ours", "see 'oftp2d station list'")
+    if partner.mode is Traffic.RECEIVE:
+        raise InputError(
+            f"we only receive from {partner.code}", f"say 'oftp2d partner change {partner.code} --mode both' before"
+        )
     destination = letter.destination or partner.code
     if destination not in {partner.code, *partner.sub_stations}:
         raise InputError(

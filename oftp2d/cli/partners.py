@@ -24,6 +24,13 @@ LONGEST_PASSWORD = 8
 LONGEST_INTERVAL = 604_800 // 60
 """Minutes between two calls: a week."""
 
+_LEVELS: Mapping[object, str] = {1: "1 (OFTP 1.2)", 2: "2 (OFTP 1.3)", 4: "4 (OFTP 1.4)", 5: "5 (OFTP 2.0)"}
+_MODES: Mapping[object, str] = {
+    "both": "both",
+    "send": "we send, it receives",
+    "receive": "we receive, it sends",
+}
+
 _READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -77,12 +84,29 @@ _SETTINGS = (
         help="Session authentication: must be the same at both ends. prepared turns itself on once both "
         "certificates have been exchanged.",
     ),
+    click.option(
+        "--level",
+        type=click.Choice(["1", "2", "4", "5"]),
+        help="The highest release level to speak with it: 5 is OFTP 2.0 (usual), 4 is 1.4, 2 is 1.3, 1 is 1.2. The "
+        "lower one of both sides is spoken. For a partner of level 1 or 2 say so: its files get time stamps it can "
+        "tell apart.",
+    ),
+    click.option(
+        "--mode",
+        type=click.Choice(["both", "send", "receive"]),
+        help="The direction of files, seen from here: both (usual), or we only send to it, or only receive from it.",
+    ),
     click.option("--buffer-size", type=click.IntRange(128, 99999), help="The largest exchange buffer, in octets."),
     click.option("--credit", type=click.IntRange(1, 999), help="The largest number of buffers in a row."),
     click.option(
         "--compression/--no-compression",
         default=None,
-        help="Whether to offer buffer compression. Without effect in this release.",
+        help="Whether to compress data on its way, if the partner can too.",
+    ),
+    click.option(
+        "--restart/--no-restart",
+        default=None,
+        help="Whether a file that broke off may go on where it stopped, if the partner can too.",
     ),
     click.option("--active/--inactive", default=None, help="Whether it may connect and is called at all."),
     click.option(
@@ -257,6 +281,8 @@ def _body(given: Mapping[str, Any], *, ask: bool) -> dict[str, Any]:
         )
         if password is not None:
             body[f"password_{side}"] = password
+    if "level" in body:
+        body["level"] = int(body["level"])
     if "transport" in body and "port" not in body:
         body["port"] = 6619 if body["transport"] == "tls" else 3305
     return body
@@ -281,8 +307,11 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "password it sends": _set(document.get("password_theirs_set")),
             "certificate exchange (ACX)": document.get("acx"),
             "session authentication": document.get("authentication"),
+            "highest release level": _LEVELS.get(document.get("level")),
+            "direction of files": _MODES.get(document.get("mode")),
             "exchange buffer": f"at most {document.get('buffer_size')} octets, {document.get('credit')} in a row",
             "buffer compression": document.get("compression"),
+            "restart of files": document.get("restart"),
             "active": document.get("active"),
             "called": _called(document),
             "added": moment(document.get("created_at")),

@@ -53,6 +53,7 @@ from oftp2d.ledger.records import (
     Slot,
     Station,
     StoredCertificate,
+    Traffic,
     Transfer,
 )
 from oftp2d.ledger.states import Direction, IllegalMoveError, Kind, TransferState
@@ -102,6 +103,7 @@ __all__ = [
     "Slot",
     "Station",
     "StoredCertificate",
+    "Traffic",
     "Transfer",
     "TransferState",
     "Transport",

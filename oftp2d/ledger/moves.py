@@ -46,10 +46,23 @@ _BY_KEY = SELECT_TRANSFERS.where(
     *(transfers.c[name] == sa.bindparam(f"key_{name}") for name in FileIdentity.__slots__),
 ).with_for_update(of=transfers)
 
+_BY_SECOND = (
+    SELECT_TRANSFERS.where(
+        transfers.c.direction == Direction.OUT,
+        transfers.c.efid_sent,
+        *(transfers.c[name] == sa.bindparam(f"key_{name}") for name in FileIdentity.__slots__ if name != "time"),
+        transfers.c.time.between(sa.bindparam("low"), sa.bindparam("high")),
+    )
+    .order_by(transfers.c.ended_at.is_not(None), transfers.c.id)
+    .limit(1)
+    .with_for_update(of=transfers)
+)
+
 _INSERT_TRANSFER = sa.insert(transfers)
 _INSERT_RECEIPT = sa.insert(receipts)
 
 _FIELDS: Final = {kind: tuple(each.name for each in fields(kind)) for kind in (NewOutgoing, NewIncoming, Transfer)}
+
 _UNCLAIMED: Final[dict[str, Any]] = {"claim_owner": None, "claim_until": None}
 
 
@@ -72,6 +85,14 @@ def fetch_by_key(connection: Connection, direction: Direction, key: FileIdentity
     """The transfer with this duplicate key, locked where the database locks rows."""
     values = {f"key_{name}": getattr(key, name) for name in FileIdentity.__slots__}
     row = connection.execute(_BY_KEY, {"way": direction, **values}).one_or_none()
+    return None if row is None else to_transfer(row)
+
+
+def fetch_by_second(connection: Connection, key: FileIdentity) -> Transfer | None:
+    """The file we sent within the second of this key, whatever its counter: first the oldest that waits for an answer."""
+    values = {f"key_{name}": getattr(key, name) for name in FileIdentity.__slots__ if name != "time"}
+    second = key.time[:6]
+    row = connection.execute(_BY_SECOND, values | {"low": f"{second}0000", "high": f"{second}9999"}).one_or_none()
     return None if row is None else to_transfer(row)
 
 
@@ -140,6 +161,7 @@ def insert_outgoing(connection: Connection, new: NewOutgoing, now: datetime) -> 
     """A queued transfer with a stamp of its own."""
     date, time = allot(
         connection,
+        partner_id=new.partner_id,
         originator=new.originator,
         destination=new.destination,
         dataset=new.dataset,

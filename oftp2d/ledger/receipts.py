@@ -94,6 +94,11 @@ class Receipts:
             for receipt_id in sorted(strangers):
                 raise UnknownError("end response", receipt_id)
 
+    def withdraw(self, receipt_id: int) -> None:
+        """Owe it no longer: the partner's release level has no words for it. Without effect the second time."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(receipts).where(receipts.c.id == receipt_id))
+
     def get(self, transfer_id: str) -> Receipt | None:
         """The end response for an incoming transfer, if one is owed or was sent."""
         with self._database.reading() as connection:

@@ -42,6 +42,14 @@ class Authentication(StrEnum):
     ON = "on"
 
 
+class Traffic(StrEnum):
+    """In which direction files go between us and a partner (SSIDSR, seen from our side)."""
+
+    BOTH = "both"
+    SEND = "send"
+    RECEIVE = "receive"
+
+
 class LineEnds(StrEnum):
     """What ends a line of text (format T) on our side; in the Virtual File it is always CR-LF."""
 
@@ -87,9 +95,13 @@ class NewPartner:
     password_theirs: bytes = field(default=b"", repr=False)
     acx: AcxMode = AcxMode.OFF
     authentication: Authentication = Authentication.OFF
+    level: int = 5
+    """The highest release level to speak with it: 1, 2, 4 or 5 (SSIDLEV)."""
+    mode: Traffic = Traffic.BOTH
     buffer_size: int = 99_999
     credit: int = 999
     compression: bool = True
+    restart: bool = True
     active: bool = True
     call_every: int | None = None
     """Seconds between calls made only to fetch; None where there are none."""
@@ -138,9 +150,12 @@ class PartnerChange(TypedDict, total=False):
     password_theirs: bytes
     acx: AcxMode
     authentication: Authentication
+    level: int
+    mode: Traffic
     buffer_size: int
     credit: int
     compression: bool
+    restart: bool
     active: bool
     call_every: int | None
     wait_for_calls: bool

@@ -21,6 +21,7 @@ from oftp2d.ledger.records import (
     ReceiptKind,
     ReceiptState,
     Slot,
+    Traffic,
 )
 from oftp2d.ledger.states import Direction, Kind, TransferState
 
@@ -85,6 +86,9 @@ partners = sa.Table(
         server_default=LineEnds.AS_IS.value,
     ),
     sa.Column("wait_for_calls", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("level", sa.Integer, nullable=False, server_default="5"),
+    sa.Column("mode", enumeration(Traffic, "mode", checked=False), nullable=False, server_default=Traffic.BOTH.value),
+    sa.Column("restart", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 # A removed partner stays as the owner of its history; its code is free again.
 _present = partners.c.removed_at.is_(None)

@@ -35,6 +35,7 @@ from oftp2d.ledger.moves import (
     Move,
     fetch,
     fetch_by_key,
+    fetch_by_second,
     insert_incoming,
     insert_outgoing,
     insert_receipt,
@@ -50,6 +51,7 @@ from oftp2d.ledger.records import (
     NewOutgoing,
     NewReceipt,
     ReceiptState,
+    Traffic,
     Transfer,
 )
 from oftp2d.ledger.schema import partners, receipts, transfers
@@ -336,6 +338,7 @@ class Transfers:
             if new_stamp or old.state in {_S.REFUSED, _S.SENT}:
                 date, time = allot(
                     connection,
+                    partner_id=old.partner_id,
                     originator=old.originator,
                     destination=old.destination,
                     dataset=old.dataset,
@@ -350,16 +353,29 @@ class Transfers:
         return self._database.insist(again)
 
     def acknowledged(
-        self, key: FileIdentity, now: datetime, *, partner_id: int | None = None, in_full: bool = False
+        self,
+        key: FileIdentity,
+        now: datetime,
+        *,
+        partner_id: int | None = None,
+        in_full: bool = False,
+        counted: bool = True,
     ) -> Answered | None:
         """An EERP came for the file with this key; None where we never sent such a file (to this partner).
 
-        ``in_full``: nor where its EFID never went out. For a message of the certificate exchange its record and the
-        partner's confirmation of our certificate are part of the same transaction. The first end response stands: a
-        repeated or contradictory one is no news.
+        ``in_full``: nor where its EFID never went out. Not ``counted``: the key came without the counter of its stamp, as
+        release levels 1 and 2 carry it, and is that of the file sent within its second. For a message of the certificate
+        exchange its record and the partner's confirmation of our certificate are part of the same transaction. The first
+        end response stands: a repeated or contradictory one is no news.
         """
         return self._answered(
-            _ACKNOWLEDGED, key, now, partner_id=partner_id, in_full=in_full, outcome=ExchangeState.ACCEPTED
+            _ACKNOWLEDGED,
+            key,
+            now,
+            partner_id=partner_id,
+            in_full=in_full,
+            counted=counted,
+            outcome=ExchangeState.ACCEPTED,
         )
 
     def refused(
@@ -371,6 +387,7 @@ class Transfers:
         *,
         partner_id: int | None = None,
         in_full: bool = False,
+        counted: bool = True,
     ) -> Answered | None:
         """A NERP came for the file with this key; otherwise as ``acknowledged``."""
         return self._answered(
@@ -379,6 +396,7 @@ class Transfers:
             now,
             partner_id=partner_id,
             in_full=in_full,
+            counted=counted,
             outcome=ExchangeState.REFUSED,
             reason=reason,
             text=text,
@@ -392,12 +410,15 @@ class Transfers:
         *,
         partner_id: int | None,
         in_full: bool,
+        counted: bool,
         outcome: ExchangeState,
         reason: str | None = None,
         text: str | None = None,
     ) -> Answered | None:
         with self._database.writing() as connection:
             transfer = fetch_by_key(connection, Direction.OUT, key)
+            if transfer is None and not counted:
+                transfer = fetch_by_second(connection, key)
             if transfer is None or partner_id not in {None, transfer.partner_id}:
                 return None
             if in_full and not transfer.efid_sent:
@@ -559,8 +580,11 @@ class Transfers:
             return {row[0]: row[1] for row in connection.execute(counted)}
 
     def partners_waiting(self, now: datetime) -> set[int]:
-        """The partners for which something is due to be sent, or was left behind by a session whose claim has run out."""
-        theirs = sa.exists().where(transfers.c.partner_id == partners.c.id)
+        """The partners for which something is due to be sent, or was left behind by a session whose claim has run out.
+
+        Not those from which we only receive: there it waits until that is changed.
+        """
+        theirs = sa.exists().where(transfers.c.partner_id == partners.c.id, partners.c.mode != Traffic.RECEIVE)
         due = theirs.where(
             transfers.c.state == _S.QUEUED,
             sa.or_(transfers.c.next_attempt_at.is_(None), transfers.c.next_attempt_at <= now),

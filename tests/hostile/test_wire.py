@@ -62,8 +62,6 @@ UNIDENTIFIED: dict[str, tuple[bytes, End]] = {
     "a buffer of 127 octets": (raw(at(SSID, 35, b"00127")), End.INVALID_DATA),
     "a buffer of no octets": (raw(at(SSID, 35, b"00000")), End.INVALID_DATA),
     "no credit": (raw(at(SSID, 44, b"000")), End.INVALID_DATA),
-    "level 1": (raw(at(SSID, 1, b"1")), End.INCOMPATIBLE),
-    "level 4": (raw(at(SSID, 1, b"4")), End.INCOMPATIBLE),
     "level 3": (raw(at(SSID, 1, b"3")), End.INCOMPATIBLE),
     "level 0": (raw(at(SSID, 1, b"0")), End.INCOMPATIBLE),
     "a file before who it is from": (raw(SFID), End.PROTOCOL_VIOLATION),

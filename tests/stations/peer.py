@@ -17,6 +17,7 @@ from oftp2 import buffers, codec
 from oftp2 import commands as c
 from oftp2.framing import FrameReader, frame
 from oftp2.reasons import EndSessionReason
+from oftp2.values import Level
 from oftp2d.ledger import Transport
 from tests import pki
 from tests.stations.house import Station, password, vanish
@@ -43,6 +44,7 @@ class Talk:
     """All that the station has said, DATA left out."""
     buffer_size: int = 4096
     credit: int = 64
+    level: Level = Level.REVISION_2_0
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +55,7 @@ class Talk:
     # --- words -------------------------------------------------------------------------------------------------
 
     def say(self, *commands: c.Command) -> None:
-        self.say_octets(b"".join(frame(codec.encode(command)) for command in commands))
+        self.say_octets(b"".join(frame(codec.encode(command, self.level)) for command in commands))
 
     def say_octets(self, octets: bytes) -> None:
         self.plug.sendall(octets)
@@ -84,7 +86,7 @@ class Talk:
             if not octets:
                 return None
             self.reader.feed(octets)
-        command = codec.decode(buffer)
+        command = codec.decode(buffer, self.level)
         if not isinstance(command, c.Data):
             self.heard.append(command)
         return command
@@ -123,7 +125,9 @@ class Talk:
     # --- sentences ---------------------------------------------------------------------------------------------
 
     def ssid(self, code: str, **more: Any) -> c.Ssid:
-        usual = c.Ssid(code=code, password=password(code), buffer_size=self.buffer_size, credit=self.credit)
+        usual = c.Ssid(
+            level=self.level, code=code, password=password(code), buffer_size=self.buffer_size, credit=self.credit
+        )
         return replace(usual, **more)
 
     def agree(self, theirs: c.Ssid) -> None:
@@ -188,10 +192,12 @@ class Peer:
         plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._talk(plug, server=False)
 
-    def call(self, station: Station, *, buffer_size: int = 4096, credit: int = 64) -> Talk:
+    def call(
+        self, station: Station, *, buffer_size: int = 4096, credit: int = 64, level: Level = Level.REVISION_2_0
+    ) -> Talk:
         """A session, in which we have the turn."""
         talk = self.connect(station)
-        talk.buffer_size, talk.credit = buffer_size, credit
+        talk.buffer_size, talk.credit, talk.level = buffer_size, credit, level
         talk.hear(c.Ssrm)
         talk.say(talk.ssid(self.code))
         talk.agree(talk.hear(c.Ssid))

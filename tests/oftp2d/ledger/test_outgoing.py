@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from oftp2d.ledger import (
     Kind,
     Ledger,
     Partner,
+    Traffic,
     Transfer,
     TransferState,
     UnknownError,
@@ -47,6 +49,69 @@ def test_files_of_one_second_and_name_are_counted(ledger: Ledger, partner: Partn
     other_name = ledger.transfers.queue(files.outgoing(partner, "OTHER"), now).time
     assert same == ["1230150001", "1230150002", "1230150003"]
     assert other_name == "1230150001"
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_where_no_counter_is_carried_each_second_serves_one_file(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime, level: int
+) -> None:
+    counted = ledger.transfers.queue(files.outgoing(partner), now)
+    ledger.partners.change(partner.id, level=level)
+    stamps = [ledger.transfers.queue(files.outgoing(partner), now + number * SECOND).time for number in (0, 0, 10, 10)]
+    assert counted.time == "1230150001"
+    assert stamps == ["1230160000", "1230170000", "1230250000", "1230260000"]
+    assert ledger.transfers.queue(files.outgoing(partner, "OTHER"), now).time == "1230150000"
+
+
+def test_a_second_for_one_file_may_be_one_of_the_next_day(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    ledger.partners.change(partner.id, level=1)
+    last = now.replace(hour=23, minute=59, second=59)
+    stamps = [ledger.transfers.queue(files.outgoing(partner), last) for _ in range(2)]
+    assert [(each.date, each.time) for each in stamps] == [("20260304", "2359590000"), ("20260305", "0000000000")]
+
+
+def test_a_new_stamp_for_a_file_that_was_sent_has_no_counter_either(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    ledger.partners.change(partner.id, level=2)
+    queued = ledger.transfers.queue(files.outgoing(partner), now)
+    ledger.transfers.cancel(queued.id, now)
+    assert ledger.transfers.retry(queued.id, now, new_stamp=True).time == "1230160000"
+
+
+def sent(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> Transfer:
+    transfer = ledger.transfers.queue(files.outgoing(partner), now)
+    ledger.transfers.claim_next(partner.id, "session-1", now, LEASE)
+    return ledger.transfers.sent(transfer.id, now)
+
+
+def test_a_key_without_counter_is_the_oldest_unanswered_file_of_its_second(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    one, other = (sent(ledger, partner, files, now) for _ in range(2))
+    ledger.transfers.queue(files.outgoing(partner), now)  # it was never sent
+    key = replace(one.key, time="1230150000")
+    assert ledger.transfers.acknowledged(key, now, in_full=True) is None
+    for expected in (one, other):
+        answered = ledger.transfers.acknowledged(key, now, partner_id=partner.id, in_full=True, counted=False)
+        assert answered is not None
+        assert (answered.transfer.id, answered.news) == (expected.id, True)
+    again = ledger.transfers.refused(key, now, "NERP 34", "too late", in_full=True, counted=False)
+    assert again is not None
+    assert (again.transfer.id, again.news) == (one.id, False)
+    for elsewhere in ({"time": "1230160000"}, {"dataset": "OTHER"}, {"date": "20260305"}):
+        assert ledger.transfers.acknowledged(replace(key, **elsewhere), now, in_full=True, counted=False) is None
+
+
+def test_files_for_a_partner_from_which_we_only_receive_are_no_reason_to_call(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    ledger.transfers.queue(files.outgoing(partner), now)
+    for mode, waiting in ((Traffic.RECEIVE, set()), (Traffic.SEND, {partner.id}), (Traffic.BOTH, {partner.id})):
+        ledger.partners.change(partner.id, mode=mode)
+        assert ledger.transfers.partners_waiting(now) == waiting
 
 
 def test_a_used_up_second_sends_the_file_on_to_the_next(
