@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.internet import error as network
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -35,6 +35,7 @@ from oftp2d.probe import TestReport, TestStep
 from oftp2d.retries import backoff
 from oftp2d.sessions import Running, Sessions
 from oftp2d.tls import Client
+from oftp2d.transport import Tls
 
 ROUND_SECONDS = 1.0
 """How often it is looked whether something is due; ``nudge`` does not wait for it."""
@@ -249,9 +250,8 @@ class Dialler:
         endpoint: IStreamClientEndpoint = HostnameEndpoint(
             self._reactor, partner.host or "", partner.port, timeout=timeout
         )
-        if client is not None:
-            endpoint = wrapClientTLS(client, endpoint)
-        connecting = endpoint.connect(_OneLink(running.link))
+        calling: Factory[Any] = _OneLink(running.link)
+        connecting = endpoint.connect(calling if client is None else Tls(client, calling, client=True))
         self._connecting.add(connecting)
         try:
             await connecting

@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from oftp2.events import CreditReceived, Event, Origin, SessionAborted, SessionReleased
+from oftp2.events import CreditReceived, DataReceived, Event, Origin, SessionAborted, SessionReleased
 from oftp2.reasons import EndSessionReason
 from oftp2.requests import Abort, EndSession, Request, SendData
 from oftp2.session import Session
@@ -45,7 +45,11 @@ CLOSE_SECONDS = 10.0
 class _Network(typing.Protocol):
     """What TCP and TLS transports have in common, and no interface of Twisted names in one place."""
 
-    def write(self, data: bytes) -> object: ...
+    def write(self, data: bytes | memoryview) -> object: ...
+
+    def pauseProducing(self) -> object: ...  # noqa: N802 - Twisted's name
+
+    def resumeProducing(self) -> object: ...  # noqa: N802 - Twisted's name
 
     def setTcpNoDelay(self, enabled: bool) -> object: ...  # noqa: FBT001, N802 - Twisted's name and argument
 
@@ -57,6 +61,12 @@ class _Network(typing.Protocol):
 
     def unregisterProducer(self) -> object: ...  # noqa: N802 - Twisted's name
 
+
+MAX_BACKLOG = 4 * 1024 * 1024
+"""Octets of a file that wait for the User Monitor before the network has to."""
+
+READ = 256 * 1024
+"""Octets that are read from the network at once."""
 
 MAX_EARLY_CREDITS = 1000
 """CDTs between two pieces of data: some peers give credit early, none that often; each takes time to read."""
@@ -106,6 +116,9 @@ class Link(Protocol):
         self._tls: PeerTls | None = None
         self._gone = False
         self._early_credits = 0
+        self._received: list[bytes] = []
+        self._backlog = 0
+        self._holding = False
 
     # --- what the User Monitor sees -----------------------------------------------------------------------------
 
@@ -144,6 +157,9 @@ class Link(Protocol):
         event = self._events.popleft()
         if isinstance(event, SessionAborted | SessionReleased):
             raise SessionOverError(event)
+        if isinstance(event, DataReceived):
+            self._backlog -= len(event.octets)
+            self._hold_or_go_on()
         return event
 
     def request(self, request: Request) -> None:
@@ -178,6 +194,7 @@ class Link(Protocol):
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """The TCP connection stands."""
         self.stood = True
+        _read_at_once(self.transport, READ)
         # Commands are small and answered: waiting to fill a segment would cost 40 ms for each (Nagle's algorithm).
         self._network.setTcpNoDelay(True)
         if self._end is not None:
@@ -198,9 +215,19 @@ class Link(Protocol):
             self._start()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
-        """Octets from the peer."""
+        """Octets from the peer; over TLS ``allReceived`` follows when there are no more for now."""
         if not self.begun:
             return
+        self._received.append(data)
+        if not self._over_tls:
+            self.allReceived()
+
+    def allReceived(self) -> None:  # noqa: N802 - in one row with Twisted's names
+        """Give the session what has been received."""
+        if not self._received:
+            return
+        data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
+        self._received.clear()
         if self.recording is not None:
             self.recording.received(data)
         self._take(self.session.receive_data(data, self._clock.seconds()))
@@ -217,6 +244,7 @@ class Link(Protocol):
                 delayed.cancel()
         why = _why(reason)
         if self.begun:
+            self.allReceived()
             self._take(self.session.connection_lost(why, self._clock.seconds()))
         elif isinstance(self._end, SessionAborted):
             # Cut by us before the session began: that is what people are to know.
@@ -250,6 +278,13 @@ class Link(Protocol):
         self._take(self.session.connected(self._clock.seconds()))
         self._pump()
         self._begin(self)
+
+    def _hold_or_go_on(self) -> None:
+        """Read no more from the network while the User Monitor has enough to do, whatever the credit allows."""
+        hold = self._backlog > MAX_BACKLOG and self._end is None
+        if hold is not self._holding and not self._gone:
+            self._holding = hold
+            (self._network.pauseProducing if hold else self._network.resumeProducing)()
 
     def _pump(self) -> None:
         """Write what the session has to say, and close when it has nothing more to say."""
@@ -305,6 +340,9 @@ class Link(Protocol):
             self._events.append(event)
             if isinstance(event, SessionAborted | SessionReleased):
                 self._end = event
+            elif isinstance(event, DataReceived):
+                self._backlog += len(event.octets)
+        self._hold_or_go_on()
         self._wake_event()
         if self._end is not None:
             self._wake_drain()
@@ -325,6 +363,13 @@ class Link(Protocol):
         waiting, self._waiting_drain = self._waiting_drain, None
         if waiting is not None:
             waiting.callback(None)
+
+
+def _read_at_once(transport: object, octets: int) -> None:
+    """Have the TCP transport, under TLS or not, read more at once than its 64 KiB."""
+    below = getattr(transport, "transport", None) or transport
+    if hasattr(below, "bufferSize"):
+        below.bufferSize = octets
 
 
 def _peer_tls(transport: object) -> PeerTls:

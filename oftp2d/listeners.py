@@ -11,7 +11,6 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
 from twisted.internet.protocol import Factory, Protocol, ServerFactory
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from oftp2d.config import Listener, Transport
 from oftp2d.context import Context
@@ -21,6 +20,7 @@ from oftp2d.link import Link
 from oftp2d.partners import MAX_ADDRESSES, BadAttempts
 from oftp2d.sessions import Sessions
 from oftp2d.tls import Servers
+from oftp2d.transport import Tls
 
 BACKLOG = 128
 
@@ -111,8 +111,7 @@ class Listeners:
         for listener in self._context.config.listeners:
             calls: Factory[Any] = _Calls(self._sessions, tls=listener.transport is Transport.TLS)
             if listener.transport is Transport.TLS:
-                calls = TLSMemoryBIOFactory(self._servers, isClient=False, wrappedFactory=calls)
-                calls.noisy = False
+                calls = Tls(self._servers, calls, client=False)
             door = _Door(self._context, self._sessions, self._attempts, calls)
             try:
                 port = self._reactor.listenTCP(

@@ -137,7 +137,7 @@ def _send_all(admin: AdminClient, ours: Station, theirs: Station, queue: Callabl
     admin.patch(f"/v1/partners/{theirs.code}", {"active": True})
     begun = time.monotonic()
     while admin.get("/v1/status")["transfers"].get("acknowledged", 0) < before + count:
-        time.sleep(0.02)
+        time.sleep(0.05)
     return time.monotonic() - begun
 
 

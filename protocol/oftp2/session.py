@@ -240,9 +240,9 @@ class Session:
             events += told
         return events + _joined(data)
 
-    def data_to_send(self) -> bytes:
+    def data_to_send(self) -> bytes | memoryview:
         """The octets for the peer since the last call."""
-        octets = b"".join(self._out)
+        octets = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         self._out.clear()
         return octets
 
