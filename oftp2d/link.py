@@ -293,8 +293,8 @@ class Link(Protocol):
             return
         if octets:
             if self.recording is not None:
-                self.recording.sent(octets)
-            self._network.write(octets)
+                self.recording.sent(bytes(octets))
+            self._network.write(octets if self._over_tls else bytes(octets))
         if self.session.finished:
             self._close()
         self._rearm()

@@ -20,12 +20,13 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
+from oftp2d.appending import Appending, Octets
 from oftp2d.errors import OperatorError
 
 _NAME: Final = re.compile(r"[0-9A-Za-z]{1,40}(\.[a-z0-9]{1,10})?")
@@ -35,8 +36,6 @@ _LABEL_LENGTH: Final = 40
 _CHUNK: Final = 1 << 20
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FOLDERS: Final = ("outgoing", "parts", "received", "inbox")
-
-Octets = bytes | bytearray | memoryview
 
 
 class SpoolError(OperatorError):
@@ -239,6 +238,7 @@ class Writing:
         self._octets = 0
         with _told(doing):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._appending = Appending(self._file)
         self._open = True
 
     @property
@@ -255,12 +255,9 @@ class Writing:
         """Append the buffers, all of them. Raises SpoolFullError and SpoolError."""
         with _told(self._doing):
             for buffer in buffers:
-                rest = memoryview(buffer).cast("B")
-                while rest:
-                    written = os.write(self._file, rest)
-                    self._hash.update(rest[:written])
-                    self._octets += written
-                    rest = rest[written:]
+                self._appending.write(buffer)
+                self._hash.update(buffer)
+                self._octets += len(buffer)
 
     def seal(self) -> Staged:
         """Close the file and bring it to disk, so that it outlives any crash."""
@@ -280,7 +277,12 @@ class Writing:
         """Close the file and leave it as it is."""
         if self._open:
             self._open = False
-            os.close(self._file)
+            try:
+                # What was received of a file that is cut off here may be where it goes on.
+                with suppress(OSError):
+                    self._appending.flush()
+            finally:
+                os.close(self._file)
 
     def __enter__(self) -> Self:
         return self
@@ -292,6 +294,7 @@ class Writing:
 
     def _sync(self) -> None:
         with _told(self._doing):
+            self._appending.flush()
             os.fsync(self._file)
         self.close()
 
@@ -323,6 +326,7 @@ class Part(Writing):
             os.lseek(self._file, 0, os.SEEK_SET)
             while chunk := os.read(self._file, _CHUNK):
                 self._hash.update(chunk)
+        self._appending.start(octets)
         self._octets = octets
         self._resumed = True
 
