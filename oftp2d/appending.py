@@ -1,4 +1,4 @@
-"""Files that grow at their end, the large ones past the page cache.
+"""Files that grow at their end, large ones past the page cache.
 
 The kernel's copy of a large file costs a processor as much as its decryption, pushes out what others need, and leaves all the
 writing to the fsync at the end, while the partner waits for its answer. So behind its first ``DIRECT`` octets a file is written
@@ -26,14 +26,17 @@ Octets = bytes | bytearray | memoryview
 
 
 class Appending:
-    """An open file, written at its end. ``handle`` stays the caller's to close, behind ``flush``. Raises OSError."""
+    """An open file, written at its end. ``handle`` stays the caller's to close, behind ``flush``. Raises OSError.
 
-    def __init__(self, handle: int) -> None:
+    One that will be read again soon is better ``cached``: written the ordinary way to its end.
+    """
+
+    def __init__(self, handle: int, *, cached: bool = False) -> None:
         self._handle = handle
         self._octets = 0
         self._block: mmap.mmap | None = None
         self._held = 0
-        self._refused = False
+        self._ordinary = cached
 
     def start(self, octets: int) -> None:
         """Everything so far is written or forgotten; the file has so many octets, and goes on behind them."""
@@ -43,7 +46,7 @@ class Appending:
     def write(self, octets: Octets) -> None:
         """Append all of it; some may stay in memory until ``flush``."""
         rest = memoryview(octets).cast("B")
-        if self._block is None and self._octets + len(rest) > DIRECT and not self._refused:
+        if self._block is None and self._octets + len(rest) > DIRECT and not self._ordinary:
             # Up to a place from which direct writes can go on.
             ordinary = -self._octets % ALIGNED if self._octets >= DIRECT else DIRECT - self._octets
             self._write(rest[:ordinary])
@@ -85,7 +88,7 @@ class Appending:
             _set_direct(self._handle, wanted=True)
         except OSError:
             # A file system in memory, or one that is not on a disk of ours.
-            self._refused = True
+            self._ordinary = True
             return
         self._block = mmap.mmap(-1, BLOCK)
 

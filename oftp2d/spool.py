@@ -230,7 +230,7 @@ class Spool:
 class Writing:
     """A file of ours that grows at its end; a context manager that closes it."""
 
-    def __init__(self, path: Path, folder: Path, doing: str) -> None:
+    def __init__(self, path: Path, folder: Path, doing: str, *, cached: bool = True) -> None:
         self._path = path
         self._folder = folder
         self._doing = doing
@@ -238,7 +238,7 @@ class Writing:
         self._octets = 0
         with _told(doing):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self._appending = Appending(self._file)
+        self._appending = Appending(self._file, cached=cached)
         self._open = True
 
     @property
@@ -306,7 +306,7 @@ class Part(Writing):
     """An incoming file. What a former session left is there to go on from; ``octets`` says how much that is."""
 
     def __init__(self, spool: Spool, path: Path) -> None:
-        super().__init__(path, path.parent, "write a part file")
+        super().__init__(path, path.parent, "write a part file", cached=False)
         self._spool = spool
         with _told(self._doing):
             self._octets = os.fstat(self._file).st_size
