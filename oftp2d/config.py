@@ -102,7 +102,7 @@ class SessionTerms:
         "The exchange buffer offered (SSIDSDEB), in octets; the smaller side wins.",
     )
     credit: int = whole(
-        1, 999, 64, "The buffers sent before the other side must answer (SSIDCRED). With 1 some systems hang."
+        1, 999, 250, "The buffers sent before the other side must answer (SSIDCRED). With 1 some systems hang."
     )
     inactivity_seconds: int = whole(
         5, 3600, 90, "A session in which nothing arrives for so long is ended (ESID 09), in seconds."

@@ -65,7 +65,7 @@ class _Network(typing.Protocol):
 MAX_BACKLOG = 4 * 1024 * 1024
 """Octets of a file that wait for the User Monitor before the network has to."""
 
-READ = 256 * 1024
+READ = 1024 * 1024
 """Octets that are read from the network at once."""
 
 MAX_EARLY_CREDITS = 1000
@@ -116,7 +116,7 @@ class Link(Protocol):
         self._tls: PeerTls | None = None
         self._gone = False
         self._early_credits = 0
-        self._received: list[bytes] = []
+        self._fed = False
         self._backlog = 0
         self._holding = False
 
@@ -218,19 +218,19 @@ class Link(Protocol):
         """Octets from the peer; over TLS ``allReceived`` follows when there are no more for now."""
         if not self.begun:
             return
-        self._received.append(data)
+        if self.recording is not None:
+            self.recording.received(data)
+        self.session.feed(data)
+        self._fed = True
         if not self._over_tls:
             self.allReceived()
 
     def allReceived(self) -> None:  # noqa: N802 - in one row with Twisted's names
         """Give the session what has been received."""
-        if not self._received:
+        if not self._fed:
             return
-        data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
-        self._received.clear()
-        if self.recording is not None:
-            self.recording.received(data)
-        self._take(self.session.receive_data(data, self._clock.seconds()))
+        self._fed = False
+        self._take(self.session.receive_data(b"", self._clock.seconds()))
         self.ready = self.ready or self.session.state not in _BEFORE_READY
         if self._early_credits > MAX_EARLY_CREDITS and self._end is None:
             end_politely(self, EndSessionReason.PROTOCOL_VIOLATION, "credit is given again and again for no data")

@@ -60,7 +60,7 @@ LISTENER: Final = frozenset(
     }
 )
 
-MAX_ROWS: Final = 1 << 18
+MAX_ROWS: Final = 1 << 19
 """Octets of Data Exchange Buffers that are read in one go; compressed ones may expand 32-fold."""
 
 _ESID: Final = b"F"
@@ -224,11 +224,14 @@ class Session:
             return self._send_data(request, now)
         return self._step(input_of(request), request, now)
 
+    def feed(self, octets: bytes) -> None:
+        """Take octets that ``receive_data`` is to read together with those that follow."""
+        if not self._deaf and self.state not in {State.IDLE, State.I_WF_NC}:
+            self._reader.feed(octets)
+
     def receive_data(self, octets: bytes, now: float) -> list[Event]:
         """Take octets from the peer, in pieces of any size. Never raises for what they hold."""
-        if self._deaf or self.state in {State.IDLE, State.I_WF_NC}:
-            return []
-        self._reader.feed(octets)
+        self.feed(octets)
         events: list[Event] = []
         data: list[DataReceived] = []
         while (told := self._receive(now)) is not None:
