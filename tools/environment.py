@@ -23,18 +23,19 @@ def _stamp() -> str:
     return hashlib.sha256(described + sys.version.encode()).hexdigest()
 
 
-def ensure() -> Path:
-    """Make or update the environment with everything that running and testing needs; its Python."""
+def ensure(extra: str = "") -> Path:
+    """Make or update the environment with everything that running and testing needs, and an extra if named; its Python."""
     if sys.version_info < (3, 11):
         sys.exit("oftp2d needs Python 3.11 or later")
-    stamp = FOLDER / "oftp2d.stamp"
+    stamp = FOLDER / ("oftp2d.stamp" if not extra else f"oftp2d.{extra}.stamp")
     if stamp.exists() and stamp.read_text() == _stamp():
         return PYTHON
     print(f"making the environment in {FOLDER.name}, this takes a minute ...", file=sys.stderr, flush=True)
     if not PYTHON.exists():
         shutil.rmtree(FOLDER, ignore_errors=True)
         venv.create(FOLDER, with_pip=True)
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", f"{ROOT}[test]"]
+    wanted = f"{ROOT}[{','.join(filter(None, ('test', extra)))}]"
+    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", wanted]
     done = subprocess.run(command, cwd=ROOT, check=False, stdout=sys.stderr)
     if done.returncode:
         sys.exit("the environment could not be made: see the messages of pip above")
@@ -42,7 +43,7 @@ def ensure() -> Path:
     return PYTHON
 
 
-def run(script: str, arguments: list[str]) -> None:
+def run(script: str, arguments: list[str], *, extra: str = "") -> None:
     """Go on as ``script`` of this folder with the environment's Python; does not return."""
-    python = ensure()
+    python = ensure(extra)
     os.execv(python, [str(python), str(ROOT / "tools" / script), *arguments])
