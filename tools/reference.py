@@ -18,6 +18,7 @@ from typing import Any, cast
 import advice
 import attrs
 import click
+import covered
 from construct import GreedyBytes, Prefixed, Struct
 
 from oftp2 import reasons
@@ -412,6 +413,7 @@ PAGES: dict[str, tuple[str, Page]] = {
     "interface.rst": ("the administration interface, for programs", interface),
     "commands.rst": ("the commands of OFTP2 and their fields", commands),
     "states.rst": ("the state machine and its departures from the RFC", states),
+    "rfc5024.rst": ("the sections of RFC 5024, the tolerances of the field, and their tests", covered.page),
 }
 
 

@@ -210,7 +210,27 @@ def carriage_return(label: str) -> Construct:
 
 
 def text(label: str) -> Construct:
-    """9(3) and T(n): a text of UTF-8 with its length in octets; what is no UTF-8 is replaced, not refused."""
+    """9(3) and T(n) at the end of a command: a text of UTF-8 with its length in octets.
+
+    Read as well when the length counts characters, as one real system has it; what is no UTF-8 is replaced, not refused.
+    """
+
+    def decode(octets: bytes) -> str:
+        size, body = _counted(label, octets)
+        if len(body) != size and len(_decode_text(body)) != size:
+            raise BufferSizeError(f"{label} announces {size} octets, {len(body)} are there")
+        return _decode_text(body)
+
+    def encode(value: str) -> bytes:
+        octets = _encode_text(label, value)
+        return b"%03d" % len(octets) + octets
+
+    adapter = ExprAdapter(GreedyBytes, lambda octets, _: decode(octets), lambda value, _: encode(value))
+    return _made_of(adapter, *_text_parts(label))
+
+
+def inner_text(label: str) -> Construct:
+    """The same within a command, where only the length says what comes next."""
     body = ExprAdapter(GreedyBytes, lambda octets, _: _decode_text(octets), lambda value, _: _encode_text(label, value))
     return _made_of(Prefixed(number(f"the length of {label}", 3), body), *_text_parts(label))
 
@@ -219,20 +239,22 @@ def closing_text(label: str, *, short: bool = False) -> Construct:
     """The text and the carriage return that end an ESID.
 
     Written in full, or in the ``short`` form of RFC 2204 that has no text. Either is read at any level, and without the
-    carriage return too, because real systems end sessions in the form of another level.
+    carriage return too, because real systems end sessions in the form of another level; lengths as in ``text``.
     """
 
     def decode(octets: bytes) -> str:
         if len(octets) <= 1:
-            size, rest = 0, octets
+            size, body, rest = 0, b"", octets
         else:
-            size = int(_only_digits(f"the length of {label}", octets[:3]))
-            rest = octets[3 + size :]
-        if len(octets) > 1 and len(octets) < 3 + size:
-            raise BufferSizeError(f"{label} announces {size} octets, {len(octets) - 3} are there")
+            size, body = _counted(label, octets)
+            if len(body) < size:
+                raise BufferSizeError(f"{label} announces {size} octets, {len(body)} are there")
+            bare = body[:-1] if body[-1:] in CARRIAGE_RETURNS else body
+            end = len(bare) if len(_decode_text(bare)) == size else size
+            body, rest = body[:end], body[end:]
         if rest and rest not in CARRIAGE_RETURNS:
             raise BufferSizeError(f"{label} is followed by {len(rest)} octets that are no carriage return")
-        return _decode_text(octets[3 : 3 + size])
+        return _decode_text(body)
 
     def encode(value: str) -> bytes:
         octets = _encode_text(label, value)
@@ -294,6 +316,13 @@ def _text_parts(label: str) -> tuple[Part, Part]:
     """SFIDDESCL and SFIDDESC, SFNAREASL and SFNAREAST: the length takes the place of a T at the end."""
     length = f"{label[:-1]}L" if label.endswith("REAST") else f"{label}L"
     return Part(label=length, shape="9", size=3), Part(label=label, shape="T", size=None)
+
+
+def _counted(label: str, octets: bytes) -> tuple[int, bytes]:
+    """The announced length of a text and all that follows it."""
+    if len(octets) < 3:
+        raise BufferSizeError(f"{label} has no length")
+    return int(_only_digits(f"the length of {label}", octets[:3])), octets[3:]
 
 
 def _has_more(stream: BinaryIO) -> bool:

@@ -36,6 +36,7 @@ from oftp2.fields import (
     digits,
     dropped,
     indicator,
+    inner_text,
     literal,
     name,
     number,
@@ -243,7 +244,7 @@ _REVISION_2_0: Final[Layouts] = {
     c.Eerp: _eerp(_file_identity("EERP", 3), _trailer("EERP")),
     c.Nerp: _nerp(
         "reason" / code("NERPREAS", 2, NegativeResponseReason),
-        "text" / text("NERPREAST"),
+        "text" / inner_text("NERPREAST"),
         *_trailer("NERP"),
     ),
     c.Secd: Struct(),

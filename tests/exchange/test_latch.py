@@ -443,6 +443,8 @@ async def _prove(peer: Peer) -> None:
     await peer.expect(c.Secd)
 
 
+@pytest.mark.rfc("4.2.3")
+@pytest.mark.interop(10)
 @pytest.mark.parametrize("after", ["ssid", "secd", "aurp"])
 @pytest_twisted.ensureDeferred
 async def test_no_file_and_no_turn_before_the_authentication_that_was_agreed(after: str, a: Station) -> None:

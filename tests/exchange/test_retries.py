@@ -73,6 +73,7 @@ async def in_short(a: Station, transfer: Transfer) -> str:
     return line.removeprefix("in short").strip()
 
 
+@pytest.mark.rfc("5.3.5")
 @pytest_twisted.ensureDeferred
 async def test_every_sfna_without_retry_ends_the_file_and_says_what_to_do(a: Station) -> None:
     async with answering() as waiting:
@@ -122,6 +123,7 @@ async def test_every_sfna_with_retry_is_offered_again_and_only_in_a_later_sessio
         await finish(peer)
 
 
+@pytest.mark.rfc("5.3.10")
 @pytest_twisted.ensureDeferred
 async def test_every_efna_leads_where_the_policy_says(a: Station) -> None:
     async with answering() as waiting:

@@ -50,6 +50,8 @@ BEFORE_THE_DATA: dict[str, tuple[dict[str, Any], Answer]] = {
 }
 
 
+@pytest.mark.rfc("5.3.5")
+@pytest.mark.interop(7)
 @pytest_twisted.ensureDeferred
 async def test_a_file_that_may_not_be_taken_is_refused_before_its_data_with_one_line(victim: Station, log: Log) -> None:
     victim.settings = "[limits]\nmax_file_octets = 1048576"
@@ -114,6 +116,8 @@ async def test_a_name_from_a_partner_never_becomes_a_path(dataset: str, victim: 
     await serves(victim)
 
 
+@pytest.mark.rfc("5.3.8", "5.3.10")
+@pytest.mark.interop(13)
 @pytest_twisted.ensureDeferred
 async def test_wrong_counts_behind_the_data_are_told_and_nothing_stays(victim: Station, log: Log) -> None:
     await victim.start()
@@ -350,6 +354,7 @@ async def test_a_flood_of_credit_neither_fills_the_memory_nor_keeps_the_station_
     await serves_the_rest(victim)
 
 
+@pytest.mark.interop(3)
 @pytest_twisted.ensureDeferred
 async def test_credit_that_comes_a_little_early_is_welcome(victim: Station) -> None:
     await victim.start()

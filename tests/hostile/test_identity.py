@@ -25,6 +25,7 @@ async def answer(station: Station, **fields: object) -> c.Command:
     return said
 
 
+@pytest.mark.rfc("5.3.11")
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -205,6 +206,8 @@ def _null(tls: SSL.Context) -> None:
     tls.set_cipher_list(b"aNULL:eNULL:@SECLEVEL=0")
 
 
+@pytest.mark.rfc("2.3")
+@pytest.mark.interop(8)
 @pytest.mark.parametrize("shape", [_old, _without_secrecy, _null])
 @pytest_twisted.ensureDeferred
 async def test_old_or_weak_tls_gets_no_session_and_one_line(shape: object, victim: Station, log: Log) -> None:
@@ -239,6 +242,7 @@ async def test_tls_on_the_plain_port_is_no_command(victim: Station, log: Log) ->
     await serves(victim)
 
 
+@pytest.mark.interop(8)
 @pytest_twisted.ensureDeferred
 async def test_renegotiation_is_not_done(victim: Station) -> None:
     def only_1_2(tls: SSL.Context) -> None:

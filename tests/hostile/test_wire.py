@@ -72,6 +72,8 @@ UNIDENTIFIED: dict[str, tuple[bytes, End]] = {
 }
 
 
+@pytest.mark.rfc("5.3.11")
+@pytest.mark.interop(7)
 @pytest.mark.parametrize("what", UNIDENTIFIED)
 @pytest_twisted.ensureDeferred
 async def test_before_anybody_is_identified_nonsense_is_answered_with_its_reason(

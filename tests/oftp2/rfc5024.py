@@ -33,6 +33,34 @@ class Alternative(NamedTuple):
     next_state: str
 
 
+SECTIONS = [
+    "SSRM",
+    "SSID",
+    "SFID",
+    "SFPA",
+    "SFNA",
+    "DATA",
+    "CDT",
+    "EFID",
+    "EFPA",
+    "EFNA",
+    "ESID",
+    "CD",
+    "EERP",
+    "NERP",
+    "RTR",
+    "SECD",
+    "AUCH",
+    "AURP",
+]
+"""The commands in the order of section 5.3, each a section of its own."""
+
+
+def section_of(command: str) -> str:
+    """The section of a command, such as 5.3.2."""
+    return f"5.3.{SECTIONS.index(command) + 1}"
+
+
 class Field(NamedTuple):
     command: str
     position: str

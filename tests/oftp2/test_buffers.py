@@ -106,6 +106,7 @@ subrecords = st.one_of(
 )
 
 
+@pytest.mark.rfc("7.1", "7.2")
 @given(st.binary(max_size=2_000), sizes, st.booleans())
 @example(b"", 128, True)
 @example(bytes(63), 128, True)
@@ -117,6 +118,7 @@ def test_buffers_are_those_of_a_naive_encoder(octets: bytes, size: int, last: bo
     assert exchange_buffers(buffers.encode(octets, size, last=last)) == reference_encode(octets, size, last=last)
 
 
+@pytest.mark.rfc("7.3")
 @pytest.mark.parametrize("size", [*range(128, 322), *EDGE_SIZES[12:]])
 def test_every_buffer_size_is_filled_and_never_exceeded(size: int) -> None:
     each = buffers.capacity(size)
@@ -143,6 +145,7 @@ def files(draw: st.DrawFn) -> tuple[bytes, list[int]]:
     return octets, sorted(draw(st.lists(st.integers(0, len(octets)), max_size=12)))
 
 
+@pytest.mark.rfc("7.2")
 @given(files(), sizes, st.booleans(), st.booleans())
 @example((b"", [0, 0]), 128, False, True)
 @example((b"a" * 200, [0, 0, 3, 3, 100, 200, 200]), 128, True, True)
@@ -229,6 +232,7 @@ def test_a_buffer_without_subrecords_holds_nothing() -> None:
     assert read(b"") == Read(b"")
 
 
+@pytest.mark.rfc("7.3")
 def test_an_empty_file_is_one_buffer_with_an_empty_last_subrecord() -> None:
     assert exchange_buffers(buffers.encode(b"", 128, last=True)) == [b"D\x80"]
     assert read(b"\x80") == Read(b"", ends=(0,), empty=1)
@@ -275,11 +279,13 @@ HOSTILE = {
 }
 
 
+@pytest.mark.interop(2)
 @pytest.mark.parametrize("payload", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_buffers_are_read_as_any_other(payload: bytes) -> None:
     assert read(payload) == reference_decode(payload)
 
 
+@pytest.mark.rfc("7.1", "7.2", "7.3", "8.2")
 def test_the_example_of_appendix_a_is_read_and_written() -> None:
     sent = appendix_a()
     parts = [read(buffer[1:]) for buffer in sent]

@@ -14,7 +14,7 @@ from oftp2.errors import BufferSizeError, InvalidDataError, LocalProtocolError, 
 from oftp2.layouts import COMMAND_OCTETS, LAYOUTS, parts
 from oftp2.reasons import AnswerReason, EndSessionReason, NegativeResponseReason
 from oftp2.values import MAX_BUFFER_SIZE, FileFormat, Level, Mode, SecurityLevel
-from tests.oftp2.rfc5024 import fields_of_the_fixture
+from tests.oftp2.rfc5024 import fields_of_the_fixture, section_of
 from tests.oftp2.wire import CODE_R, EERP, NERP, SAMPLES, SFID, SSID
 
 printable = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
@@ -115,7 +115,11 @@ def test_there_are_eighteen_commands_and_a_way_to_write_each() -> None:
     assert {type(command) for command in SAMPLES} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("kind", COMMANDS, ids=lambda kind: kind.__name__.upper())
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.rfc(section_of(kind.__name__.upper()))) for kind in COMMANDS],
+    ids=lambda kind: kind.__name__.upper(),
+)
 def test_what_is_written_is_read_again(kind: type[c.Command]) -> None:
     @given(COMMANDS[kind])
     def round_trip(command: c.Command) -> None:
@@ -155,7 +159,11 @@ LENIENT = ("RSV1", "CMD", "AURPRSP", "HSHL", "SIGL", "CHLL")
 """Reserved fields hold anything, the first octet is the command, and binary lengths can only be too long."""
 
 
-@pytest.mark.parametrize(("command", "field", "position", "size"), FIXED, ids=[field for _, field, _, _ in FIXED])
+@pytest.mark.parametrize(
+    ("command", "field", "position", "size"),
+    [pytest.param(*each, marks=pytest.mark.rfc(section_of(each[0]))) for each in FIXED],
+    ids=[field for _, field, _, _ in FIXED],
+)
 def test_a_wrong_field_is_named_as_in_the_rfc(command: str, field: str, position: int, size: int) -> None:
     buffer = sample(command)
     broken = buffer[:position] + b"\0" * size + buffer[position + size :]
@@ -179,7 +187,7 @@ def test_a_command_that_ends_in_a_field_is_too_short(command: str, field: str, p
 def test_octets_behind_a_command_make_it_too_long(command: c.Command) -> None:
     if not isinstance(command, c.Data):
         with pytest.raises(BufferSizeError):
-            codec.decode(codec.encode(command) + b"\0")
+            codec.decode(codec.encode(command) + b"\0\0\0")
 
 
 @pytest.mark.parametrize("octet", sorted(set(range(256)) - set(COMMAND_OCTETS)))
@@ -188,6 +196,8 @@ def test_an_unknown_first_octet_is_no_command(octet: int) -> None:
         codec.decode(bytes([octet]))
 
 
+@pytest.mark.rfc("5.3.1", "5.3.2", "5.3.11")
+@pytest.mark.interop(1)
 @pytest.mark.parametrize("octet", [b"\x0d", b"\x8d", b"\x0a"])
 @pytest.mark.parametrize("command", [c.Ssrm(), SSID, c.Esid(reason=EndSessionReason.NORMAL, text="bye")])
 def test_a_carriage_return_may_be_any_that_is_in_use(command: c.Command, octet: bytes) -> None:
@@ -201,6 +211,8 @@ def test_another_octet_is_no_carriage_return() -> None:
         codec.decode(codec.encode(SSID)[:-1] + b" ")
 
 
+@pytest.mark.rfc("5.3.11")
+@pytest.mark.interop(1)
 @pytest.mark.parametrize(
     "buffer",
     [b"F00000\r", b"F00000\x8d", b"F00000\n", b"F00000", b"F00\r", b"F00\x8d", b"F00\n", b"F00"],
@@ -219,15 +231,19 @@ def test_esid_with_a_text_keeps_it_without_the_carriage_return() -> None:
     assert codec.decode(b"F02004 why") == c.Esid(reason=EndSessionReason.PROTOCOL_VIOLATION, text=" why")
 
 
+@pytest.mark.rfc("5.3.5", "5.3.10", "5.3.11")
 def test_an_unlisted_reason_is_unspecified() -> None:
     assert codec.decode(b"F98\r") == c.Esid(reason=EndSessionReason.UNSPECIFIED)
     assert codec.decode(b"377N000") == c.Sfna(reason=AnswerReason.UNSPECIFIED)
 
 
+@pytest.mark.interop(5)
 def test_a_text_that_is_no_utf8_is_replaced() -> None:
     assert codec.decode(b"513003\xff\xfeA") == c.Efna(reason=AnswerReason.DUPLICATE_FILE, text="\ufffd\ufffdA")
 
 
+@pytest.mark.rfc("5.3.13", "5.3.14")
+@pytest.mark.interop(4)
 @pytest.mark.parametrize("command", [EERP, NERP], ids=["EERP", "NERP"])
 def test_the_trailer_of_an_end_response_may_be_missing(command: c.EndResponse) -> None:
     bare = replace(command, hash=b"", signature=b"")
@@ -245,6 +261,28 @@ def test_half_a_trailer_is_too_short(command: c.EndResponse, cut: int) -> None:
         codec.decode(codec.encode(replace(command, hash=b"", signature=b""))[:-cut])
 
 
+TEXTS: list[c.Command] = [
+    replace(SFID, description="Grüße 東京"),
+    c.Sfna(reason=AnswerReason.FILE_TOO_BIG, text="größer als 1 €"),
+    c.Efna(reason=AnswerReason.INVALID_BYTE_COUNT, text="ä"),
+    c.Esid(reason=EndSessionReason.UNSPECIFIED, text="bis später"),
+]
+
+
+@pytest.mark.interop(5)
+@pytest.mark.parametrize("command", TEXTS, ids=lambda command: type(command).__name__.upper())
+def test_a_length_in_characters_is_understood_at_the_end_of_a_command(command: c.Command) -> None:
+    text = command.description if isinstance(command, c.Sfid) else command.text  # type: ignore[union-attr]  # they have one
+    octets = text.encode()
+    written = codec.encode(command)
+    counted = written.replace(b"%03d" % len(octets) + octets, b"%03d" % len(text) + octets)
+    assert counted != written
+    assert codec.decode(counted) == command
+    with pytest.raises(BufferSizeError):
+        codec.decode(written.replace(b"%03d" % len(octets) + octets, b"%03d" % (len(text) - 1) + octets))
+
+
+@pytest.mark.interop(5)
 def test_a_length_beyond_the_buffer_is_never_trusted() -> None:
     for buffer in (codec.encode(EERP)[:106] + b"\xff\xffshort", b"A\xff\xffshort", b"513999short", b"302N999short"):
         with pytest.raises(BufferSizeError):
@@ -289,6 +327,7 @@ def test_what_the_wire_cannot_carry_is_refused_by_field(command: c.Command, fiel
         codec.encode(command)
 
 
+@pytest.mark.rfc("5.1.1", "5.2")
 def test_the_longest_texts_and_buffers_are_carried() -> None:
     for command in (replace(SFID, description="ä" * 499 + "x"), replace(EERP, signature=bytes(65_535))):
         assert codec.decode(codec.encode(command)) == command
@@ -327,6 +366,7 @@ def test_no_error_quotes_more_than_an_octet_of_a_password_out_of_place(shift: in
         assert not any("qwzxvkjy"[at : at + 2] in error for at in range(7)), error
 
 
+@pytest.mark.rfc("1.5.2", "5.3.13", "5.3.14")
 def test_an_end_response_names_the_file_as_its_originator_does() -> None:
     assert EERP.identity == NERP.identity == SFID.identity
     assert str(SFID.identity) == f"MARINER 20240229 1159590001 O0013INITIATOR>{CODE_R}"

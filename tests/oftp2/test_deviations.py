@@ -47,6 +47,7 @@ def _applied(deviations: tuple[Deviation, ...]) -> dict[tuple[State, Input], Dec
     return decided
 
 
+@pytest.mark.rfc("9.1", "9.2")
 def test_every_state_decides_every_input() -> None:
     assert set(EFFECTIVE) == {(state, event) for state in State for event in Input}
     for decision in EFFECTIVE.values():
@@ -71,6 +72,7 @@ def test_nothing_that_the_peer_sends_is_an_error_of_our_own() -> None:
             assert not isinstance(decision, str)
 
 
+@pytest.mark.rfc("9.9")
 def test_the_connection_may_break_in_every_state() -> None:
     for state in State:
         decision = EFFECTIVE[state, Input.N_DISC_IND]
@@ -84,17 +86,20 @@ def test_every_connected_state_may_be_left_with_a_reason_and_without_one() -> No
         assert not isinstance(EFFECTIVE[state, Input.F_ABORT_RQ], str)
 
 
+@pytest.mark.rfc("9.8.3", "9.9.3", "9.10.3", "9.11.3", "9.12.3")
 @pytest.mark.parametrize("token", sorted({(row.table.name, name) for row in rows() for name, _ in row.guard}))
 def test_every_predicate_has_a_meaning(token: tuple[str, str]) -> None:
     assert (Table[token[0]], token[1]) in PREDICATES
 
 
+@pytest.mark.rfc("9.8.3", "9.9.3", "9.10.3", "9.11.3", "9.12.3")
 @pytest.mark.parametrize("token", sorted({(row.table.name, action) for row in rows() for action in row.actions}))
 def test_every_action_has_an_effect_or_needs_none(token: tuple[str, str]) -> None:
     table, action = Table[token[0]], token[1]
     assert ((table, action) in EFFECTS) is not (action in WITHOUT_EFFECT[table] and token != ("SPEAKER_2", "7"))
 
 
+@pytest.mark.rfc("9.5")
 @pytest.mark.parametrize("token", sorted({output for row in rows() for output in row.outputs}))
 def test_every_output_has_exactly_one_meaning(token: str) -> None:
     assert [token in meanings for meanings in (COMMANDS, EVENTS, NETWORK, BETWEEN_COMMANDS)].count(True) == 1

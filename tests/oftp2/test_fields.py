@@ -15,6 +15,7 @@ from tests.oftp2.wire import SAMPLES
 FIXTURE = fields_of_the_fixture()
 
 
+@pytest.mark.rfc("5.1.2", "5.3")
 def test_names_are_padded_with_blanks_and_read_without_them() -> None:
     field = name("X", 5)
     assert field.build("A B") == b"A B  "
@@ -22,6 +23,7 @@ def test_names_are_padded_with_blanks_and_read_without_them() -> None:
     assert field.parse(b"     ") == ""
 
 
+@pytest.mark.rfc("5.1.2", "5.3")
 def test_numbers_are_padded_with_zeros() -> None:
     assert number("X", 5).build(42) == b"00042"
     assert number("X", 5).parse(b"00042") == 42
@@ -62,6 +64,7 @@ def test_a_secret_and_what_stands_beside_it_are_not_quoted() -> None:
     assert "hush" not in str(remote.value)
 
 
+@pytest.mark.rfc("5.3")
 def test_reserved_octets_are_blanks_and_may_be_anything() -> None:
     layout = Struct("a" / reserved(3))
     assert layout.build({}) == b"   "
@@ -77,6 +80,7 @@ def test_a_field_that_may_be_missing_is_always_written() -> None:
         layout.build({"a": "x" * 1_000})
 
 
+@pytest.mark.rfc("5.3")
 @pytest.mark.parametrize("command", SAMPLES, ids=lambda command: type(command).__name__.upper())
 def test_positions_and_formats_are_those_of_the_rfc(command: object) -> None:
     """Every field of fixed size begins where the one before it ends, and numbers stand where the RFC has them."""

@@ -20,6 +20,7 @@ def taken(reader: FrameReader) -> list[bytes]:
     return found
 
 
+@pytest.mark.rfc("8.1", "8.2")
 def test_a_buffer_is_led_by_version_flags_and_the_length_of_all() -> None:
     assert frame(b"R") == b"\x10\x00\x00\x05R"
     assert frame(b"D" * MAX_BUFFER_SIZE)[:4] == b"\x10" + (100_003).to_bytes(3, "big")
@@ -49,6 +50,7 @@ def test_octet_by_octet_is_the_same_as_all_at_once(sent: list[bytes]) -> None:
     assert found == sent
 
 
+@pytest.mark.rfc("8.2")
 @pytest.mark.parametrize("first", [0x00, 0x11, 0x20, 0x1F, 0x16, 0xFF])
 def test_another_version_or_a_flag_is_refused_at_its_first_octet(first: int) -> None:
     reader = FrameReader()
@@ -57,6 +59,7 @@ def test_another_version_or_a_flag_is_refused_at_its_first_octet(first: int) -> 
         reader.take()
 
 
+@pytest.mark.rfc("8.2")
 @pytest.mark.parametrize("size", [0, 1, 4, 100_004, 0xFFFFFF])
 def test_a_length_that_no_buffer_has_is_refused_before_the_buffer_comes(size: int) -> None:
     reader = FrameReader()

@@ -116,6 +116,8 @@ def test_a_layout_fills_every_field_of_its_command(level: Level, kind: type[c.Co
         assert {field.name for field in fields(kind)} <= laid_out
 
 
+@pytest.mark.rfc("5.3")
+@pytest.mark.interop(6)
 @levels
 def test_every_command_consists_of_the_fields_of_its_rfc(level: Level) -> None:
     for kind in (*LAYOUTS[level], c.Data):
@@ -314,6 +316,8 @@ def test_half_a_stamp_is_refused(wrong: dict[str, str]) -> None:
 # --- SSID and ESID, which come in the form of another level
 
 
+@pytest.mark.rfc("5.3.2")
+@pytest.mark.interop(6)
 @levels
 def test_an_ssid_is_laid_out_by_the_level_it_names(level: Level) -> None:
     ssid = replace(SSID, level=level, authentication=level is Level.REVISION_2_0)
@@ -328,6 +332,8 @@ def test_what_an_old_ssid_holds_in_its_reserved_octets_is_ignored() -> None:
     assert codec.decode(buffer[:47] + b"Y\0\xff  " + buffer[52:]) == replace(SSID, level=2)
 
 
+@pytest.mark.rfc("5.3.11")
+@pytest.mark.interop(1)
 @levels
 @pytest.mark.parametrize(
     "buffer",
@@ -346,6 +352,8 @@ def pair_at(initiator: Level, responder: Level) -> SessionPair:
     return pair
 
 
+@pytest.mark.rfc("5.3.2")
+@pytest.mark.interop(6)
 @pytest.mark.parametrize("responder", Level, ids=lambda level: f"R{level}")
 @pytest.mark.parametrize("initiator", Level, ids=lambda level: f"I{level}")
 def test_two_of_any_levels_exchange_files_and_end_responses_at_the_lower_one(
@@ -426,6 +434,8 @@ def test_a_responder_ends_with_10_when_an_initiator_can_only_do_what_it_shall_no
     assert aborted.reason is EndSessionReason.INCOMPATIBLE
 
 
+@pytest.mark.rfc("5.3.11")
+@pytest.mark.interop(6)
 @lower_levels
 def test_a_responder_ends_with_10_when_the_level_is_not_enough_for_this_initiator(level: Level) -> None:
     for demand in (

@@ -58,6 +58,7 @@ def disagreement(**theirs: object) -> Disagreement:
     return outcome
 
 
+@pytest.mark.rfc("5.3.2")
 def test_the_smaller_number_and_what_both_can_do_hold() -> None:
     theirs = replace(THEIRS, buffer_size=128, credit=999, compression=False)
     assert negotiate(OURS, theirs) == Terms(
@@ -65,6 +66,7 @@ def test_the_smaller_number_and_what_both_can_do_hold() -> None:
     )
 
 
+@pytest.mark.rfc("5.3.2")
 @pytest.mark.parametrize(
     ("ours", "theirs", "agreed"),
     [
@@ -90,6 +92,8 @@ def test_one_sends_what_the_other_receives(ours: Mode, theirs: Mode, agreed: Mod
         assert outcome.mode is agreed
 
 
+@pytest.mark.rfc("5.3.2")
+@pytest.mark.interop(6)
 @pytest.mark.parametrize("level", [0, 3])
 def test_a_level_that_does_not_exist_is_incompatible(level: int) -> None:
     assert disagreement(level=level) == Disagreement(
@@ -97,6 +101,8 @@ def test_a_level_that_does_not_exist_is_incompatible(level: int) -> None:
     )
 
 
+@pytest.mark.rfc("5.3.2")
+@pytest.mark.interop(6)
 @pytest.mark.parametrize("theirs", Level)
 @pytest.mark.parametrize("ours", Level)
 def test_the_lower_level_is_spoken(ours: Level, theirs: Level) -> None:
@@ -118,6 +124,7 @@ def test_a_level_below_the_lowest_we_accept_is_incompatible(lowest: Level, their
         )
 
 
+@pytest.mark.interop(6)
 @pytest.mark.parametrize("level", [1, 2, 4])
 def test_authentication_needs_level_5(level: int) -> None:
     outcome = negotiate(replace(OURS, authentication=True), replace(THEIRS, level=level))
@@ -163,6 +170,7 @@ def test_there_are_terms_or_a_reason(ours: Capabilities, theirs: Ssid) -> None:
         assert 1 <= outcome.credit <= min(ours.credit, theirs.credit)
 
 
+@pytest.mark.rfc("5.3.2", "9.6")
 @given(capabilities, capabilities)
 def test_both_sides_agree_on_the_same(initiator: Capabilities, responder: Capabilities) -> None:
     there = negotiate(responder, as_ssid(initiator))
@@ -174,6 +182,7 @@ def test_both_sides_agree_on_the_same(initiator: Capabilities, responder: Capabi
     assert replace(here, mode=opposite[here.mode]) == there
 
 
+@pytest.mark.rfc("5.3.2", "9.7")
 @pytest.mark.parametrize("wrong", [{"buffer_size": 127}, {"buffer_size": 100_000}, {"credit": 0}, {"credit": 1_000}])
 def test_capabilities_outside_the_range_of_the_rfc_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

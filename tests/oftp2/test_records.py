@@ -112,6 +112,7 @@ def test_u_and_t_are_stored_as_their_octets_without_records(content: bytes, at: 
 # --- F ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("1.5.3")
 @given(length=st.integers(1, 300), count=st.integers(0, 12), at=cuts, late=st.booleans())
 def test_f_is_stored_as_its_records_and_each_end_is_told(length: int, count: int, at: list[int], late: bool) -> None:
     content = bytes(index % 251 for index in range(length * count))
@@ -134,6 +135,7 @@ def test_f_that_ends_inside_a_record_is_no_f_file() -> None:
         source.finish()
 
 
+@pytest.mark.interop(2)
 def test_f_may_lack_the_last_end_flag() -> None:
     target = FixedWriter(4)
     assert target.take(b"abcdefgh", ends(4)) == b"abcdefgh"
@@ -178,6 +180,8 @@ def test_f_with_a_record_of_another_length_is_refused(arriving: list[tuple[bytes
 # --- V ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("1.5.3", "6.5")
+@pytest.mark.interop(15)
 @given(contents=records, at=cuts, late=st.booleans())
 @example(contents=[b"", b"", b"a", b""], at=[0, 0, 1, 1], late=True)
 @example(contents=[bytes(65_535), b"", bytes(65_535)], at=[1, 2, 65_536, 65_538], late=False)
@@ -246,6 +250,7 @@ def test_v_without_an_announced_length_is_bounded_by_what_two_octets_say() -> No
             target.take(b"x", none())
 
 
+@pytest.mark.interop(2)
 def test_v_may_lack_the_last_end_flag() -> None:
     target = VariableWriter(10)
     assert target.take(b"abcd", ends(2)) == b"\0\2ab"
@@ -262,6 +267,7 @@ def lines_stored(lines: list[bytes], line_end: bytes) -> bytes:
     return b"".join(line + line_end for line in lines)
 
 
+@pytest.mark.interop(13)
 @given(
     line_end=st.sampled_from([CRLF, EBCDIC_CRLF]),
     lines=st.lists(st.binary(max_size=4), min_size=1, max_size=6),
@@ -284,6 +290,7 @@ def test_lines_sent_as_records_get_their_line_ends_back(
         assert target.added == len(lines) * len(line_end)
 
 
+@pytest.mark.interop(2, 13)
 @given(content=st.binary(max_size=100), at=cuts, late=st.booleans())
 def test_text_with_one_end_or_none_is_stored_as_it_comes(content: bytes, at: list[int], late: bool) -> None:
     for said in ([], [len(content)]):
@@ -293,6 +300,7 @@ def test_text_with_one_end_or_none_is_stored_as_it_comes(content: bytes, at: lis
         assert target.records == 0
 
 
+@pytest.mark.interop(13)
 @given(lines=st.lists(st.binary(max_size=4), max_size=6), at=cuts, late=st.booleans())
 def test_lines_sent_as_records_with_their_line_ends_are_stored_as_they_come(
     lines: list[bytes], at: list[int], late: bool
@@ -314,6 +322,7 @@ def test_a_line_end_cut_in_two_is_seen() -> None:
 # --- restart ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("1.5.4", "5.3.3")
 @pytest.mark.parametrize("form", [FileFormat.UNSTRUCTURED, FileFormat.TEXT])
 @pytest.mark.parametrize(
     ("size", "most", "blocks"), [(0, None, 0), (1_023, None, 0), (1_024, None, 1), (5_000, None, 4), (5_000, 3, 3)]
@@ -323,6 +332,7 @@ def test_u_and_t_are_restarted_at_whole_blocks(form: FileFormat, size: int, most
     assert position == Position(count=blocks, offset=blocks * 1_024, records=0, octets=blocks * 1_024)
 
 
+@pytest.mark.rfc("1.5.4", "5.3.3")
 @pytest.mark.parametrize(
     ("size", "most", "count"), [(0, None, 0), (79, None, 0), (80, None, 1), (250, 9, 3), (250, 2, 2)]
 )
@@ -331,6 +341,7 @@ def test_f_is_restarted_at_whole_records(size: int, most: int | None, count: int
     assert position == Position(count=count, offset=count * 80, records=count, octets=count * 80)
 
 
+@pytest.mark.rfc("1.5.4", "5.3.3", "6.5")
 @given(contents=records, data=st.data())
 def test_v_is_restarted_at_whole_records(contents: list[bytes], data: st.DataObject) -> None:
     stored = variable(contents)
@@ -369,6 +380,8 @@ def test_only_f_and_v_have_records() -> None:
     ]
 
 
+@pytest.mark.rfc("6.5")
+@pytest.mark.interop(15)
 @pytest.mark.parametrize("change", [{}, {"security": SecurityLevel.SIGNED}, {"compression": 1}, {"envelope": 1}])
 def test_a_secured_file_travels_as_u(change: dict[str, int]) -> None:
     offer = Sfid(

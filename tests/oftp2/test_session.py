@@ -75,11 +75,13 @@ def assert_aborted(session: Session, events: list[e.Event], reason: EndSessionRe
     return aborted
 
 
+@pytest.mark.rfc("9.3")
 @states
 def test_there_is_a_way_into_every_state(state: State) -> None:
     assert in_state(state).state is state
 
 
+@pytest.mark.rfc("9.1", "9.4")
 @states
 @pytest.mark.parametrize("command", FROM_PEER, ids=lambda command: type(command).__name__.upper())
 def test_every_command_is_taken_in_every_state_as_the_tables_say(state: State, command: c.Command) -> None:
@@ -97,6 +99,7 @@ def test_every_command_is_taken_in_every_state_as_the_tables_say(state: State, c
         assert_aborted(session, events, aborted.reason)
 
 
+@pytest.mark.rfc("9.1", "3.2.1")
 @states
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
 def test_every_request_is_done_or_refused_without_a_trace(state: State, request_: r.Request) -> None:
@@ -124,6 +127,7 @@ def test_what_a_session_accepts_is_what_the_tables_allow(state: State) -> None:
             assert session.accepts(type(request)) is not isinstance(EFFECTIVE[state, event], str)
 
 
+@pytest.mark.rfc("3.3.4", "3.3.4.1", "4.3.1")
 @states
 def test_the_turn_follows_from_the_state(state: State) -> None:
     expected = Turn.SPEAKER if state in SPEAKER else Turn.LISTENER if state in LISTENER else Turn.NOBODY
@@ -144,6 +148,7 @@ def test_each_state_has_its_deadline(state: State) -> None:
         assert session.deadline == 100.0 + (CLOSING if state is State.WF_NDISC else INACTIVITY)
 
 
+@pytest.mark.rfc("4.7.2", "9.9")
 @connected_states
 def test_silence_ends_the_session_with_a_word_to_both(state: State) -> None:
     session = in_state(state, now=100.0)
@@ -330,6 +335,8 @@ BAD: dict[str, tuple[State, bytes, EndSessionReason, str]] = {
 }
 
 
+@pytest.mark.rfc("4.7.1", "5.3.11", "9.2", "9.9")
+@pytest.mark.interop(7)
 @pytest.mark.parametrize(("state", "octets", "reason", "word"), BAD.values(), ids=BAD.keys())
 @pytest.mark.parametrize("cut", [False, True], ids=["at once", "in pieces"])
 def test_bad_input_is_answered_with_its_reason(
@@ -346,6 +353,7 @@ def test_bad_input_is_answered_with_its_reason(
     assert session.data_to_send() == b""
 
 
+@pytest.mark.rfc("5.3.2")
 @pytest.mark.parametrize("mode", [Mode.SENDER, Mode.RECEIVER])
 def test_two_that_only_send_or_only_receive_are_incompatible(mode: Mode) -> None:
     session = make(Role.RESPONDER, replace(SMALL, mode=mode))
@@ -371,6 +379,7 @@ def receiving(capabilities: Capabilities = SMALL) -> Session:
     return session
 
 
+@pytest.mark.rfc("4.3.3", "5.3.3", "9.12")
 def test_a_restart_that_was_not_agreed_is_a_violation() -> None:
     session = listening(replace(SMALL, restart=False))
     events = session.receive_data(on_the_wire(replace(SFID, restart=1)), 0.0)
@@ -378,6 +387,7 @@ def test_a_restart_that_was_not_agreed_is_a_violation() -> None:
     assert "restart" in aborted.text
 
 
+@pytest.mark.rfc("5.3.2")
 def test_a_file_to_one_who_only_sends_is_a_violation() -> None:
     session = listening(replace(SMALL, mode=Mode.SENDER))
     assert session.terms is not None
@@ -386,6 +396,7 @@ def test_a_file_to_one_who_only_sends_is_a_violation() -> None:
     assert_aborted(session, events, EndSessionReason.PROTOCOL_VIOLATION)
 
 
+@pytest.mark.rfc("5.3.7")
 def test_data_beyond_the_credit_is_a_violation() -> None:
     session = receiving()
     data = on_the_wire(c.Data(payload=b"\x03abc"))
@@ -403,6 +414,7 @@ def test_data_before_a_violation_is_still_told() -> None:
     assert_aborted(session, events, EndSessionReason.COMMAND_NOT_RECOGNISED)
 
 
+@pytest.mark.rfc("5.3.2", "7.2")
 def test_compressed_data_is_taken_only_when_agreed() -> None:
     data = on_the_wire(c.Data(payload=b"\x45x"))
     assert receiving().receive_data(data, 0.0) == [e.DataReceived(octets=b"xxxxx")]
@@ -411,6 +423,8 @@ def test_compressed_data_is_taken_only_when_agreed() -> None:
     assert "compressed" in aborted.text
 
 
+@pytest.mark.rfc("5.3.6")
+@pytest.mark.interop(2)
 def test_one_octet_more_than_agreed_is_tolerated() -> None:
     session = receiving()
     payload = b"\x3f" + bytes(63) + b"\x3e" + bytes(62) + b"\0"
@@ -418,6 +432,8 @@ def test_one_octet_more_than_agreed_is_tolerated() -> None:
     assert session.receive_data(on_the_wire(c.Data(payload=payload)), 0.0) == [e.DataReceived(octets=bytes(125))]
 
 
+@pytest.mark.rfc("7.3")
+@pytest.mark.interop(2)
 def test_data_padded_with_a_thousand_empty_subrecords_is_tolerated() -> None:
     session = listening(replace(SMALL, buffer_size=2_000), replace(SSID, buffer_size=2_000))
     for step in (SFID, r.AcceptFile()):
@@ -431,6 +447,7 @@ def test_data_padded_with_a_thousand_empty_subrecords_is_tolerated() -> None:
     assert session.state is State.OPI
 
 
+@pytest.mark.interop(2)
 def test_too_many_empty_subrecords_in_one_file_are_invalid_data() -> None:
     wide = Capabilities(buffer_size=99_999, credit=999)
     session = listening(wide, replace(SSID, buffer_size=99_999, credit=999))
@@ -451,6 +468,7 @@ def test_too_many_empty_subrecords_in_one_file_are_invalid_data() -> None:
     assert "empty subrecords" in aborted.text
 
 
+@pytest.mark.rfc("3.4.2", "5.3.11")
 @connected_states
 @pytest.mark.parametrize("reason", [EndSessionReason.USER_CODE_NOT_KNOWN, EndSessionReason.RESOURCES_NOT_AVAILABLE])
 def test_a_peer_may_end_its_session_at_any_time_and_its_reason_is_told(state: State, reason: EndSessionReason) -> None:
@@ -461,6 +479,8 @@ def test_a_peer_may_end_its_session_at_any_time_and_its_reason_is_told(state: St
     assert session.data_to_send() == b""
 
 
+@pytest.mark.rfc("5.3.11")
+@pytest.mark.interop(1)
 @pytest.mark.parametrize("octets", [b"F03\r", b"F03\x8d", b"F03", b"F03000", b"F03000\n"])
 def test_a_refusal_in_the_short_form_is_understood(octets: bytes) -> None:
     session = in_state(State.I_WF_SSID)
@@ -469,6 +489,7 @@ def test_a_refusal_in_the_short_form_is_understood(octets: bytes) -> None:
     ]
 
 
+@pytest.mark.rfc("2.2.3", "9.9")
 @connected_states
 def test_a_lost_connection_ends_the_session_in_every_state(state: State) -> None:
     session = in_state(state)
@@ -503,6 +524,7 @@ def test_an_event_of_the_end_is_one_line_for_people() -> None:
 # What we can do wrong ourselves
 
 
+@pytest.mark.rfc("5.3.2")
 @pytest.mark.parametrize(
     "build",
     [
@@ -552,6 +574,7 @@ def test_a_request_that_cannot_be_written_changes_nothing(state: State, request_
     assert session.data_to_send() == b""
 
 
+@pytest.mark.rfc("4.3.3", "9.10")
 def test_a_file_with_a_restart_that_was_not_agreed_is_refused() -> None:
     session = make(Role.INITIATOR, replace(SMALL, restart=False))
     for step in (CONNECT, c.Ssrm(), SSID):
@@ -585,6 +608,7 @@ def test_a_session_that_is_over_takes_no_other_connection() -> None:
     assert session.finished
 
 
+@pytest.mark.rfc("3.4.1", "4.6.1")
 def test_a_speaker_who_has_spoken_passes_the_turn_before_it_leaves() -> None:
     session = in_state(State.IDLESP)
     take_step(session, r.SendEndResponse(command=EERP))
@@ -596,6 +620,7 @@ def test_a_speaker_who_has_spoken_passes_the_turn_before_it_leaves() -> None:
 # Small facts
 
 
+@pytest.mark.rfc("4.2.1", "4.2.2", "5.3.1")
 def test_an_initiator_speaks_only_after_the_ready_message() -> None:
     session = make(Role.INITIATOR)
     assert session.state is State.I_WF_NC
@@ -608,6 +633,7 @@ def test_an_initiator_speaks_only_after_the_ready_message() -> None:
     assert session.terms is None
 
 
+@pytest.mark.rfc("5.3.2")
 def test_a_responder_answers_with_what_is_agreed() -> None:
     session = make(Role.RESPONDER, Capabilities(buffer_size=4_096, credit=1, compression=True))
     take_step(session, CONNECT)
@@ -623,6 +649,7 @@ def test_a_responder_answers_with_what_is_agreed() -> None:
     assert session.peer == replace(SSID, mode=Mode.SENDER)
 
 
+@pytest.mark.rfc("5.3.2")
 def test_a_responder_narrows_the_window_for_an_initiator_it_knows() -> None:
     session = make(Role.RESPONDER, Capabilities(buffer_size=4_096, credit=20))
     take_step(session, CONNECT)
@@ -642,6 +669,7 @@ def test_a_window_that_no_ssid_allows_is_refused(window: dict[str, int]) -> None
         r.AcceptSession(code=CODE_R, password=PASSWORD, **window)
 
 
+@pytest.mark.rfc("5.3.11")
 @pytest.mark.parametrize("reason", [EndSessionReason.USER_CODE_NOT_KNOWN, EndSessionReason.INVALID_PASSWORD])
 def test_a_responder_refuses_whom_it_does_not_know(reason: EndSessionReason) -> None:
     session = in_state(State.A_WF_CONRS)
@@ -650,6 +678,7 @@ def test_a_responder_refuses_whom_it_does_not_know(reason: EndSessionReason) -> 
     assert session.state is State.WF_NDISC
 
 
+@pytest.mark.rfc("5.3.2", "5.3.11")
 @pytest.mark.parametrize(("capabilities", "wanted"), [(SMALL, True), (AUTHENTICATED, False)])
 def test_a_responder_with_other_requirements_of_authentication_ends_with_12(
     capabilities: Capabilities, *, wanted: bool
@@ -660,6 +689,8 @@ def test_a_responder_with_other_requirements_of_authentication_ends_with_12(
     assert_aborted(session, events, EndSessionReason.AUTHENTICATION_INCOMPATIBLE)
 
 
+@pytest.mark.rfc("4.4.1", "5.3.7")
+@pytest.mark.interop(3)
 def test_what_the_credit_does_not_cover_goes_when_credit_comes() -> None:
     session = in_state(State.OPO)
     assert session.credit == 2
@@ -673,6 +704,8 @@ def test_what_the_credit_does_not_cover_goes_when_credit_comes() -> None:
     assert (session.state, session.credit) == (State.OPO, 1)
 
 
+@pytest.mark.rfc("9.11")
+@pytest.mark.interop(3)
 def test_a_file_is_not_closed_while_data_waits_for_credit() -> None:
     session = in_state(State.OPO)
     session.send(r.SendData(octets=bytes(3 * 125), last=True), 1.0)
@@ -693,6 +726,7 @@ def test_data_that_waits_for_credit_is_forgotten_when_the_session_ends(end: r.Re
     assert session._waiting is None
 
 
+@pytest.mark.rfc("7.2")
 def test_records_travel_with_their_ends() -> None:
     speaker, listener = in_state(State.OPO), receiving()
     speaker.send(r.SendData(octets=b"onethreefour", ends=(3, 3, 8)), 0.0)
@@ -709,6 +743,7 @@ def test_buffers_of_several_lengths_are_told_as_one_piece() -> None:
     assert told == e.DataReceived(octets=b"abcde", ends=np.array([3, 5]))
 
 
+@pytest.mark.rfc("7.2")
 def test_runs_are_compressed_only_where_both_sides_can() -> None:
     for compression, fewer in ((True, True), (False, False)):
         session = make(Role.INITIATOR, replace(SMALL, compression=compression))
@@ -719,6 +754,7 @@ def test_runs_are_compressed_only_where_both_sides_can() -> None:
         assert (len(session.data_to_send()) < 20) is fewer
 
 
+@pytest.mark.interop(3)
 def test_an_early_credit_refills_the_window_and_never_exceeds_it() -> None:
     session = in_state(State.OPO)
     session.send(r.SendData(octets=bytes(125)), 1.0)
@@ -727,6 +763,8 @@ def test_an_early_credit_refills_the_window_and_never_exceeds_it() -> None:
         assert session.credit == 2
 
 
+@pytest.mark.rfc("5.3.7", "9.12")
+@pytest.mark.interop(3)
 def test_credit_is_given_when_it_is_used_up_and_all_data_consumed() -> None:
     session = receiving()
     data = on_the_wire(c.Data(payload=b"\x03abc"))
@@ -748,6 +786,7 @@ def test_credit_flows_even_for_buffers_that_hold_nothing() -> None:
     assert commands_in(session.data_to_send()) == [c.Cdt()]
 
 
+@pytest.mark.interop(2)
 @pytest.mark.parametrize("octets", [b"", frame(b"D\x80"), frame(b"D"), frame(b"D\0\0\0")])
 def test_an_empty_file_comes_in_several_forms(octets: bytes) -> None:
     session = receiving()
@@ -757,6 +796,7 @@ def test_an_empty_file_comes_in_several_forms(octets: bytes) -> None:
     assert session.send(r.ConfirmFile(), 0.0) == []
 
 
+@pytest.mark.interop(9)
 def test_esid_right_after_efid_is_told_behind_the_file() -> None:
     session = receiving()
     events = session.receive_data(on_the_wire(c.Efid(octets=0), c.Esid(reason=EndSessionReason.NORMAL)), 0.0)
@@ -767,18 +807,21 @@ def test_esid_right_after_efid_is_told_behind_the_file() -> None:
     assert session.finished
 
 
+@pytest.mark.interop(11)
 def test_a_connection_test_is_a_normal_session() -> None:
     session = in_state(State.IDLELI)
     assert session.receive_data(on_the_wire(c.Esid(reason=EndSessionReason.NORMAL)), 0.0) == [e.SessionReleased()]
     assert session.finished
 
 
+@pytest.mark.rfc("9.9")
 def test_both_sides_may_end_at_once() -> None:
     session = in_state(State.WF_NDISC)
     assert session.receive_data(on_the_wire(c.Esid(reason=EndSessionReason.NORMAL)), 0.0) == []
     assert session.finished
 
 
+@pytest.mark.rfc("3.4.3")
 @states
 def test_giving_up_is_silent_and_final(state: State) -> None:
     session = in_state(state)
@@ -802,5 +845,6 @@ def test_nothing_secret_is_shown() -> None:
     assert repr(SECRET) not in shown
 
 
+@pytest.mark.rfc("9.8")
 def test_every_path_is_made_of_legal_steps() -> None:
     assert set(PATHS) == set(State)

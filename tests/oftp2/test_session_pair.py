@@ -56,6 +56,7 @@ def end(pair: SessionPair, speaker: Side) -> None:
     assert not listener.events()
 
 
+@pytest.mark.rfc("4.2.2", "5.3.2", "9.6")
 def test_both_know_each_other_and_the_terms() -> None:
     _, initiator, responder = established(
         Capabilities(buffer_size=4_096, credit=7, restart=True), Capabilities(buffer_size=65_535, credit=999)
@@ -69,6 +70,7 @@ def test_both_know_each_other_and_the_terms() -> None:
     assert (initiator.session.turn, responder.session.turn) == (Turn.SPEAKER, Turn.LISTENER)
 
 
+@pytest.mark.rfc("4.4.1", "8.1")
 @given(
     st.binary(max_size=3_000),
     st.integers(128, 400),
@@ -91,6 +93,7 @@ def test_a_file_of_a_megabyte_arrives(size: int) -> None:
     assert pair.transfer(octets) == octets
 
 
+@pytest.mark.rfc("4.3.6", "4.3.8", "4.5.1")
 def test_several_files_and_end_responses_go_both_ways_in_one_session() -> None:
     pair, initiator, responder = established()
     for number in range(3):
@@ -111,6 +114,7 @@ def test_several_files_and_end_responses_go_both_ways_in_one_session() -> None:
     end(pair, responder)
 
 
+@pytest.mark.rfc("3.3.4.2", "4.3.2")
 def test_a_refused_file_leaves_the_turn_with_the_speaker() -> None:
     pair, initiator, responder = established()
     pair.ask(initiator, r.StartFile(command=SFID))
@@ -122,6 +126,7 @@ def test_a_refused_file_leaves_the_turn_with_the_speaker() -> None:
     assert pair.transfer(b"another") == b"another"
 
 
+@pytest.mark.rfc("3.3.3", "4.5.1", "5.3.10")
 def test_a_file_that_cannot_be_kept_is_rejected_at_its_end() -> None:
     pair, initiator, responder = established()
     pair.ask(initiator, r.StartFile(command=SFID))
@@ -136,6 +141,7 @@ def test_a_file_that_cannot_be_kept_is_rejected_at_its_end() -> None:
     assert pair.transfer(b"abc") == b"abc"
 
 
+@pytest.mark.rfc("1.5.4", "4.3.3", "5.3.4")
 def test_a_cut_off_file_goes_on_where_the_listener_says() -> None:
     pair, initiator, responder = established()
     pair.ask(initiator, r.StartFile(command=replace(SFID, restart=7)))
@@ -145,6 +151,7 @@ def test_a_cut_off_file_goes_on_where_the_listener_says() -> None:
     assert initiator.session.state is State.OPO
 
 
+@pytest.mark.rfc("3.3.4.2", "4.5.1", "5.3.9", "9.11")
 @pytest.mark.parametrize(
     ("request_", "kind", "state"),
     [
@@ -176,6 +183,7 @@ def test_the_listener_gets_the_turn_with_its_answer_and_uses_it(
     assert [type(event) for event in responder.events()] == ([] if request_ else [e.TurnReceived])
 
 
+@pytest.mark.rfc("4.6.1")
 def test_who_got_the_turn_with_the_answer_may_leave_at_once() -> None:
     pair, initiator, responder = established()
     pair.transfer(b"x", wants_turn=True)
@@ -184,6 +192,7 @@ def test_who_got_the_turn_with_the_answer_may_leave_at_once() -> None:
     initiator.expect(e.SessionReleased)
 
 
+@pytest.mark.interop(11)
 def test_a_connection_test_identifies_and_leaves() -> None:
     pair, initiator, responder = established()
     pair.ask(initiator, r.EndSession(text="just looking"))
@@ -192,6 +201,7 @@ def test_a_connection_test_identifies_and_leaves() -> None:
     assert initiator.session.state is State.WF_NDISC
 
 
+@pytest.mark.rfc("4.2.3", "4.2.4", "5.3.16", "5.3.17", "5.3.18")
 @pytest.mark.parametrize("wrong", [None, "initiator", "responder"])
 def test_each_side_authenticates_the_other(wrong: str | None) -> None:
     pair = SessionPair(AUTHENTICATED, SMALL, seed=3)
@@ -228,6 +238,7 @@ def assert_both_told(ours: Side, theirs: Side, reason: EndSessionReason) -> None
     assert (aborted.origin, aborted.reason) == (e.Origin.PEER, reason)
 
 
+@pytest.mark.rfc("3.4.2")
 @pytest.mark.parametrize("reason", [reason for reason in EndSessionReason if reason is not EndSessionReason.NORMAL])
 def test_either_side_may_end_in_the_middle_of_a_file_and_the_other_learns_why(reason: EndSessionReason) -> None:
     for who in ("initiator", "responder"):
@@ -242,6 +253,7 @@ def test_either_side_may_end_in_the_middle_of_a_file_and_the_other_learns_why(re
         )
 
 
+@pytest.mark.rfc("4.7.2")
 def test_both_sides_may_time_out_at_once() -> None:
     pair, initiator, responder = established()
     for side in pair.sides:
@@ -252,6 +264,7 @@ def test_both_sides_may_time_out_at_once() -> None:
         assert side.session.finished
 
 
+@pytest.mark.rfc("5.3.2", "4.3.6")
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(Mode.SENDER, Mode.RECEIVER), (Mode.SENDER, Mode.BOTH), (Mode.BOTH, Mode.RECEIVER)]
 )

@@ -5,11 +5,13 @@ import pytest
 from oftp2.values import is_dataset_name, is_identification_code
 
 
+@pytest.mark.rfc("5.4")
 @pytest.mark.parametrize("code", ["O", "O0013005438TESTLAB", "O0013A/B-C.D&E(F)", "O09320000 ABC", "X" * 25])
 def test_a_code_of_the_rfc_is_one(code: str) -> None:
     assert is_identification_code(code)
 
 
+@pytest.mark.rfc("5.4")
 @pytest.mark.parametrize("code", ["", " ", " A", "A ", "a", "Ä", "A_B", "A\n", "A\0B", "../ETC*", "X" * 26])
 def test_anything_else_is_no_code(code: str) -> None:
     assert not is_identification_code(code)

@@ -110,6 +110,7 @@ def test_none_is_called_while_it_is_calling(house: House, peer: Peer) -> None:
         talk.receive()
 
 
+@pytest.mark.interop(11)
 def test_a_connection_test_says_how_far_it_came(house: House) -> None:
     first, second = house.pair()
     house.start(first)

@@ -55,6 +55,7 @@ def asked(station: Station, peer: Peer, **said: Any) -> c.Command | None:
 # --- levels
 
 
+@pytest.mark.interop(6)
 @lower_levels
 def test_files_and_end_responses_go_both_ways_at_a_lower_level(house: House, level: Level) -> None:
     first, second = house.station(), house.station("CB01")
@@ -96,6 +97,7 @@ def test_a_call_offers_the_level_of_the_partner(house: House, peer: Peer) -> Non
         assert talk.hear(c.Ssid).level == 2
 
 
+@pytest.mark.interop(12)
 @pytest.mark.parametrize("level", [Level.REVISION_1_2, Level.REVISION_1_3], ids=lambda level: f"level {level}")
 def test_an_end_response_without_counter_is_about_the_file_of_its_second(
     house: House, peer: Peer, level: Level
@@ -173,6 +175,7 @@ def test_a_file_too_large_for_the_level_fails_with_the_field_that_has_no_room(ho
         station.line("LARGE failed", "SFIDFSIZ takes a number of up to 7 digits", queued)
 
 
+@pytest.mark.interop(6)
 @pytest.mark.parametrize("setting", [Authentication.ON, Authentication.PREPARED])
 def test_a_partner_with_session_authentication_is_never_spoken_to_below_level_5(
     house: House, peer: Peer, setting: Authentication
@@ -215,6 +218,7 @@ def test_a_level_that_does_not_exist_or_has_no_authentication_cannot_be_set(hous
 # --- what else was agreed
 
 
+@pytest.mark.rfc("5.3.2")
 @pytest.mark.parametrize("agreed", [False, True])
 def test_compression_and_restart_are_offered_where_they_were_agreed(house: House, peer: Peer, *, agreed: bool) -> None:
     station = house.station()
@@ -233,6 +237,7 @@ def test_compression_and_restart_are_offered_where_they_were_agreed(house: House
     assert (offer.compression, offer.restart) == (agreed, agreed)
 
 
+@pytest.mark.rfc("5.3.2")
 def test_special_logic_is_never_agreed(house: House, peer: Peer) -> None:
     station = house.station()
     peer.introduce(station)
@@ -242,6 +247,7 @@ def test_special_logic_is_never_agreed(house: House, peer: Peer) -> None:
     assert not answer.special_logic
 
 
+@pytest.mark.rfc("5.3.2", "5.3.11")
 @pytest.mark.parametrize(
     ("mode", "said", "answered"),
     [

@@ -47,6 +47,7 @@ def same_file(one: c.Sfid, other: c.Sfid) -> bool:
 # --- between two daemons ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("4.3.6", "4.3.8")
 @pytest.mark.parametrize("transport", Transport)
 def test_files_go_both_ways_and_are_acknowledged_in_one_session(house: House, transport: Transport) -> None:
     first, second = house.pair(transport=transport)
@@ -88,6 +89,8 @@ def test_a_file_of_64_mib_arrives_whole(house: House) -> None:
     second.delivered("LARGE", content)
 
 
+@pytest.mark.rfc("5.3.2")
+@pytest.mark.interop(3)
 def test_the_smallest_buffers_with_a_credit_of_one_carry_files_both_ways(house: House) -> None:
     first, second = house.pair(session={"buffer_size": 128, "credit": 1})
     each = buffers.capacity(128)
@@ -101,6 +104,8 @@ def test_the_smallest_buffers_with_a_credit_of_one_carry_files_both_ways(house: 
         second.delivered(dataset, content)
 
 
+@pytest.mark.rfc("1.5.2", "5.3.5")
+@pytest.mark.interop(12)
 def test_a_file_offered_again_and_again_is_in_the_inbox_once(house: House, peer: Peer) -> None:
     station = known_to(house.station(), peer)
     content = noise(10_000)
@@ -182,6 +187,7 @@ def test_the_eerp_comes_in_the_next_session_when_the_first_breaks_before_it(hous
         talk.hear_end(EndSessionReason.NORMAL)
 
 
+@pytest.mark.rfc("4.3.8", "5.3.15")
 def test_end_responses_follow_each_other_one_rtr_at_a_time(house: House, peer: Peer) -> None:
     station = known_to(house.station(), peer)
     content = noise(100)
@@ -218,6 +224,7 @@ def test_an_eerp_in_another_session_acknowledges(house: House, peer: Peer) -> No
         station.reaches(sent, TransferState.ACKNOWLEDGED)
 
 
+@pytest.mark.rfc("4.3.7")
 def test_a_nerp_says_why_and_the_file_can_be_sent_again_under_another_stamp(house: House, peer: Peer) -> None:
     station = known_to(house.station(), peer, callable_=True)
     sent = station.send(peer.code, noise(5_000), "NOTWANTED")
@@ -253,6 +260,7 @@ def test_a_nerp_says_why_and_the_file_can_be_sent_again_under_another_stamp(hous
         station.reaches(sent, TransferState.ACKNOWLEDGED)
 
 
+@pytest.mark.rfc("3.3.4.2", "5.3.9")
 def test_efpa_that_asks_for_the_turn_gets_it_and_the_queue_goes_on_after(house: House, peer: Peer) -> None:
     station = known_to(house.station(), peer, callable_=True)
     station.queue(peer.code, {"FIRST": noise(1_000, 1), "SECOND": noise(1_000, 2)})

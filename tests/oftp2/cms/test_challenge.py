@@ -25,6 +25,7 @@ KEYS = [(OTHER.certificate, OTHER.key), (OURS.certificate, OURS.key)]
 ENVELOPE, SECRET = make_challenge(OURS.certificate)
 
 
+@pytest.mark.rfc("5.3.17", "5.3.18")
 def test_the_owner_of_the_key_gets_the_twenty_octets_back() -> None:
     envelope, secret = make_challenge(OURS.certificate)
     assert len(secret) == SECRET_OCTETS
@@ -62,6 +63,8 @@ def test_openssl_opens_what_we_make(tmp_path: Path) -> None:
     assert done.stdout == SECRET
 
 
+@pytest.mark.rfc("5.3.17")
+@pytest.mark.interop(10)
 @pytest.mark.parametrize("cipher", ["-aes256", "-aes192", "-aes128", "-des3"])
 @pytest.mark.parametrize("options", [[], ["-keyid"], ["-stream"]])
 def test_we_open_what_openssl_makes(tmp_path: Path, cipher: str, options: list[str]) -> None:

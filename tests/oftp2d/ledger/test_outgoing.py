@@ -44,6 +44,8 @@ def test_a_queued_file_comes_back_as_it_was_given(ledger: Ledger, partner: Partn
     assert ledger.transfers.find(Direction.OUT, queued.key) == queued
 
 
+@pytest.mark.rfc("5.3.3")
+@pytest.mark.interop(12)
 def test_files_of_one_second_and_name_are_counted(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> None:
     same = [ledger.transfers.queue(files.outgoing(partner), now).time for _ in range(3)]
     other_name = ledger.transfers.queue(files.outgoing(partner, "OTHER"), now).time
@@ -51,6 +53,7 @@ def test_files_of_one_second_and_name_are_counted(ledger: Ledger, partner: Partn
     assert other_name == "1230150001"
 
 
+@pytest.mark.interop(12)
 @pytest.mark.parametrize("level", [1, 2])
 def test_where_no_counter_is_carried_each_second_serves_one_file(
     ledger: Ledger, partner: Partner, files: Any, now: datetime, level: int
