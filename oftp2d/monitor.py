@@ -8,7 +8,7 @@ nothing to say leaves. So a session ends by itself and never loops. What happens
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
@@ -48,6 +48,7 @@ from oftp2d.claims import Claims
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
+from oftp2d.forwarding import travelling
 from oftp2d.gathering import Gathering
 from oftp2d.ledger import (
     ClaimLostError,
@@ -352,7 +353,11 @@ class Monitor:
                 release_level=int(self._level),
             )
             return
-        self._line.request(SendEndResponse(command=_end_response(receipt)))
+        command = _end_response(receipt)
+        if self._level < Level.REVISION_2_0:
+            # What was signed beyond us cannot be passed on at this level; that it has arrived can.
+            command = replace(command, hash=b"", signature=b"")
+        self._line.request(SendEndResponse(command=command))
         answer = await self._line.event()
         assert isinstance(answer, ReadyReceived)  # noqa: S101 - the tables allow nothing else here
         # Noted while the next one goes: what a crash makes forgotten is only said again.
@@ -411,12 +416,20 @@ class Monitor:
         counted = self._level > Level.REVISION_1_3
         if isinstance(response, Nerp):
             kind, text = "NERP", response.text or response.reason.meaning
-            refused = partial(transfers.refused, partner_id=partner.id, in_full=True, counted=counted)
+            refused = partial(
+                transfers.refused, partner_id=partner.id, in_full=True, counted=counted, answer=travelling(response)
+            )
             reason = f"NERP {response.reason:02}"
             answered = await self._context.workers.database(refused, key, now, reason, text)
         else:
             kind, text = "EERP", ""
-            acknowledged = partial(transfers.acknowledged, partner_id=partner.id, in_full=True, counted=counted)
+            acknowledged = partial(
+                transfers.acknowledged,
+                partner_id=partner.id,
+                in_full=True,
+                counted=counted,
+                answer=travelling(response),
+            )
             answered = await self._context.workers.database(acknowledged, key, now)
         if answered is None:
             self.log.warn(
@@ -441,7 +454,7 @@ class Monitor:
             transfer=transfer.id,
             text=f": {text}" if text else "",
         )
-        if transfer.state is TransferState.ACKNOWLEDGED:
+        if transfer.state is TransferState.ACKNOWLEDGED or transfer.forwarded_from is not None:
             self._finished.add(transfer.spool_name)
         if transfer.kind is Kind.EXCHANGE:
             await self._exchange.answered(partner, transfer, accepted=kind == "EERP", text=text)
@@ -489,6 +502,8 @@ def _end_response(receipt: Receipt) -> EndResponse:
             user=receipt.user,
             destination=receipt.destination,
             originator=receipt.originator,
+            hash=receipt.hash or b"",
+            signature=receipt.signature or b"",
         )
     given = (reason for reason in NegativeResponseReason if reason == receipt.reason)
     reason = next(given, NegativeResponseReason.UNSPECIFIED)
@@ -501,4 +516,6 @@ def _end_response(receipt: Receipt) -> EndResponse:
         creator=receipt.creator or receipt.originator,
         reason=reason,
         text=receipt.text,
+        hash=receipt.hash or b"",
+        signature=receipt.signature or b"",
     )

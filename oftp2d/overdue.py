@@ -11,6 +11,7 @@ from datetime import timedelta
 from twisted.logger import Logger
 
 from oftp2d.context import Context
+from oftp2d.forwarding import forget
 from oftp2d.ledger import IllegalMoveError, Transfer
 from oftp2d.retries import GIVEN_UP, advice, span
 
@@ -31,10 +32,11 @@ async def _give_up(context: Context, transfer: Transfer) -> None:
     why = transfer.text or partner.last_error or "no session came about"
     text = f"{GIVEN_UP} {span(now - since)}, the last time: {why}"
     try:
-        await database(ledger.transfers.give_up, transfer.id, now, partner.last_reason, text)
+        given_up = await database(ledger.transfers.give_up, transfer.id, now, partner.last_reason, text)
     except IllegalMoveError:
         # A session has claimed it, or somebody cancelled it, since it was found.
         return
+    await forget(context.workers, context.spool, given_up)
     log.error(
         "{partner}: {file} failed, transfer {transfer}: {text}; {advice}",
         partner=partner.code,

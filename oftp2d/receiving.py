@@ -21,6 +21,7 @@ from oftp2.requests import AcceptFile, ConfirmFile, Consumed, EndSession, Refuse
 from oftp2.values import FileFormat, SecurityLevel
 from oftp2d.acx import MAX_OCTETS, message_of
 from oftp2d.context import Context
+from oftp2d.forwarding import NoRoute, route
 from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer
 from oftp2d.line import Line, SessionOverError
 from oftp2d.spool import Part, SpoolError, SpoolFullError, Staged
@@ -58,6 +59,8 @@ class Receiving:
         self._partner = partner
         self._stations = stations
         self._theirs = frozenset({partner.code, *partner.sub_stations})
+        self._onward: Partner | None = None
+        """To whom the file in hand is forwarded; None for one of ours."""
 
     async def receive(self, offer: Sfid, *, wants_turn: bool) -> Transfer | None:
         """Answer an offered file and receive it; the transfer when it is safely here, None when it was refused.
@@ -148,7 +151,19 @@ class Receiving:
     async def _keep(self, transfer: Transfer, part: Part) -> Transfer:
         """The whole file is in its part: make it safe, and say so to the ledger. Only then the peer may know."""
         workers, transfers, owner = self._context.workers, self._context.ledger.transfers, self._owner
-        if transfer.kind is Kind.EXCHANGE:
+        if self._onward is not None:
+            sealed = await workers.disk(part.seal_outgoing)
+            kept = await workers.database(
+                transfers.received_and_forwarded,
+                transfer.id,
+                sealed.octets,
+                sealed.sha256,
+                sealed.name,
+                self._context.now(),
+                partner_id=self._onward.id,
+                owner=owner,
+            )
+        elif transfer.kind is Kind.EXCHANGE:
             sealed = await workers.disk(part.seal)
             kept = await workers.database(
                 transfers.received,
@@ -162,11 +177,12 @@ class Receiving:
         else:
             kept = await self._deliver(transfer, await workers.disk(part.seal_into_inbox, transfer.dataset))
         self.log.info(
-            "{partner}: received {file}, {octets} octets, transfer {transfer}",
+            "{partner}: received {file}, {octets} octets, transfer {transfer}{onward}",
             partner=self._partner.code,
             file=transfer.dataset,
             octets=kept.octets,
             transfer=kept.id,
+            onward="" if self._onward is None else f", to be forwarded to {self._onward.code}",
         )
         return kept
 
@@ -196,11 +212,11 @@ class Receiving:
 
     async def _judge(self, offer: Sfid) -> Refusal | None:
         """What speaks against the file before a single octet of it is here."""
-        refusal = self._addressing(offer) or _form(offer)
+        refusal = await self._addressing(offer) or self._form(offer)
         if refusal is not None:
             return refusal
         announced = max(offer.size, 1) * BLOCK
-        limit = self._limit(_kind(offer))
+        limit = self._limit(self._kind(offer))
         if announced - BLOCK > limit:
             return Refusal(
                 reason=AnswerReason.FILE_TOO_BIG, text=f"SFIDFSIZ says {offer.size} KiB, allowed are {limit // BLOCK}"
@@ -217,9 +233,14 @@ class Receiving:
             return Refusal(reason=AnswerReason.UNSPECIFIED, text="the station is stopping", retry=True)
         return None
 
-    def _addressing(self, offer: Sfid) -> Refusal | None:
+    async def _addressing(self, offer: Sfid) -> Refusal | None:
+        self._onward = None
         if offer.destination not in self._stations:
-            return Refusal(reason=AnswerReason.INVALID_DESTINATION, text=f"{offer.destination} is no station here")
+            way = await self._context.workers.database(route, self._context.ledger, offer, self._partner)
+            if isinstance(way, NoRoute):
+                reason = AnswerReason.DUPLICATE_FILE if way.duplicate else AnswerReason.INVALID_DESTINATION
+                return Refusal(reason=reason, text=way.text)
+            self._onward = way
         if offer.originator not in self._theirs:
             text = f"{offer.originator} is no station of {self._partner.code}"
             return Refusal(reason=AnswerReason.INVALID_ORIGIN, text=text)
@@ -227,12 +248,20 @@ class Receiving:
             return Refusal(reason=AnswerReason.INVALID_FILE_NAME, text="SFIDDSN is empty")
         return None
 
+    def _kind(self, offer: Sfid) -> Kind:
+        """A message of the certificate exchange is one for those it is for; to us it is a file to forward."""
+        return Kind.FILE if self._onward is not None else _kind(offer)
+
+    def _form(self, offer: Sfid) -> Refusal | None:
+        """What is forwarded is nothing but octets: how they are secured is between its two ends."""
+        return _stamp(offer) if self._onward is not None else _form(offer)
+
     def _limit(self, kind: Kind) -> int:
         return MAX_OCTETS if kind is Kind.EXCHANGE else self._context.config.limits.max_file_octets
 
     def _incoming(self, offer: Sfid) -> NewIncoming:
         return NewIncoming(
-            kind=_kind(offer),
+            kind=self._kind(offer),
             partner_id=self._partner.id,
             dataset=offer.dataset,
             date=offer.date,
@@ -243,6 +272,12 @@ class Receiving:
             octets=offer.size * BLOCK,
             description=offer.description,
             user=offer.user,
+            security=int(offer.security),
+            cipher=offer.cipher,
+            compression=offer.compression,
+            envelope=offer.envelope,
+            signed_response=offer.signed_response,
+            original_size=offer.original_size,
         )
 
     def _refuse(self, offer: Sfid | Transfer, refusal: Refusal) -> None:
@@ -355,8 +390,9 @@ def _kind(offer: Sfid) -> Kind:
 
 def _form(offer: Sfid) -> Refusal | None:
     """Whether the file is of a form we take: a date that exists, a format and security we know."""
-    if not is_stamp(offer.date, offer.time):
-        return Refusal(reason=AnswerReason.INVALID_FILE_NAME, text=f"{offer.date} {offer.time} is no date and time")
+    refusal = _stamp(offer)
+    if refusal is not None:
+        return refusal
     exchange = _kind(offer) is Kind.EXCHANGE
     if offer.format is not FileFormat.UNSTRUCTURED and not (exchange and offer.format is FileFormat.TEXT):
         return Refusal(reason=AnswerReason.RECORD_FORMAT_NOT_SUPPORTED, text=f"format {offer.format} is not supported")
@@ -368,6 +404,12 @@ def _form(offer: Sfid) -> Refusal | None:
     if offer.compression or (offer.envelope and not exchange):
         return Refusal(reason=AnswerReason.COMPRESSION_NOT_ALLOWED, text="compressed files are not supported")
     return None
+
+
+def _stamp(offer: Sfid) -> Refusal | None:
+    if is_stamp(offer.date, offer.time):
+        return None
+    return Refusal(reason=AnswerReason.INVALID_FILE_NAME, text=f"{offer.date} {offer.time} is no date and time")
 
 
 def is_stamp(date: str, time: str) -> bool:

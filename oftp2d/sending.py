@@ -22,9 +22,10 @@ from oftp2.errors import LocalProtocolError
 from oftp2.events import CreditReceived, FileAccepted, FileConfirmed, FileRefused, FileRejected
 from oftp2.reasons import EndSessionReason
 from oftp2.requests import MAX_DATA, CloseFile, EndSession, SendData, StartFile
-from oftp2.values import FileFormat
+from oftp2.values import FileFormat, SecurityLevel
 from oftp2d.claims import Outgoing
 from oftp2d.context import Context
+from oftp2d.forwarding import forget
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.line import Line, SessionOverError
 from oftp2d.retries import Command, Course, advice, backoff, course, exhausted
@@ -260,8 +261,9 @@ class Sending:
             transfer=transfer.id,
             reason=reason or "",
             text=text,
-            advice=advice(reason, transfer.id),
+            advice=advice(reason, transfer.id) if transfer.forwarded_from is None else "its originator is told so",
         )
+        await forget(self._context.workers, self._context.spool, transfer)
 
 
 def _start_of(transfer: Transfer) -> Sfid:
@@ -275,6 +277,11 @@ def _start_of(transfer: Transfer) -> Sfid:
         originator=transfer.originator,
         format=FileFormat(transfer.format),
         size=blocks,
-        original_size=blocks,
+        original_size=blocks if transfer.original_size is None else transfer.original_size,
         description=transfer.description,
+        security=SecurityLevel(transfer.security),
+        cipher=transfer.cipher,
+        compression=transfer.compression,
+        envelope=transfer.envelope,
+        signed_response=transfer.signed_response,
     )

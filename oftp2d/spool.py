@@ -202,6 +202,9 @@ class Spool:
     def _seal(self, name: str, part: Path) -> None:
         _move(part, self._received / name)
 
+    def _seal_outgoing(self, name: str, part: Path) -> None:
+        _move(part, self._outgoing / name)
+
     def _seal_into_inbox(self, name: str, part: Path, label: str) -> str:
         target = inbox_name(name, label)
         _move(part, self._inbox / target)
@@ -211,6 +214,8 @@ class Spool:
         """Where a part file has got to without the ledger knowing; at most one place."""
         if (self._received / name).exists():
             yield self._received / name
+        elif (self._outgoing / name).exists():
+            yield self._outgoing / name
         elif (present := self._in_inbox(name)) is not None:
             yield self._inbox / present
 
@@ -341,6 +346,14 @@ class Part(Writing):
         self._sync()
         with _told("seal a received file"):
             self._spool._seal(self._path.name, self._path)  # noqa: SLF001 (one module, one matter)
+        return self._staged(self._path.name)
+
+    def seal_outgoing(self) -> Staged:
+        """Bring the file to disk and put it where files wait to be sent: it is for somebody else."""
+        self._resume_at_end()
+        self._sync()
+        with _told("seal a received file"):
+            self._spool._seal_outgoing(self._path.name, self._path)  # noqa: SLF001
         return self._staged(self._path.name)
 
     def seal_into_inbox(self, label: str) -> Staged:

@@ -19,6 +19,7 @@ from oftp2d.ledger import (
     AuditEntry,
     CallPolicy,
     ExchangeRecord,
+    Forwarding,
     Partner,
     PendingKey,
     Station,
@@ -58,15 +59,28 @@ def partner(record: Partner) -> Document:
     return _timed(document)
 
 
-def transfer(record: Transfer, partner: Partner, now: datetime, moved: int | None = None) -> Document:
-    """A transfer with its partner; ``moved`` is what the running session knows of it."""
+def transfer(
+    record: Transfer,
+    partner: Partner,
+    now: datetime,
+    moved: int | None = None,
+    forwarding: Forwarding | None = None,
+) -> Document:
+    """A transfer with its partner; ``moved`` is what the running session knows of it.
+
+    ``forwarding`` says between whom a third party's file is forwarded.
+    """
     document = asdict(record)
-    for inner in ("claim_owner", "claim_until", "spool_name"):
+    for inner in ("claim_owner", "claim_until", "spool_name", "forwarded_from"):
         del document[inner]
+    document["forwarded"] = None if forwarding is None else asdict(forwarding)
     document["partner"] = partner.code
     del document["partner_id"]
-    document["waits_for"] = waits_for(record, partner, now)
-    document["summary"] = summary(record, partner, document["waits_for"])
+    if forwarding is not None and record.state is TransferState.RECEIVED:
+        document["waits_for"] = f"the end response of {forwarding.target}"
+    else:
+        document["waits_for"] = waits_for(record, partner, now)
+    document["summary"] = summary(record, partner, document["waits_for"], forwarding)
     complete = record.state in {"sent", "acknowledged", "received", "delivered"}
     document["octets_moved"] = record.octets if complete else moved or 0
     return _timed(document)
@@ -81,7 +95,7 @@ def waits_for(record: Transfer, partner: Partner, now: datetime) -> str | None:
             return _queued_for(record, partner, now)
         case TransferState.SENT:
             return "the partner's receipt (EERP)"
-        case TransferState.FAILED:
+        case TransferState.FAILED if record.forwarded_from is None:
             return f"you: 'oftp2d transfer retry {record.id}' or 'oftp2d transfer cancel {record.id}'"
         case TransferState.INTERRUPTED:
             return "the partner to send it again"

@@ -22,7 +22,7 @@ from .routing import Document, body, query, route
 LONGEST_PASSWORD = 8
 """Characters of SSIDPSWD, RFC 5024 5.3.2."""
 
-_SECURITY = ("client_certificate", "acx", "authentication", "active", "transport", "level")
+_SECURITY = ("client_certificate", "acx", "authentication", "active", "transport", "level", "may_forward")
 """The settings whose changes belong into the audit trail."""
 
 _REACH = (
@@ -162,7 +162,7 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
     settings |= {name: None for name in ("host", "server_name") if read[name] == ""}
     if read.get("call_every", 0) is None:
         settings["call_every"] = None
-    for name in ("client_certificate", "compression", "restart", "active"):
+    for name in ("client_certificate", "compression", "restart", "active", "may_forward"):
         if name in fields:
             settings[name] = fields.flag(name, default=False)
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from oftp2d.ledger import Direction, Partner, Transfer, TransferState
+from oftp2d.ledger import Direction, Forwarding, Partner, Transfer, TransferState
 from oftp2d.retries import GIVEN_UP, advice, rule_of, times
 
 _INCOMING = {
@@ -24,8 +24,10 @@ _RECEIPT = {
 }
 
 
-def summary(record: Transfer, partner: Partner, waits_for: str | None) -> str:
+def summary(record: Transfer, partner: Partner, waits_for: str | None, forwarding: Forwarding | None = None) -> str:
     """The sentence; ``waits_for`` is what the listing says of what is still to come."""
+    if forwarding is not None:
+        return _sentence(_forwarded(record, forwarding, waits_for))
     if record.direction is Direction.IN:
         receipt = _RECEIPT.get(record.end_response or "", "").format(partner=partner.code)
         told = _INCOMING[record.state]
@@ -33,6 +35,24 @@ def summary(record: Transfer, partner: Partner, waits_for: str | None) -> str:
             told.format(partner=partner.code, receipt=receipt, reason=record.reason or "", text=record.text or "")
         )
     return _sentence(_outgoing(record, partner.code, waits_for))
+
+
+def _forwarded(record: Transfer, forwarding: Forwarding, waits_for: str | None) -> str:
+    """What became of a file that is not for us."""
+    source, target = forwarding.source, forwarding.target
+    travels = f"is with {source}" if record.end_response == "sent" else f"travels back to {source}"
+    refused = f"{record.reason}: {record.text}" if record.reason else record.text
+    told = {
+        TransferState.SENDING: f"it is being sent to {target}",
+        TransferState.SENT: f"{target} has it, and its end response has not come",
+        TransferState.ACKNOWLEDGED: f"delivered: the receipt (EERP) of {target} came and was passed back",
+        TransferState.DELIVERED: f"delivered: the receipt (EERP) {travels}",
+        TransferState.FAILED: f"{refused}; {source} is told so (NERP)",
+        TransferState.CANCELLED: f"an operator cancelled it; {source} is told so (NERP)",
+        TransferState.REFUSED: f"{refused}; the NERP {travels}",
+    }
+    happened = told.get(record.state, f"it waits for {waits_for}")
+    return f"forwarded from {source} to {target}; {happened}"
 
 
 def _outgoing(record: Transfer, code: str, waits_for: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -11,7 +11,18 @@ from klein import Klein
 from oftp2.values import is_dataset_name
 from oftp2d.acx import message_of
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Direction, Kind, Ledger, NewOutgoing, Partner, Traffic, Transfer, TransferState
+from oftp2d.forwarding import forget
+from oftp2d.ledger import (
+    Direction,
+    Forwarding,
+    Kind,
+    Ledger,
+    NewOutgoing,
+    Partner,
+    Traffic,
+    Transfer,
+    TransferState,
+)
 from oftp2d.spool import Spool, Staged
 
 from . import documents
@@ -54,7 +65,7 @@ def _add_reading(app: Klein, desk: Desk) -> None:
         limit, before = fields.limit(), fields.optional("before", longest=40)
         fields.finish()
 
-        def find(ledger: Ledger) -> tuple[Sequence[Transfer], dict[int, Partner]]:
+        def find(ledger: Ledger) -> tuple[Sequence[Transfer], dict[int, Partner], dict[str, Forwarding]]:
             found = ledger.transfers.list(
                 direction=direction,
                 state=state,
@@ -63,10 +74,13 @@ def _add_reading(app: Klein, desk: Desk) -> None:
                 limit=limit,
                 before=before,
             )
-            return found, partners_for(ledger, [each.partner_id for each in found])
+            forwardings = ledger.forwardings.of([each.id for each in found])
+            return found, partners_for(ledger, [each.partner_id for each in found]), forwardings
 
-        found, partners = await desk.workers.database(find, desk.ledger)
-        return {"transfers": [_document(desk, each, partners) for each in found]}
+        found, partners, forwardings = await desk.workers.database(find, desk.ledger)
+        return {
+            "transfers": [_document(desk, each, partners[each.partner_id], forwardings.get(each.id)) for each in found]
+        }
 
     @route(app, "GET", "/v1/transfers/<transfer_id>")
     async def transfer(request: HttpRequest, transfer_id: str) -> Document:
@@ -100,7 +114,7 @@ def _add_sending(app: Klein, desk: Desk) -> None:
             await desk.workers.disk(desk.spool.remove_outgoing, staged.name)
             raise
         desk.dialler.nudge(partner.id)
-        return _document(desk, queued, {partner.id: partner})
+        return _document(desk, queued, partner)
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/retry")
     async def retry(request: HttpRequest, transfer_id: str) -> Document:
@@ -119,19 +133,20 @@ def _add_sending(app: Klein, desk: Desk) -> None:
         body(request).finish()
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
         cancelled = await desk.workers.database(desk.ledger.transfers.cancel, known.id, desk.now())
+        await forget(desk.workers, desk.spool, cancelled)
         if cancelled.direction is Direction.IN:
             await desk.workers.disk(_discard_part, desk.spool, cancelled.spool_name)
         return await _one(desk, cancelled)
 
 
 async def _one(desk: Desk, transfer: Transfer) -> Document:
-    partners = await desk.workers.database(partners_for, desk.ledger, [transfer.partner_id])
-    return _document(desk, transfer, partners)
+    partner = await desk.workers.database(desk.ledger.partners.get, transfer.partner_id)
+    forwardings = await desk.workers.database(desk.ledger.forwardings.of, [transfer.id])
+    return _document(desk, transfer, partner, forwardings.get(transfer.id))
 
 
-def _document(desk: Desk, transfer: Transfer, partners: Mapping[int, Partner]) -> Document:
-    partner = partners[transfer.partner_id]
-    return documents.transfer(transfer, partner, desk.now(), desk.house.progress(transfer.id))
+def _document(desk: Desk, transfer: Transfer, partner: Partner, forwarding: Forwarding | None = None) -> Document:
+    return documents.transfer(transfer, partner, desk.now(), desk.house.progress(transfer.id), forwarding)
 
 
 def _discard_part(spool: Spool, name: str) -> None:

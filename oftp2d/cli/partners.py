@@ -108,6 +108,13 @@ _SETTINGS = (
         default=None,
         help="Whether a file that broke off may go on where it stopped, if the partner can too.",
     ),
+    click.option(
+        "--may-forward/--no-forward",
+        "may_forward",
+        default=None,
+        help="Whether its files for others are taken, and forwarded to the partner whose code or further code they are "
+        "for. The end response travels back. Without it they are refused (SFNA 02).",
+    ),
     click.option("--active/--inactive", default=None, help="Whether it may connect and is called at all."),
     click.option(
         "--call",
@@ -313,6 +320,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "buffer compression": document.get("compression"),
             "restart of files": document.get("restart"),
             "active": document.get("active"),
+            "may send files for others": document.get("may_forward"),
             "called": _called(document),
             "added": moment(document.get("created_at")),
             "last call": moment(document.get("last_call_at")),

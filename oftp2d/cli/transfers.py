@@ -221,10 +221,18 @@ def _follow(client: AdminClient, bar: Progress, transfer_id: str, timeout: int) 
 def _why(document: Mapping[str, Any]) -> str:
     """Why a transfer ended as it did, and what it waits for; empty when there is nothing to say."""
     told = ": ".join(str(document[name]) for name in ("reason", "text") if document.get(name))
+    if forwarded := _forwarded(document):
+        told = f"{forwarded}; {told}" if told else forwarded
     waits = document.get("waits_for")
     if not waits:
         return told
     return f"{told}; waits for {waits}" if told and told not in str(waits) else f"waits for {waits}"
+
+
+def _forwarded(document: Mapping[str, Any]) -> str:
+    """Between whom a third party's file is forwarded; empty for one of ours."""
+    forwarding = document.get("forwarded")
+    return f"forwarded from {forwarding['source']} to {forwarding['target']}" if forwarding else ""
 
 
 def _outcome(document: Mapping[str, Any]) -> RenderableType:
@@ -247,6 +255,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "stamp": f"{document.get('date')} {document.get('time')}",
             "from": document.get("originator"),
             "to": document.get("destination"),
+            "forwarded": _forwarded(document),
             "file name": document.get("file_name"),
             "description": document.get("description"),
             "size": f"{size(octets)} ({octets} octets)",

@@ -15,6 +15,7 @@ from oftp2d.ledger.certificates import Certificates
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import ClaimLostError, LedgerUnavailableError, UnknownError
 from oftp2d.ledger.exchanges import Exchanges
+from oftp2d.ledger.forwarding import Forwarding, Forwardings
 from oftp2d.ledger.partners import Partners
 from oftp2d.ledger.receipts import Receipts
 from oftp2d.ledger.records import (
@@ -77,6 +78,7 @@ __all__ = [
     "ExchangeRecord",
     "ExchangeState",
     "FileIdentity",
+    "Forwarding",
     "Holder",
     "IllegalMoveError",
     "Kind",
@@ -122,6 +124,7 @@ class Ledger:
         self.receipts = Receipts(database)
         self.certificates = Certificates(database)
         self.exchanges = Exchanges(database)
+        self.forwardings = Forwardings(database)
         self.audit = Audit(database)
 
     @classmethod

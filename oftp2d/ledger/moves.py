@@ -8,7 +8,7 @@ thing that ever writes a state of a transfer after its row is there, and it cann
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -203,6 +203,23 @@ def insert_incoming(connection: Connection, new: NewIncoming, now: datetime, own
     )
 
 
+def insert_forwarded(connection: Connection, incoming: Transfer, partner_id: int, now: datetime) -> Transfer:
+    """A received file, queued for the partner it is for: all that it is stays as it was (RFC 5024 section 1.5.2)."""
+    onward: dict[str, Any] = {
+        **_beginning(now),
+        **_UNCLAIMED,
+        "direction": Direction.OUT,
+        "partner_id": partner_id,
+        "state": TransferState.QUEUED,
+        "attempts": 0,
+        "queued_at": now,
+        "reached": 0,
+        "forwarded_from": incoming.id,
+        "end_response": None,
+    }
+    return _insert(connection, replace(incoming, **onward))
+
+
 def insert_receipt(connection: Connection, transfer: Transfer, new: NewReceipt, now: datetime) -> None:
     """Owe an end response for an incoming transfer: it goes back the way the file came."""
     connection.execute(
@@ -214,7 +231,7 @@ def insert_receipt(connection: Connection, transfer: Transfer, new: NewReceipt, 
             "dataset": transfer.dataset,
             "date": transfer.date,
             "time": transfer.time,
-            "user": transfer.user,
+            "user": transfer.user if new.user is None else new.user,
             "originator": transfer.destination,
             "destination": transfer.originator,
             "creator": new.creator or transfer.destination,
@@ -222,6 +239,8 @@ def insert_receipt(connection: Connection, transfer: Transfer, new: NewReceipt, 
             "text": new.text,
             "state": ReceiptState.OWED,
             "created_at": now,
+            "hash": new.hash,
+            "signature": new.signature,
         },
     )
 

@@ -107,6 +107,8 @@ class NewPartner:
     """Seconds between calls made only to fetch; None where there are none."""
     wait_for_calls: bool = False
     """Whether it is never called by itself, even when something waits for it."""
+    may_forward: bool = False
+    """Whether its files for others are accepted and forwarded to the partner they are for."""
     text_charset: str | None = None
     """The partner's character set of T files, ours being UTF-8; None leaves their octets as they are."""
     text_line_ends: LineEnds = LineEnds.AS_IS
@@ -159,6 +161,7 @@ class PartnerChange(TypedDict, total=False):
     active: bool
     call_every: int | None
     wait_for_calls: bool
+    may_forward: bool
     next_call_at: datetime | None
     text_charset: str | None
     text_line_ends: LineEnds
@@ -209,6 +212,13 @@ class NewIncoming:
     file_name: str = ""
     description: str = ""
     user: str = ""
+    security: int = 0
+    cipher: int = 0
+    compression: int = 0
+    envelope: int = 0
+    signed_response: bool = False
+    original_size: int | None = None
+    """1K blocks of the file before it was secured (SFIDOSIZ)."""
 
     @property
     def key(self) -> FileIdentity:
@@ -270,6 +280,16 @@ class Transfer:
     """How many records it has (EFIDRCNT); 0 for U and T, and while it is being received."""
     reached: int | None = 0
     """Octets in the spool up to which the file may have come over so far; None where nobody noted it."""
+    security: int = 0
+    """How the file is secured (SFIDSEC, SFIDCIPH, SFIDCOMP, SFIDENV), and whether a signed EERP is asked for (SFIDSIGN)."""
+    cipher: int = 0
+    compression: int = 0
+    envelope: int = 0
+    signed_response: bool = False
+    original_size: int | None = None
+    """1K blocks of the file before it was secured (SFIDOSIZ); None where that is its size."""
+    forwarded_from: str | None = None
+    """Outgoing only: the incoming transfer that brought it, where it is a third party's file."""
     end_response: str | None = None
     """Incoming only: ``owed`` or ``sent``."""
 
@@ -335,6 +355,10 @@ class NewReceipt:
     reason: int | None = None
     """NERPREAS; None in an EERP."""
     text: str = ""
+    user: str | None = None
+    """EERPUSER; None for that of the file."""
+    hash: bytes = b""
+    signature: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,6 +383,9 @@ class Receipt:
     sent_at: datetime | None
     claim_owner: str | None
     claim_until: datetime | None
+    hash: bytes | None = None
+    """Hash and signature of an end response that was made elsewhere and travels back through us."""
+    signature: bytes | None = None
 
 
 # --- certificates --------------------------------------------------------------------------------------

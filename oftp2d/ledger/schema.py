@@ -89,6 +89,7 @@ partners = sa.Table(
     sa.Column("level", sa.Integer, nullable=False, server_default="5"),
     sa.Column("mode", enumeration(Traffic, "mode", checked=False), nullable=False, server_default=Traffic.BOTH.value),
     sa.Column("restart", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("may_forward", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 # A removed partner stays as the owner of its history; its code is free again.
 _present = partners.c.removed_at.is_(None)
@@ -137,11 +138,19 @@ transfers = sa.Table(
     sa.Column("record_length", sa.Integer, nullable=False, server_default="0"),
     sa.Column("records", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("reached", sa.BigInteger),
+    sa.Column("security", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("cipher", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("compression", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("envelope", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("signed_response", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("original_size", sa.BigInteger),
+    sa.Column("forwarded_from", sa.String(16)),
     sa.UniqueConstraint(
         "direction", "originator", "destination", "dataset", "date", "time", name="uq_transfers_duplicate_key"
     ),
     sa.Index("ix_transfers_next", "partner_id", "state", "kind", "id"),
     sa.Index("ix_transfers_state", "state", "id"),
+    sa.Index("uq_transfers_forwarded_from", "forwarded_from", unique=True),
 )
 
 receipts = sa.Table(
@@ -165,6 +174,8 @@ receipts = sa.Table(
     sa.Column("sent_at", Instant),
     sa.Column("claim_owner", sa.Text),
     sa.Column("claim_until", Instant),
+    sa.Column("hash", sa.LargeBinary),
+    sa.Column("signature", sa.LargeBinary),
     sa.Index("ix_receipts_owed", "state", "partner_id", "id"),
 )
 

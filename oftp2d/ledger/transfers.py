@@ -26,16 +26,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
+from oftp2.reasons import NegativeResponseReason
 from oftp2.values import FileIdentity
+from oftp2d.errors import OperatorError
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import ClaimLostError
 from oftp2d.ledger.exchanges import reopen, set_going, settle
+from oftp2d.ledger.forwarding import answer_for, pass_back
 from oftp2d.ledger.moves import (
     SELECT_TRANSFERS,
     Move,
     fetch,
     fetch_by_key,
     fetch_by_second,
+    insert_forwarded,
     insert_incoming,
     insert_outgoing,
     insert_receipt,
@@ -90,7 +94,18 @@ _IN_SPOOL: Final = {
 }
 """Ours may be retried; what broke off on its way in goes on where it did."""
 
-_OFFER: Final = ("format", "record_length", "octets", "description")
+_OFFER: Final = (
+    "format",
+    "record_length",
+    "octets",
+    "description",
+    "security",
+    "cipher",
+    "compression",
+    "envelope",
+    "signed_response",
+    "original_size",
+)
 """What SFID says of a file: where it says something else than before, it is not that file that is offered again."""
 
 
@@ -300,12 +315,17 @@ class Transfers:
         if efid_sent is not None:
             values["efid_sent"] = efid_sent
         with self._database.writing() as connection:
-            return _FAILED.apply(connection, transfer_id, now, owner=owner, **values)
+            failed = _FAILED.apply(connection, transfer_id, now, owner=owner, **values)
+            if failed.state is _S.FAILED:
+                answer_for(connection, failed, now)
+            return failed
 
     def give_up(self, transfer_id: str, now: datetime, reason: str | None, text: str) -> Transfer:
         """Give up on a file that waits, and that no session has claimed; else as ``failed``."""
         with self._database.writing() as connection:
-            return _GIVEN_UP.apply(connection, transfer_id, now, reason=reason, text=text, ended_at=now)
+            given_up = _GIVEN_UP.apply(connection, transfer_id, now, reason=reason, text=text, ended_at=now)
+            answer_for(connection, given_up, now)
+            return given_up
 
     def cancel(self, transfer_id: str, now: datetime) -> Transfer:
         """Take a queued or failed file out of the queue, or give up waiting for an interrupted one.
@@ -314,7 +334,9 @@ class Transfers:
         """
         with self._database.writing() as connection:
             direction = fetch(connection, transfer_id).direction
-            return _CANCELLED[direction].apply(connection, transfer_id, now, ended_at=now)
+            cancelled = _CANCELLED[direction].apply(connection, transfer_id, now, ended_at=now)
+            answer_for(connection, cancelled, now, reason=NegativeResponseReason.STOPPED_BY_OPERATOR)
+            return cancelled
 
     def retry(self, transfer_id: str, now: datetime, *, new_stamp: bool = False) -> Transfer:
         """Queue a failed, cancelled, refused or unanswered file again.
@@ -335,6 +357,11 @@ class Transfers:
 
         def again(connection: Connection) -> Transfer:
             old = fetch(connection, transfer_id)
+            if old.forwarded_from is not None:
+                raise OperatorError(
+                    f"transfer {transfer_id} is a file of {old.originator} that we only forward",
+                    "ask its originator to send it again",
+                )
             if new_stamp or old.state in {_S.REFUSED, _S.SENT}:
                 date, time = allot(
                     connection,
@@ -360,13 +387,15 @@ class Transfers:
         partner_id: int | None = None,
         in_full: bool = False,
         counted: bool = True,
+        answer: NewReceipt | None = None,
     ) -> Answered | None:
         """An EERP came for the file with this key; None where we never sent such a file (to this partner).
 
         ``in_full``: nor where its EFID never went out. Not ``counted``: the key came without the counter of its stamp, as
         release levels 1 and 2 carry it, and is that of the file sent within its second. For a message of the certificate
-        exchange its record and the partner's confirmation of our certificate are part of the same transaction. The first
-        end response stands: a repeated or contradictory one is no news.
+        exchange its record and the partner's confirmation of our certificate are part of the same transaction; so is, for
+        a forwarded file, the ``answer`` as it came, which travels back. The first end response stands: a repeated or
+        contradictory one is no news.
         """
         return self._answered(
             _ACKNOWLEDGED,
@@ -375,6 +404,7 @@ class Transfers:
             partner_id=partner_id,
             in_full=in_full,
             counted=counted,
+            answer=answer,
             outcome=ExchangeState.ACCEPTED,
         )
 
@@ -388,6 +418,7 @@ class Transfers:
         partner_id: int | None = None,
         in_full: bool = False,
         counted: bool = True,
+        answer: NewReceipt | None = None,
     ) -> Answered | None:
         """A NERP came for the file with this key; otherwise as ``acknowledged``."""
         return self._answered(
@@ -397,6 +428,7 @@ class Transfers:
             partner_id=partner_id,
             in_full=in_full,
             counted=counted,
+            answer=answer,
             outcome=ExchangeState.REFUSED,
             reason=reason,
             text=text,
@@ -411,6 +443,7 @@ class Transfers:
         partner_id: int | None,
         in_full: bool,
         counted: bool,
+        answer: NewReceipt | None,
         outcome: ExchangeState,
         reason: str | None = None,
         text: str | None = None,
@@ -428,6 +461,8 @@ class Transfers:
             transfer = move.apply(connection, transfer.id, now, ended_at=now, reason=reason, text=text)
             if transfer.kind is Kind.EXCHANGE:
                 settle(connection, transfer, outcome, text or "", now)
+            if answer is not None:
+                pass_back(connection, transfer, answer, now)
             return Answered(transfer=transfer, news=True)
 
     # --- in ----------------------------------------------------------------------------------------------------
@@ -460,6 +495,28 @@ class Transfers:
         values: dict[str, Any] = {"octets": octets, "records": records, "sha256": sha256, "spool_name": spool_name}
         with self._database.writing() as connection:
             return _RECEIVED.apply(connection, transfer_id, now, owner=owner, **values)
+
+    def received_and_forwarded(
+        self,
+        transfer_id: str,
+        octets: int,
+        sha256: str,
+        spool_name: str,
+        now: datetime,
+        *,
+        partner_id: int,
+        records: int = 0,
+        owner: str | None = None,
+    ) -> Transfer:
+        """``received``, and queued for the partner it is for: another transfer of the same file, in the same place."""
+        values: dict[str, Any] = {"octets": octets, "records": records, "sha256": sha256, "spool_name": spool_name}
+
+        def forward(connection: Connection) -> Transfer:
+            received = _RECEIVED.apply(connection, transfer_id, now, owner=owner, **values)
+            insert_forwarded(connection, received, partner_id, now)
+            return received
+
+        return self._database.insist(forward)
 
     def delivered(
         self, transfer_id: str, spool_name: str, now: datetime, receipt: NewReceipt | None, *, sha256: str | None = None
@@ -556,8 +613,10 @@ class Transfers:
             return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id.desc()).limit(limit))]
 
     def undelivered(self, *, limit: int = 1000, after: str = "") -> Sequence[Transfer]:
-        """Files received but not yet delivered or refused, oldest first, beginning after an identifier."""
-        found = SELECT_TRANSFERS.where(transfers.c.state == _S.RECEIVED, transfers.c.id > after)
+        """Files received but not yet delivered, refused or forwarded, oldest first, beginning after an identifier."""
+        onward = transfers.alias()
+        forwarded = sa.exists().where(onward.c.forwarded_from == transfers.c.id)
+        found = SELECT_TRANSFERS.where(transfers.c.state == _S.RECEIVED, transfers.c.id > after, ~forwarded)
         with self._database.reading() as connection:
             return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id).limit(limit))]
 
@@ -596,13 +655,17 @@ class Transfers:
     def spool_names(self) -> set[str]:
         """The names of all content the spool must keep outside the inbox; what else lies there was abandoned.
 
-        Files of ours are kept for a retry, until they are acknowledged. Those of a partner are kept until they are
-        delivered, refused or given up.
+        Files of ours are kept for a retry, until they are acknowledged, and forwarded ones until they are given up. Those
+        of a partner are kept until they are delivered, refused or given up.
         """
         kept = sa.select(transfers.c.spool_name).where(
             sa.or_(
                 *(
-                    sa.and_(transfers.c.direction == direction, transfers.c.state.in_(states))
+                    sa.and_(
+                        transfers.c.direction == direction,
+                        transfers.c.state.in_(states),
+                        sa.or_(transfers.c.forwarded_from.is_(None), transfers.c.state.in_(UNFINISHED)),
+                    )
                     for direction, states in _IN_SPOOL.items()
                 )
             )

@@ -96,5 +96,5 @@ def test_a_station_with_files_on_their_way_stays(
         ledger.stations.remove(PLANT)
     receipt = ledger.receipts.get(coming.id)
     assert receipt is not None
-    ledger.receipts.sent(receipt.id, now)
+    ledger.receipts.sent([receipt.id], now)
     ledger.stations.remove(PLANT)
