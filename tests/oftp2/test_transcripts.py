@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -14,20 +15,28 @@ import pytest
 from oftp2 import requests as r
 from oftp2.errors import LocalProtocolError
 from oftp2.events import Event
+from oftp2.framing import HEADER_SIZE
 from oftp2.layouts import COMMAND_OCTETS
 from oftp2.negotiation import Capabilities
 from oftp2.reasons import AnswerReason, EndSessionReason
 from oftp2.transcript import Transcript
-from oftp2.values import FileFormat, Level, Role
+from oftp2.values import FileFormat, Level, Mode, Role
 from tests.oftp2.replay import ROLES, Replay, entries_of
 from tests.oftp2.rfc5024 import FIXTURES, fields_of_the_fixture
 from tests.oftp2.wire import AUTHENTICATED, CODE_R, EERP, NERP, PASSWORD, SECRET, SFID, SMALL, SessionPair, Side, make
 
 TRANSCRIPTS = sorted((FIXTURES / "transcripts").glob("*.txt"))
 RECORDED = [path for path in TRANSCRIPTS if any(entry.first == "recorded" for entry in entries_of(path))]
-CAPABILITIES = {"plain": SMALL, "secure": AUTHENTICATED}
+CAPABILITIES = {
+    "plain": SMALL,
+    "secure": AUTHENTICATED,
+    "sender": replace(SMALL, mode=Mode.SENDER),
+    "level-1": replace(SMALL, level=Level.REVISION_1_2),
+    "level-4": replace(SMALL, level=Level.REVISION_1_4),
+}
 VERSE = b"It is an ancient Mariner,\r\n"
 LONG = VERSE * 10
+RECORDS = (b"It is an ancient Mariner,", b"", b"And he stoppeth one of three.", b" " * 100 + b"`By thy long grey beard")
 ANY_LEVEL = replace(SFID, description="", time="1159590000")
 """Says nothing that the older levels have no room for."""
 
@@ -45,24 +54,36 @@ REQUESTS: dict[str, r.Request] = {
             SFID, dataset="ANSWER", destination=SFID.originator, originator=SFID.destination, description=""
         )
     ),
+    "StartRecords": r.StartFile(command=replace(SFID, format=FileFormat.VARIABLE, record_length=200)),
     "AcceptFile": r.AcceptFile(),
+    "AcceptFileFromItsBlock": r.AcceptFile(restart=1),
     "AcceptFileFromTheStart": r.AcceptFile(restart=0),
+    "RefuseForNow": r.RefuseFile(reason=AnswerReason.FILE_TOO_BIG, retry=True, text="no room at present"),
     "RefuseDuplicate": r.RefuseFile(reason=AnswerReason.DUPLICATE_FILE, text="received before"),
     "SendVerse": r.SendData(octets=VERSE, last=True),
     "SendLong": r.SendData(octets=LONG[:250]),
     "SendRest": r.SendData(octets=LONG[250:], last=True),
+    "SendRecords": r.SendData(
+        octets=b"".join(RECORDS), ends=list(accumulate(map(len, RECORDS))), last=True, compress=True
+    ),
     "Consumed": r.Consumed(octets=125),
+    "ConsumedVerse": r.Consumed(octets=len(VERSE)),
+    "ConsumedRecords": r.Consumed(octets=sum(map(len, RECORDS))),
     "CloseVerse": r.CloseFile(octets=len(VERSE)),
     "CloseLong": r.CloseFile(octets=len(LONG)),
     "CloseEmpty": r.CloseFile(octets=0),
+    "CloseRestarted": r.CloseFile(octets=1024 + len(VERSE)),
+    "CloseRecords": r.CloseFile(records=len(RECORDS), octets=sum(map(len, RECORDS))),
     "ConfirmFile": r.ConfirmFile(),
     "ConfirmFileAndTakeTurn": r.ConfirmFile(wants_turn=True),
     "RejectFile": r.RejectFile(reason=AnswerReason.INVALID_BYTE_COUNT, text="27 octets came"),
     "SendEerp": r.SendEndResponse(command=EERP),
+    "SendPlainEerp": r.SendEndResponse(command=replace(EERP, hash=b"")),
     "SendNerp": r.SendEndResponse(command=NERP),
     "SendReady": r.SendReady(),
     "ChangeDirection": r.ChangeDirection(),
     "EndSession": r.EndSession(),
+    "CloseDown": r.EndSession(reason=EndSessionReason.EMERGENCY_CLOSE_DOWN, text="the station stops"),
 }
 
 
@@ -73,11 +94,22 @@ def replayed_sides(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
                 yield from ((path, side) for side in entry.others)
 
 
+def covered_by(path: Path) -> list[str]:
+    """The sections of RFC 5024 that a transcript says it covers."""
+    return [section for entry in entries_of(path) if entry.first == "covers" for section in entry.others]
+
+
 WRITTEN = list(replayed_sides(path for path in TRANSCRIPTS if path not in RECORDED))
 
 
 @pytest.mark.parametrize("one_by_one", [False, True], ids=["at once", "octet by octet"])
-@pytest.mark.parametrize(("path", "side"), WRITTEN, ids=[f"{path.stem}-{side}" for path, side in WRITTEN])
+@pytest.mark.parametrize(
+    ("path", "side"),
+    [
+        pytest.param(path, side, marks=pytest.mark.rfc(*covered_by(path)), id=f"{path.stem}-{side}")
+        for path, side in WRITTEN
+    ],
+)
 def test_a_side_writes_and_tells_what_the_transcript_has(  # noqa: C901, PLR0912 - one case for each kind of line
     path: Path, side: str, *, one_by_one: bool
 ) -> None:
@@ -112,7 +144,7 @@ def test_a_side_writes_and_tells_what_the_transcript_has(  # noqa: C901, PLR0912
                     for piece in [octets[at : at + 1] for at in range(len(octets))] if one_by_one else [octets]:
                         told += session.receive_data(piece, now)
             case _:
-                assert first in {"replay", "ask", "told", "ends"}, first
+                assert first in {"covers", "replay", "ask", "told", "ends"}, first
     assert (told, written, session.data_to_send()) == ([], b"", b"")
 
 
@@ -128,6 +160,19 @@ def test_a_side_of_a_recorded_session_writes_again_what_it_wrote(path: Path, sid
 def test_the_transcripts_show_every_command() -> None:
     shown = {entry.command for path in TRANSCRIPTS for entry in entries_of(path)}
     assert shown >= set(COMMAND_OCTETS)
+
+
+FLOWS = ("4.2.2", "4.2.4", "4.3.2", "4.3.3", "4.3.6", "4.3.7", "4.3.8", "4.4.1", "4.5.1", "4.6.1", "4.7.1", "4.7.2")
+
+
+@pytest.mark.parametrize("section", FLOWS)
+def test_there_is_a_transcript_for_every_flow_of_section_4(section: str) -> None:
+    assert [path for path in TRANSCRIPTS if section in covered_by(path)]
+
+
+def test_there_are_transcripts_at_levels_below_5() -> None:
+    ssids = [entry.octets for path in TRANSCRIPTS for entry in entries_of(path) if entry.command == ord("X")]
+    assert {ssid[HEADER_SIZE + 1 : HEADER_SIZE + 2] for ssid in ssids} >= {b"1", b"4", b"5"}
 
 
 def test_every_field_is_commented_with_its_name_in_the_rfc() -> None:
