@@ -203,8 +203,6 @@ def _among_equals(ends: Positions) -> Positions:
 
 def _is_run(data: Cells, starts: Positions, behind: Positions) -> NDArray[np.bool_]:
     """Whether all octets of a stretch have one value; of a stretch without octets it does not matter."""
-    if not len(data):
-        return np.zeros(len(starts), dtype=bool)
     changed = np.append(0, np.cumsum(data[1:] != data[:-1]))
     first, final = np.minimum(starts, len(data) - 1), np.maximum(behind - 1, 0)
     return np.asarray(changed[first] == changed[final])
