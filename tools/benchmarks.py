@@ -1,14 +1,16 @@
 """What tools/bench measures: each number beside a reference of the same run, because machines differ and are noisy.
 
 codec: data buffers written and read, octets of the file per second. transfer: one file between two daemons over TLS,
-durable, against a bare TLS pipe of Twisted on the same reactor with the same write sizes. smallfiles: files of 1 KiB in
-one session, each with its end response. sessions: memory of a daemon per idle TLS session.
+durable, against a bare TLS pipe of Twisted on the same reactor with the same write sizes, and against OpenSSH sftp where
+that is installed. smallfiles: files of 1 KiB in one session, each with its end response. sessions: memory of a daemon per
+idle TLS session. A number that was not measured is null, and beside it stands why.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -24,12 +26,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import sftp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from stations import Station, acquainted, certify, introduce, prepare, wait_for
+from stations import FailedError, Station, acquainted, certify, introduce, prepare, wait_for
 
 from oftp2 import buffers, requests
 from oftp2.framing import FrameReader
@@ -38,6 +41,7 @@ from oftp2.session import Session
 from oftp2.values import Role
 from oftp2d.client import AdminClient
 from oftp2d.config import socket_path
+from oftp2d.errors import OperatorError
 
 MEBIBYTE = 1024 * 1024
 BUFFER_SIZE = 32_768
@@ -58,7 +62,11 @@ FULL = Work(codec=512 * MEBIBYTE, transfer=1024 * MEBIBYTE, small_files=(100, 10
 QUICK = Work(codec=64 * MEBIBYTE, transfer=128 * MEBIBYTE, small_files=(50, 500), sessions=100)
 
 
-def codec(work: Work) -> dict[str, float]:
+Pair = Callable[[], tuple[Station, Station]]
+"""Two daemons that know each other: made when they are first needed, and the same for all."""
+
+
+def codec(work: Work, _pair: Pair) -> dict[str, float]:
     """Gigabytes of file octets per second that are written into, and read out of, framed data buffers."""
     chunk = os.urandom(MEBIBYTE)
     rounds = work.codec // MEBIBYTE
@@ -111,22 +119,26 @@ def _without_limits(settings: str) -> str:
     )
 
 
-def transfer(work: Work) -> dict[str, float | str | None]:
+def transfer(work: Work, pair: Pair) -> dict[str, float | str | None]:
     """One file between two daemons, from the moment the call may begin to its acknowledgement."""
-    with two_stations() as (ours, theirs), AdminClient(socket_path(ours.home)) as admin:
+    ours, theirs = pair()
+    with AdminClient(socket_path(ours.home)) as admin:
         path = ours.home / "big.bin"
         with path.open("wb") as file:
             for _ in range(work.transfer // MEBIBYTE):
                 file.write(os.urandom(MEBIBYTE))
         seconds = _send_all(admin, ours, theirs, lambda: ours.run("send", theirs.code, str(path)), 1)
         pipe = _pipe(ours.home, work.transfer)
-    return {
-        "mb_s": work.transfer / seconds / 1e6,
-        "pipe_mb_s": work.transfer / pipe / 1e6,
-        "pipe_ratio": pipe / seconds,
-        "sftp_ratio": None,
-        "sftp_reason": "no OpenSSH server is installed" if shutil.which("sshd") is None else "not measured yet",
-    }
+        measured: dict[str, float | str | None] = {
+            "mb_s": work.transfer / seconds / 1e6,
+            "pipe_mb_s": work.transfer / pipe / 1e6,
+            "pipe_ratio": pipe / seconds,
+        }
+        try:
+            other = sftp.seconds(ours.home, path)
+        except sftp.UnavailableError as error:
+            return {**measured, "sftp_ratio": None, "sftp_ratio_reason": str(error)}
+    return {**measured, "sftp_mb_s": work.transfer / other / 1e6, "sftp_ratio": other / seconds}
 
 
 def _send_all(admin: AdminClient, ours: Station, theirs: Station, queue: Callable[[], object], count: int) -> float:
@@ -160,11 +172,12 @@ def _pipe(folder: Path, octets: int) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def smallfiles(work: Work) -> dict[str, float]:
+def smallfiles(work: Work, pair: Pair) -> dict[str, float]:
     """Files of 1 KiB per second, each acknowledged: a few, then many."""
     rates = []
     content = os.urandom(1024)
-    with two_stations() as (ours, theirs), AdminClient(socket_path(ours.home)) as admin:
+    ours, theirs = pair()
+    with AdminClient(socket_path(ours.home)) as admin:
         path = ours.home / "small.bin"
         path.write_bytes(content)
         for count in work.small_files:
@@ -185,18 +198,22 @@ def smallfiles(work: Work) -> dict[str, float]:
     return {"per_second": rates[1], "per_second_of_few": rates[0], "flatness": rates[1] / rates[0]}
 
 
-def sessions(work: Work) -> dict[str, float]:
+def sessions(work: Work, pair: Pair) -> dict[str, float]:
     """KiB of memory that a daemon needs for each idle session over TLS."""
-    with two_stations() as (ours, theirs):
-        ours.run("partner", "change", theirs.code, "--authentication", "off", "--no-client-certificate")
-        before = _resident(ours)
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        open_ = [_idle_session(context, theirs, ours, ours.port) for _ in range(work.sessions)]
+    ours, theirs = pair()
+    ours.run("partner", "change", theirs.code, "--authentication", "off", "--no-client-certificate")
+    # What it has done before must not count, nor serve again.
+    ours.stop()
+    ours.start()
+    before = _resident(ours)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    port = ours.port
+    with contextlib.ExitStack() as open_:
+        for _ in range(work.sessions):
+            open_.enter_context(_idle_session(context, theirs, ours, port))
         after = _resident(ours)
-        for each in open_:
-            each.close()
     return {"kib_each": (after - before) / work.sessions, "count": work.sessions}
 
 
@@ -208,7 +225,7 @@ def _idle_session(context: ssl.SSLContext, caller: Station, called: Station, por
         connection.sendall(session.data_to_send())
         octets = connection.recv(65_536)
         if not octets:
-            raise SystemExit(f"{called.code} does not take so many sessions")
+            raise FailedError(f"{called.code} does not take so many sessions")
         session.receive_data(octets, 0)
     assert session.accepts(requests.ChangeDirection)
     return connection
@@ -220,38 +237,63 @@ def _resident(station: Station) -> float:
     return float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
 
-BENCHMARKS: dict[str, Callable[[Work], dict[str, Any]]] = {
+BENCHMARKS: dict[str, Callable[[Work, Pair], dict[str, Any]]] = {
     "codec": codec,
     "transfer": transfer,
     "smallfiles": smallfiles,
     "sessions": sessions,
 }
+"""In the order in which they are run, whatever order they are named in: the last one changes what the partners agreed."""
+
+
+PROMISED = {
+    "codec": ("encode_gb_s", "decode_gb_s"),
+    "transfer": ("pipe_ratio", "sftp_ratio", "mb_s"),
+    "smallfiles": ("per_second", "flatness"),
+    "sessions": ("kib_each",),
+}
+"""What is always there, if only as null with a reason beside it."""
+
+
+def without(name: str, why: str) -> dict[str, Any]:
+    """The document of a benchmark that has no numbers."""
+    return {key: value for promised in PROMISED[name] for key, value in ((promised, None), (f"{promised}_reason", why))}
+
+
+def measured(name: str, work: Work, pair: Pair) -> tuple[dict[str, Any], bool]:
+    """The document of a benchmark that is run, and whether it came to its end."""
+    try:
+        found = BENCHMARKS[name](work, pair)
+    except (FailedError, OperatorError, OSError, subprocess.SubprocessError) as error:
+        return without(name, f"it failed: {error}"), False
+    return {key: round(value, 3) if isinstance(value, float) else value for key, value in found.items()}, True
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="tools/bench",
-        description="Measure codec, transfer, smallfiles and sessions; each prints one JSON object.",
-        epilog="Compare ratios of one run, not numbers of two machines.",
+        description="Measure codec, transfer, smallfiles and sessions; each prints one JSON object. Exit code 1 if one fails.",
+        epilog="Compare ratios of one run, not numbers of two machines. Nothing else should be running.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; by default all")
     parser.add_argument("--quick", action="store_true", help="less work, under a minute")
-    parser.add_argument("--json", action="store_true", help="print one object with all")
+    parser.add_argument("--json", action="store_true", help="print one object with all; null for what was not run")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - BENCHMARKS.keys():
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
     work = QUICK if arguments.quick else FULL
-    results: dict[str, Any] = dict.fromkeys(BENCHMARKS)
-    for name in arguments.names or BENCHMARKS:
-        measured = {
-            key: round(value, 3) if isinstance(value, float) else value for key, value in BENCHMARKS[name](work).items()
-        }
-        results[name] = measured
-        if not arguments.json:
-            print(json.dumps({name: measured}), flush=True)
+    results = {name: without(name, "it was not run") for name in BENCHMARKS}
+    good = True
+    with contextlib.ExitStack() as stack:
+        pair = functools.cache(lambda: stack.enter_context(two_stations()))
+        for name in (name for name in BENCHMARKS if not arguments.names or name in arguments.names):
+            results[name], done = measured(name, work, pair)
+            good = good and done
+            if not arguments.json:
+                print(json.dumps({name: results[name]}), flush=True)
     if arguments.json:
         print(json.dumps(results), flush=True)
-    return 0
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
