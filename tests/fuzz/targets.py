@@ -242,7 +242,9 @@ def _framed(command: c.Command, level: Level) -> bytes:
 
 
 def _read(session: Session, octets: bytes, now: float) -> int:
-    _check(session.receive_data(octets, now), len(octets) + MAX_BUFFER_SIZE)
+    # A connection brings what there is in several pieces, which are read together.
+    session.feed(octets[: len(octets) // 2])
+    _check(session.receive_data(octets[len(octets) // 2 :], now), len(octets) + MAX_BUFFER_SIZE)
     assert session._reader.held <= MAX_BUFFER_SIZE + HEADER_SIZE
     assert not session.finished or not session._reader.held
     return len(octets)
