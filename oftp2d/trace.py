@@ -67,14 +67,15 @@ class Recording:
     The first half of it runs in the reactor, ``write`` in a thread.
     """
 
-    def __init__(self, traces: Traces, orders: list[Order], session: str, role: Role, partner: str | None) -> None:
+    def __init__(self, traces: Traces, session: str, role: Role, partner: str | None) -> None:
         self.trace: str | None = None
         """The id of its file, once there is one."""
         self._traces = traces
-        self._orders = orders
         self._session = session
         self._role = role
         self._partner = partner
+        self._orders = traces.orders()
+        """Those that stood when it began: one of them decides whether it is recorded, later ones for how long."""
         self._began_at = traces.now()
         self._pieces: list[_Piece] = []
         self._waiting = 0
@@ -104,9 +105,8 @@ class Recording:
         self._end(why, gone=False)
 
     def wanted(self) -> bool:
-        """Whether an order that it was begun for still stands."""
-        standing = self._traces.orders()
-        return any(order in standing for order in self._orders)
+        """Whether there is an order that it fits, or may fit once it is known with whom it is."""
+        return any(self._partner is None or order.fits(self._partner) for order in self._traces.orders())
 
     def take(self) -> list[_Piece]:
         """What is to be written down next."""
@@ -188,8 +188,7 @@ class Recording:
     def _open(self) -> bool:
         """Begin the file, if the session is one that is wanted and anything has happened in it. Whether it is."""
         partner = self._name()
-        self._orders = [order for order in self._orders if order.fits(partner)]
-        if not self._orders or not self._begun:
+        if not self._begun or not any(order.fits(partner) for order in self._orders):
             return False
         self.trace, self._file = self._traces.files.create(self._session, self._began_at, self._role, partner)
         unnamed, self._unnamed = self._unnamed, []
@@ -266,10 +265,9 @@ class Traces:
 
         ``partner`` is whom we call; who calls us is not known yet, and any order may be the one.
         """
-        orders = [order for order in self.orders() if partner is None or order.fits(partner)]
-        if not orders:
+        recording = Recording(self, session, role, partner)
+        if not recording.wanted():
             return None
-        recording = Recording(self, orders, session, role, partner)
         self._recordings.add(recording)
         return recording
 

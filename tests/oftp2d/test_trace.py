@@ -134,10 +134,17 @@ async def test_the_recording_ends_with_its_time_and_with_its_order(room: Room) -
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_order_that_is_given_again_lasts_longer(room: Room) -> None:
+async def test_an_order_that_is_given_again_lasts_longer_for_sessions_that_run_too(room: Room) -> None:
     room.start(CODE_I, 60)
+    session = room.session()
+    session.received(HELLO)
+    await room.rest()
     room.start(CODE_I, 600)
     assert [order.until - order.since for order in room.orders()] == [timedelta(seconds=600)]
+    room.time += timedelta(seconds=100)
+    session.received(on_the_wire(c.Cd()))
+    assert "I> CD" in await room.text()
+    assert room.recording() == {"20260102T030405Z-1"}
 
 
 @pytest_twisted.ensureDeferred
