@@ -207,6 +207,7 @@ def test_garbage_cannot_hold_a_session_that_is_over() -> None:
     assert session.data_to_send() == b""
 
 
+@pytest.mark.interop(3)
 def test_late_credits_cannot_keep_a_listener_from_answering_for_ever() -> None:
     session = in_state(State.CLOP, now=100.0)
     assert session.receive_data(on_the_wire(c.Cdt()), 200.0) == []

@@ -85,6 +85,24 @@ def test_a_file_arrives_whole_however_the_wire_cuts_it(octets: bytes, size: int,
     end(pair, initiator)
 
 
+@pytest.mark.rfc("5.3.2", "5.3.7")
+@pytest.mark.parametrize("credit", [1, 2, 999])
+@pytest.mark.parametrize("size", [128, 129, 65_535, 99_999])
+def test_a_file_arrives_in_every_window_that_can_be_agreed(size: int, credit: int) -> None:
+    capabilities = Capabilities(buffer_size=size, credit=credit)
+    pair, initiator, responder = established(capabilities, capabilities)
+    octets = bytes(range(251)) * (40 * min(size, 4_096) // 251)
+    assert pair.transfer(octets) == octets
+    assert initiator.session.terms is not None
+    assert (initiator.session.terms.buffer_size, initiator.session.terms.credit) == (size, credit)
+    assert initiator.session.terms == responder.session.terms
+
+
+@pytest.mark.interop(3)
+def test_more_than_one_buffer_is_offered_in_a_row_unless_asked_otherwise() -> None:
+    assert Capabilities().credit > 1
+
+
 @pytest.mark.parametrize("size", [128, 99_999])
 def test_a_file_of_a_megabyte_arrives(size: int) -> None:
     octets = random.Random(0).randbytes(1_000_001)  # noqa: S311
