@@ -73,29 +73,34 @@ class Source:
         return self.octets(len(self._octets))
 
 
-class _TooMuchWorkError(AssertionError):
+class TooMuchWorkError(AssertionError):
     """More calls than the octets allow."""
+
+
+@contextmanager
+def counted_work(allowed: int = sys.maxsize) -> Iterator[list[int]]:
+    """Count the calls of functions that the block makes, in the one element of the list; fail when they are too many."""
+    made = [0]
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        made[0] += event in {"call", "c_call"}
+        if made[0] > allowed:
+            sys.setprofile(None)
+            raise TooMuchWorkError(f"more than {allowed} calls")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        yield made
+    finally:
+        sys.setprofile(before)
 
 
 @contextmanager
 def bounded_work(octets: int) -> Iterator[None]:
     """Fail when the block makes more calls of functions than so many octets are worth."""
-    allowed = CALLS_AT_ALL + CALLS_PER_OCTET * octets
-    made = 0
-
-    def count(_frame: object, event: str, _argument: object) -> None:
-        nonlocal made
-        made += event in {"call", "c_call"}
-        if made > allowed:
-            sys.setprofile(None)
-            raise _TooMuchWorkError(f"{made} calls for {octets} octets")
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
+    with counted_work(CALLS_AT_ALL + CALLS_PER_OCTET * octets):
         yield
-    finally:
-        sys.setprofile(before)
 
 
 def fuzz_codec(octets: bytes) -> None:
