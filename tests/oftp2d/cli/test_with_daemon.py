@@ -86,6 +86,29 @@ async def test_a_partner_added_with_passwords_from_the_environment_can_be_shown_
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_is_agreed_for_sessions_can_be_set_and_is_shown_in_words(office: Office) -> None:
+    await add_partner(office, "--level", "1", "--mode", "receive", "--no-restart", "--no-compression")
+    document = await good(office, "partner", "show", THEIRS)
+    agreed = {name: document[name] for name in ("level", "mode", "restart", "compression")}
+    assert agreed == {"level": 1, "mode": "receive", "restart": False, "compression": False}
+    out = await seen(office, "partner", "show", THEIRS)
+    for word in ("1 (OFTP 1.2)", "we receive, it sends"):
+        assert word in out
+    document = await good(
+        office, "partner", "change", THEIRS, "--level", "5", "--mode", "both", "--restart", "--compression"
+    )
+    assert (document["level"], document["mode"], document["restart"], document["compression"]) == (
+        5,
+        "both",
+        True,
+        True,
+    )
+    out = await seen(office, "partner", "show", THEIRS)
+    for word in ("5 (OFTP 2.0)", "both"):
+        assert word in out
+
+
+@pytest_twisted.ensureDeferred
 async def test_passwords_come_from_files_too_and_only_when_asked_for(office: Office, tmp_path: Path) -> None:
     await add_partner(office)
     before = office.ledger.partners.by_code(THEIRS)
