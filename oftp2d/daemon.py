@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
@@ -28,7 +29,7 @@ from oftp2d.context import Context
 from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
-from oftp2d.ledger import Holder, Ledger
+from oftp2d.ledger import Holder, Ledger, TransferState, UnknownError
 from oftp2d.listeners import Listeners
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
@@ -129,10 +130,21 @@ class Daemon:
         moved = await context.workers.database(context.ledger.transfers.recover, lambda _owner: False, context.now())
         for transfer in moved:
             self.log.info("transfer {transfer} goes on: {state}", transfer=transfer.id, state=transfer.state.value)
+        await self._place_left_over()
         known = await context.workers.database(context.ledger.transfers.spool_names)
         for name in await context.workers.disk(context.spool.sweep, known):
             self.log.info("removed {name} from the spool, no transfer knows it", name=name)
         await self._judge_left_over()
+
+    async def _place_left_over(self) -> None:
+        """Put into the inbox what the ledger knows as delivered, and a crash has kept from getting there."""
+        context = self.context
+        for name in await context.workers.disk(context.spool.ready):
+            with suppress(UnknownError):
+                transfer = await context.workers.database(context.ledger.transfers.get, name)
+                if transfer.state is TransferState.DELIVERED:
+                    await context.workers.disk(context.spool.place, transfer.id, transfer.spool_name)
+                    self.log.info("transfer {transfer} is in the inbox now", transfer=transfer.id)
 
     async def _judge_left_over(self) -> None:
         """Messages of the exchange that were received, and whose session ended before they were judged.

@@ -306,6 +306,7 @@ class Monitor:
                     await self._listen(partner, receiving)
         finally:
             await self._rest(claims, sending)
+            await receiving.settle()
 
     async def _rest(self, claims: Claims, sending: Sending) -> None:
         """Nothing is said for now: have noted what was, and let others have what was not."""
@@ -387,7 +388,7 @@ class Monitor:
                 await self._note(partner, response)
                 self._line.request(SendReady())
             case TurnReceived():
-                pass
+                await receiving.settle()
             case _:
                 raise LocalProtocolError(f"{type(event).__name__} in state {self._line.session.state}")
 

@@ -1,13 +1,17 @@
 """One file in: from SFID to EFPA, or to the reason why not.
 
-The order that makes an acknowledged file safe: the octets are in a part file, synced and renamed, the ledger has
-committed, and only then EFPA goes. Data is consumed, and so credit given back, when it is in the buffer of at most
-``BUFFERED`` octets; one write to the disk is under way while the next is collected, so that a slow disk slows the
-peer through the protocol itself.
+The order that makes an acknowledged file safe: the octets are in a file of the spool, synced, the ledger has committed,
+the file is renamed into the inbox, and only then EFPA goes. So there is nothing in the inbox that the ledger does not
+know; what a crash leaves behind between the commit and the rename the next start puts there.
+
+Data is consumed, and so credit given back, when it is in the buffer of at most ``BUFFERED`` octets; one write to the
+disk is under way while the next is collected, so that a slow disk slows the peer through the protocol itself. What
+came last is written when the file is sealed, so that a small one takes one hop to the disk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -24,7 +28,7 @@ from oftp2d.context import Context
 from oftp2d.forwarding import NoRoute, route
 from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer
 from oftp2d.line import Line, SessionOverError
-from oftp2d.spool import Part, SpoolError, SpoolFullError, Staged
+from oftp2d.spool import Part, SpoolError, SpoolFullError, Staged, inbox_name
 
 CHUNK = 256 * 1024
 """Octets that make a write to the disk worth a thread."""
@@ -61,6 +65,8 @@ class Receiving:
         self._theirs = frozenset({partner.code, *partner.sub_stations})
         self._onward: Partner | None = None
         """To whom the file in hand is forwarded; None for one of ours."""
+        self._placed = False
+        """Whether something was placed in the inbox that is not yet brought to disk there."""
 
     async def receive(self, offer: Sfid, *, wants_turn: bool) -> Transfer | None:
         """Answer an offered file and receive it; the transfer when it is safely here, None when it was refused.
@@ -68,26 +74,44 @@ class Receiving:
         Raises ``SessionOverError`` when the session ends before the file does.
         """
         refusal = await self._judge(offer)
-        if refusal is not None:
-            self._refuse(offer, refusal)
-            return None
-        opened = await self._context.workers.database(
-            self._context.ledger.transfers.open_incoming,
-            self._incoming(offer),
-            self._context.now(),
-            self._owner,
-            self._context.lease,
-        )
-        if isinstance(opened, Transfer):
-            return await self._take(opened, wants_turn=wants_turn)
-        self._refuse(offer, _here_already(opened))
+        if refusal is None:
+            opened = await self._context.workers.database(self._open, offer)
+            if isinstance(opened, Transfer):
+                return await self._take(opened, wants_turn=wants_turn)
+            refusal = opened if isinstance(opened, Refusal) else _here_already(opened)
+        self._refuse(offer, refusal)
         return None
+
+    async def settle(self) -> None:
+        """Bring to disk what was placed in the inbox. A failure is told, and harmless as long as the power stays."""
+        if self._placed:
+            self._placed = False
+            try:
+                await self._context.workers.disk(self._context.spool.sync_inbox)
+            except SpoolError as error:
+                self.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
+
+    def _open(self, offer: Sfid) -> Transfer | Duplicate | Busy | Refusal:
+        """Begin to receive if there is room. In the database worker: to ask for the room is not worth another hop."""
+        announced = max(offer.size, 1) * BLOCK
+        try:
+            free = self._context.spool.free_octets()
+        except SpoolError as error:
+            return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
+        if free - announced < self._context.config.spool.free_octets_reserved:
+            return Refusal(
+                reason=AnswerReason.ACCESS_METHOD_FAILURE, text="not enough room on the disk now", retry=True
+            )
+        return self._context.ledger.transfers.open_incoming(
+            self._incoming(offer), self._context.now(), self._owner, self._context.lease
+        )
 
     async def _take(self, transfer: Transfer, *, wants_turn: bool) -> Transfer | None:
         """Receive into the part file of a transfer that the ledger has opened."""
-        disk = self._context.workers.disk
+        disk, spool = self._context.workers.disk, self._context.spool
+        fresh = transfer.attempts <= 1
         try:
-            part = await disk(self._empty_part, transfer)
+            part = spool.part(transfer.id, fresh=True) if fresh else await disk(self._empty_part, transfer)
         except SpoolError as error:
             await self._give_back(transfer)
             self._refuse(transfer, Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True))
@@ -98,7 +122,8 @@ class Receiving:
             await self._give_back(transfer)
             raise
         finally:
-            await disk(part.close)
+            if part.is_open:
+                await disk(part.close)
         if isinstance(outcome, Transfer):
             self._line.request(ConfirmFile(wants_turn=wants_turn))
             return outcome
@@ -121,7 +146,7 @@ class Receiving:
         try:
             self._line.request(AcceptFile(restart=0))
             end = await intake.collect()
-            return intake.refusal or _wrong_count(end, intake.octets) or await self._keep(transfer, part)
+            return intake.refusal or _wrong_count(end, intake.octets) or await self._keep(transfer, intake)
         except SessionOverError:
             # Without restart (RFC 5024 section 4.3.3) the file comes from its beginning again: the part serves nothing.
             self.log.info(
@@ -133,6 +158,8 @@ class Receiving:
             )
             await self._discard(transfer)
             raise
+        except SpoolFullError as error:
+            return _no_room(error)
         except SpoolError as error:
             self.log.error(
                 "{partner}: {what}; {advice}", partner=self._partner.code, what=error.what, advice=error.advice
@@ -140,7 +167,7 @@ class Receiving:
             return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text="the file could not be stored", retry=True)
 
     def _empty_part(self, transfer: Transfer) -> Part:
-        part = self._context.spool.part(transfer.id, fresh=transfer.attempts <= 1)
+        part = self._context.spool.part(transfer.id)
         try:
             part.resume(0)
         except SpoolError:
@@ -148,11 +175,11 @@ class Receiving:
             raise
         return part
 
-    async def _keep(self, transfer: Transfer, part: Part) -> Transfer:
-        """The whole file is in its part: make it safe, and say so to the ledger. Only then the peer may know."""
+    async def _keep(self, transfer: Transfer, intake: _Intake) -> Transfer:
+        """All of the file is here: make it safe, and say so to the ledger. Only then the peer may know."""
         workers, transfers, owner = self._context.workers, self._context.ledger.transfers, self._owner
         if self._onward is not None:
-            sealed = await workers.disk(part.seal_outgoing)
+            sealed = await workers.disk(intake.finish, intake.part.seal_outgoing)
             kept = await workers.database(
                 transfers.received_and_forwarded,
                 transfer.id,
@@ -164,7 +191,7 @@ class Receiving:
                 owner=owner,
             )
         elif transfer.kind is Kind.EXCHANGE:
-            sealed = await workers.disk(part.seal)
+            sealed = await workers.disk(intake.finish, intake.part.seal)
             kept = await workers.database(
                 transfers.received,
                 transfer.id,
@@ -175,7 +202,18 @@ class Receiving:
                 owner=owner,
             )
         else:
-            kept = await self._deliver(transfer, await workers.disk(part.seal_into_inbox, transfer.dataset))
+            sealed = await workers.disk(intake.finish, intake.part.seal_ready)
+            kept, fault = await workers.database(self._deliver, transfer, sealed)
+            self._placed = True
+            if fault is not None:
+                self.log.error(
+                    "{partner}: {file} will be in the inbox after the next start, transfer {transfer}: {what}; {advice}",
+                    partner=self._partner.code,
+                    file=transfer.dataset,
+                    transfer=transfer.id,
+                    what=fault.what,
+                    advice=fault.advice,
+                )
         self.log.info(
             "{partner}: received {file}, {octets} octets, transfer {transfer}{onward}",
             partner=self._partner.code,
@@ -186,17 +224,23 @@ class Receiving:
         )
         return kept
 
-    async def _deliver(self, transfer: Transfer, sealed: Staged) -> Transfer:
-        return await self._context.workers.database(
-            self._context.ledger.transfers.received_and_delivered,
+    def _deliver(self, transfer: Transfer, sealed: Staged) -> tuple[Transfer, SpoolError | None]:
+        """Commit, and place in the inbox what is committed; both in the database worker, to spare a hop."""
+        name = inbox_name(transfer.id, transfer.dataset)
+        kept = self._context.ledger.transfers.received_and_delivered(
             transfer.id,
             sealed.octets,
             sealed.sha256,
-            sealed.name,
+            name,
             self._context.now(),
             receipt=NewReceipt(kind=ReceiptKind.EERP),
             owner=self._owner,
         )
+        try:
+            self._context.spool.place(transfer.id, name)
+        except SpoolError as fault:
+            return kept, fault
+        return kept, None
 
     async def _give_back(self, transfer: Transfer) -> None:
         await self._context.workers.database(
@@ -215,19 +259,10 @@ class Receiving:
         refusal = await self._addressing(offer) or self._form(offer)
         if refusal is not None:
             return refusal
-        announced = max(offer.size, 1) * BLOCK
         limit = self._limit(self._kind(offer))
-        if announced - BLOCK > limit:
+        if max(offer.size - 1, 0) * BLOCK > limit:
             return Refusal(
                 reason=AnswerReason.FILE_TOO_BIG, text=f"SFIDFSIZ says {offer.size} KiB, allowed are {limit // BLOCK}"
-            )
-        try:
-            free = await self._context.workers.disk(self._context.spool.free_octets)
-        except SpoolError as error:
-            return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
-        if free - announced < self._context.config.spool.free_octets_reserved:
-            return Refusal(
-                reason=AnswerReason.ACCESS_METHOD_FAILURE, text="not enough room on the disk now", retry=True
             )
         if self._context.stopping:
             return Refusal(reason=AnswerReason.UNSPECIFIED, text="the station is stopping", retry=True)
@@ -313,14 +348,16 @@ class _Intake:
     _renewed_at: datetime | None = None
 
     async def collect(self) -> FileEnded:
-        """Take all data of the file; returns what the Speaker says of it. A full disk becomes ``refusal``."""
+        """Take all data of the file; returns what the Speaker says of it. A full disk becomes ``refusal``.
+
+        What has come last is still to be written, by ``finish``.
+        """
         try:
             while not isinstance(event := await self.line.event(), FileEnded):
                 assert isinstance(event, DataReceived)  # noqa: S101 - the tables allow nothing else here
                 await self._add(event.octets)
                 if self.line.session.accepts(Consumed):
                     self.line.request(Consumed(octets=len(event.octets)))
-            await self._flush()
         finally:
             await self._settle()
         return event
@@ -351,12 +388,20 @@ class _Intake:
         pieces, self._held, self._held_octets = self._held, [], 0
         self._writing = Deferred.fromCoroutine(self.context.workers.disk(self._put, pieces))
 
+    def finish(self, seal: Callable[..., Staged]) -> Staged:
+        """Write the rest and seal the part. In a disk worker. Raises SpoolError."""
+        self._check_room(self._held)
+        return seal(*self._held)
+
     def _put(self, pieces: list[bytes | memoryview]) -> None:
-        """Write, but leave the reserve alone: SFIDFSIZ is a promise that nobody has to keep."""
+        self._check_room(pieces)
+        self.part.write(*pieces)
+
+    def _check_room(self, pieces: list[bytes | memoryview]) -> None:
+        """Leave the reserve alone: SFIDFSIZ is a promise that nobody has to keep."""
         room = self.context.spool.free_octets() - sum(map(len, pieces))
         if room < self.context.config.spool.free_octets_reserved:
             raise SpoolFullError("no room left in the spool beyond its reserve", "free some room on its disk")
-        self.part.write(*pieces)
 
     async def _settle(self) -> None:
         """Wait for the write under way."""
@@ -366,13 +411,7 @@ class _Intake:
         try:
             await writing
         except SpoolFullError as error:
-            self.refusal = Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
-
-    async def _flush(self) -> None:
-        await self._settle()
-        if self._held and self.refusal is None:
-            self._write()
-            await self._settle()
+            self.refusal = _no_room(error)
 
     async def _renew(self) -> None:
         now = self.context.now()
@@ -428,6 +467,10 @@ def _here_already(found: Duplicate | Busy) -> Refusal:
         return Refusal(reason=AnswerReason.DUPLICATE_FILE, text=text)
     # Not 13, retry or no retry: a sender could take that for the confirmation it has missed.
     return Refusal(reason=AnswerReason.UNSPECIFIED, text="another session is receiving this file", retry=True)
+
+
+def _no_room(error: SpoolFullError) -> Refusal:
+    return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
 
 
 def _wrong_count(end: FileEnded, octets: int) -> Refusal | None:

@@ -2,7 +2,8 @@
 
     outgoing/   staged files that wait to be sent or acknowledged
     parts/      incoming files that are still growing
-    received/   incoming files that are complete, and not yet opened or delivered
+    received/   incoming files that are complete, and not yet opened or delivered; those that need no opening
+                are called .ready and go on into the inbox as soon as the ledger has committed
     inbox/      delivered files
 
 Names are ours, never a peer's: an identifier with an optional suffix, and in the inbox a label made harmless. When
@@ -35,6 +36,7 @@ _NOT_IN_LABEL: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _LABEL_LENGTH: Final = 40
 _CHUNK: Final = 1 << 20
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READY: Final = ".ready"
 _FOLDERS: Final = ("outgoing", "parts", "received", "inbox")
 
 
@@ -108,16 +110,37 @@ class Spool:
     def part(self, name: str, *, fresh: bool = False) -> Part:
         """The part file of an incoming transfer, with whatever is there of it.
 
-        The ledger says that the file is still being received. So one that was sealed or even delivered, without
-        the ledger learning of it, is a part again. ``fresh``: nothing was received of it before; this saves
-        looking through the inbox.
+        The ledger says that the file is still being received. So one that was sealed without the ledger learning of
+        it is a part again. ``fresh``: nothing was received of it before; then the disk is not touched before there is
+        something to write.
         """
         path = _path(self._parts, name)
-        with _told("open a part file"):
-            if not fresh and not path.exists():
-                for source in self._beyond_parts(name):
-                    _move(source, path)
-        return Part(self, path)
+        if not fresh:
+            with _told("open a part file"):
+                for folder in (self._received, self._outgoing):
+                    if not path.exists() and (folder / name).exists():
+                        _move(folder / name, path)
+        return Part(path, received=self._received, outgoing=self._outgoing, fresh=fresh)
+
+    def ready(self) -> list[str]:
+        """The names of what is ready for the inbox and not there yet."""
+        with _told("look for what is ready"):
+            return sorted(path.stem for path in self._received.glob(f"*{_READY}"))
+
+    def place(self, name: str, target: str) -> None:
+        """Rename a file that is ready into the inbox, where it is called ``target``.
+
+        Not brought to disk: it is safe where it comes from, and what a loss of power takes back is done again at the
+        next start. Raises ValueError for a name that ``inbox_name`` cannot have given.
+        """
+        source, path = _path(self._received, name + _READY), self.inbox_path(target)
+        with _told("deliver a file"):
+            source.rename(path)
+
+    def sync_inbox(self) -> None:
+        """Bring to disk what was placed."""
+        with _told("deliver files"):
+            _sync_folder(self._inbox)
 
     def open_received(self, name: str) -> BinaryIO:
         """A received file, open for reading and without a buffer of its own."""
@@ -199,26 +222,6 @@ class Spool:
             return None
         return content if len(content) == octets else None
 
-    def _seal(self, name: str, part: Path) -> None:
-        _move(part, self._received / name)
-
-    def _seal_outgoing(self, name: str, part: Path) -> None:
-        _move(part, self._outgoing / name)
-
-    def _seal_into_inbox(self, name: str, part: Path, label: str) -> str:
-        target = inbox_name(name, label)
-        _move(part, self._inbox / target)
-        return target
-
-    def _beyond_parts(self, name: str) -> Iterator[Path]:
-        """Where a part file has got to without the ledger knowing; at most one place."""
-        if (self._received / name).exists():
-            yield self._received / name
-        elif (self._outgoing / name).exists():
-            yield self._outgoing / name
-        elif (present := self._in_inbox(name)) is not None:
-            yield self._inbox / present
-
     def _in_inbox(self, name: str) -> str | None:
         """The name under which this file is in the inbox, whatever its label."""
         if (self._inbox / name).exists():
@@ -241,8 +244,12 @@ class Writing:
         self._doing = doing
         self._hash = hashlib.sha256()
         self._octets = 0
-        with _told(doing):
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._open = False
+        self._begin(os.O_RDWR, cached=cached)
+
+    def _begin(self, flags: int, *, cached: bool) -> None:
+        with _told(self._doing):
+            self._file = os.open(self._path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._appending = Appending(self._file, cached=cached)
         self._open = True
 
@@ -308,14 +315,30 @@ class Writing:
 
 
 class Part(Writing):
-    """An incoming file. What a former session left is there to go on from; ``octets`` says how much that is."""
+    """An incoming file. What a former session left is there to go on from; ``octets`` says how much that is.
 
-    def __init__(self, spool: Spool, path: Path) -> None:
+    A ``fresh`` one is not opened before something is written, and where all of it is written at once, when it is
+    sealed for the inbox, that is where it is made.
+    """
+
+    def __init__(self, path: Path, *, received: Path, outgoing: Path, fresh: bool) -> None:
+        self._received = received
+        self._outgoing = outgoing
+        self._fresh = fresh
         super().__init__(path, path.parent, "write a part file", cached=False)
-        self._spool = spool
+        self._resumed = self._octets == 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to close."""
+        return self._open
+
+    def _begin(self, flags: int, *, cached: bool) -> None:
+        if self._fresh:
+            return
+        super()._begin(flags, cached=cached)
         with _told(self._doing):
             self._octets = os.fstat(self._file).st_size
-        self._resumed = self._octets == 0
 
     def resume(self, octets: int) -> None:
         """Go on at the agreed restart position, in octets: what lies behind it is cut off.
@@ -325,6 +348,8 @@ class Part(Writing):
         if not 0 <= octets <= self._octets:
             message = f"a part file of {self._octets} octets cannot go on at {octets}"
             raise ValueError(message)
+        if self._fresh:
+            return
         self._hash = hashlib.sha256()
         with _told(self._doing):
             os.truncate(self._file, octets)
@@ -340,31 +365,44 @@ class Part(Writing):
         self._resume_at_end()
         super().write(*buffers)
 
-    def seal(self) -> Staged:
-        """Bring the file to disk and rename it into ``received``."""
-        self._resume_at_end()
+    def seal(self, *rest: Octets) -> Staged:
+        """Append the rest, bring the file to disk and rename it into ``received``."""
+        self.write(*rest)
+        return self._seal(self._received / self._path.name, self._received, self._path.parent)
+
+    def seal_ready(self, *rest: Octets) -> Staged:
+        """Append the rest, bring the file to disk and make it ready for the inbox."""
+        ready = self._received / (self._path.name + _READY)
+        if self._fresh:
+            self._path, self._folder = ready, self._received
+            try:
+                self.write(*rest)
+                return super().seal()
+            except SpoolError:
+                self.discard()
+                raise
+        self.write(*rest)
+        # One that is left in the old place by a loss of power, because only the new one is brought to disk, is swept.
+        return self._seal(ready, self._received)
+
+    def _seal(self, target: Path, *folders: Path) -> Staged:
         self._sync()
         with _told("seal a received file"):
-            self._spool._seal(self._path.name, self._path)  # noqa: SLF001 (one module, one matter)
+            self._path.rename(target)
+            for folder in folders:
+                _sync_folder(folder)
         return self._staged(self._path.name)
 
-    def seal_outgoing(self) -> Staged:
-        """Bring the file to disk and put it where files wait to be sent: it is for somebody else."""
-        self._resume_at_end()
-        self._sync()
-        with _told("seal a received file"):
-            self._spool._seal_outgoing(self._path.name, self._path)  # noqa: SLF001
-        return self._staged(self._path.name)
-
-    def seal_into_inbox(self, label: str) -> Staged:
-        """Bring the file to disk and deliver it at once; the name returned is that in the inbox."""
-        self._resume_at_end()
-        self._sync()
-        with _told("seal a received file"):
-            return self._staged(self._spool._seal_into_inbox(self._path.name, self._path, label))  # noqa: SLF001
+    def seal_outgoing(self, *rest: Octets) -> Staged:
+        """Append the rest, bring the file to disk and put it where files wait to be sent: it is for somebody else."""
+        self.write(*rest)
+        return self._seal(self._outgoing / self._path.name, self._outgoing, self._path.parent)
 
     def _resume_at_end(self) -> None:
-        if not self._resumed:
+        if self._fresh:
+            self._fresh = False
+            super()._begin(os.O_RDWR | os.O_TRUNC, cached=False)
+        elif not self._resumed:
             self.resume(self._octets)
 
 

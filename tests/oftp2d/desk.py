@@ -38,7 +38,7 @@ from oftp2d.ledger import (
     Transfer,
 )
 from oftp2d.probe import TestReport, TestStep
-from oftp2d.spool import Spool
+from oftp2d.spool import Spool, inbox_name
 from oftp2d.trace import Traces
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
@@ -244,7 +244,10 @@ def deliver(office: Office, partner_id: int, content: bytes) -> Transfer:
     opened = begin(office, partner_id)
     with office.spool.part(opened.id) as part:
         part.write(content)
-        staged = part.seal_into_inbox("../INVOICE")
-    return office.ledger.transfers.received_and_delivered(
-        opened.id, staged.octets, staged.sha256, staged.name, datetime.now(UTC), receipt=None
+        staged = part.seal_ready()
+    name = inbox_name(opened.id, "../INVOICE")
+    delivered = office.ledger.transfers.received_and_delivered(
+        opened.id, staged.octets, staged.sha256, name, datetime.now(UTC), receipt=None
     )
+    office.spool.place(opened.id, name)
+    return delivered

@@ -88,12 +88,50 @@ def test_delivering_again_changes_nothing(root: Path, spool: Spool) -> None:
     assert _all(root) == {f"inbox/{first}"}
 
 
-def test_a_file_that_needs_no_opening_goes_to_the_inbox_at_once(root: Path, spool: Spool) -> None:
-    with spool.part(NAME) as part:
-        part.write(CONTENT)
-        sealed = part.seal_into_inbox("order.edi")
-    assert (sealed.name, sealed.octets) == (f"{NAME}-order.edi", len(CONTENT))
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_file_that_needs_no_opening_is_ready_before_it_is_in_the_inbox(
+    root: Path, spool: Spool, *, fresh: bool, pieces: int
+) -> None:
+    with spool.part(NAME, fresh=fresh) as part:
+        if pieces == 2:
+            part.write(CONTENT[:100])
+        sealed = part.seal_ready(CONTENT[part.octets :])
+    assert (sealed.octets, sealed.sha256) == (len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+    assert _all(root) == {f"received/{NAME}.ready"}
+    assert spool.ready() == [NAME]
+    spool.place(NAME, f"{NAME}-order.edi")
+    spool.sync_inbox()
     assert _all(root) == {f"inbox/{NAME}-order.edi"}
+    assert spool.ready() == []
+    with pytest.raises(SpoolError, match="could not deliver a file"):
+        spool.place(NAME, f"{NAME}-order.edi")
+
+
+def test_a_fresh_part_is_not_made_before_there_is_something_to_write(root: Path, spool: Spool) -> None:
+    with spool.part(NAME, fresh=True) as part:
+        assert not part.is_open
+        part.discard()
+    assert _all(root) == set()
+
+
+def test_what_could_not_be_made_ready_takes_no_room(root: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", fail)
+    with spool.part(NAME, fresh=True) as part, pytest.raises(SpoolFullError):
+        part.seal_ready(CONTENT)
+    assert _all(root) == set()
+
+
+def test_the_content_of_small_files_is_read_at_once(root: Path, spool: Spool) -> None:
+    whole, cut, grown = (spool.stage(io.BytesIO(CONTENT)) for _ in range(3))
+    os.truncate(root / "outgoing" / cut.name, 10)
+    with (root / "outgoing" / grown.name).open("ab") as file:
+        file.write(b"more")
+    names = [whole.name, cut.name, grown.name, "ABSENT"]
+    assert spool.read_outgoing([(name, len(CONTENT)) for name in names]) == [CONTENT, None, None, None]
 
 
 @pytest.mark.parametrize("position", [0, 1024, 2048, None])
@@ -117,14 +155,10 @@ def test_a_restart_position_outside_the_file_is_our_mistake(spool: Spool, positi
             part.resume(position)
 
 
-@pytest.mark.parametrize("place", ["received", "inbox", "labelled"])
-def test_what_was_sealed_without_the_ledger_knowing_is_a_part_again(root: Path, spool: Spool, place: str) -> None:
+def test_what_was_sealed_without_the_ledger_knowing_is_a_part_again(root: Path, spool: Spool) -> None:
     with spool.part(NAME) as part:
         part.write(CONTENT)
-        if place == "received":
-            part.seal()
-        else:
-            part.seal_into_inbox("order.edi" if place == "labelled" else "")
+        part.seal()
     with spool.part(NAME) as part:
         assert part.octets == len(CONTENT)
         assert part.seal().sha256 == hashlib.sha256(CONTENT).hexdigest()
@@ -151,6 +185,8 @@ def test_a_name_that_is_not_ours_never_becomes_a_path(spool: Spool, name: str) -
         spool.remove_received,
         spool.inbox_path,
         lambda name: spool.deliver(name, ""),
+        lambda name: spool.place(name, NAME),
+        lambda name: spool.place(NAME, name),
     ):
         with pytest.raises(ValueError, match="is no name of the"):
             use(name)
@@ -166,15 +202,16 @@ def test_a_link_planted_under_our_name_is_not_followed(tmp_path: Path, root: Pat
 def test_the_sweep_removes_what_nobody_knows_but_never_from_the_inbox(root: Path, spool: Spool) -> None:
     known = spool.stage(io.BytesIO(b"known")).name
     lost = spool.stage(io.BytesIO(b"lost")).name
-    for name in ("PART1", "PART2", "SEALED1", "SEALED2", "INBOX"):
+    for name in ("PART1", "PART2", "SEALED1", "SEALED2", "READY", "INBOX"):
         with spool.part(name) as part:
             part.write(b"x")
             if name.startswith("SEALED"):
                 part.seal()
-            elif name == "INBOX":
-                part.seal_into_inbox("")
+            elif name in {"READY", "INBOX"}:
+                part.seal_ready()
+    spool.place("INBOX", "INBOX")
     removed = spool.sweep({known, "PART1", "SEALED1"})
-    assert removed == [f"outgoing/{lost}", "parts/PART2", "received/SEALED2"]
+    assert removed == [f"outgoing/{lost}", "parts/PART2", "received/READY.ready", "received/SEALED2"]
     assert _all(root) == {f"outgoing/{known}", "parts/PART1", "received/SEALED1", "inbox/INBOX"}
     assert spool.sweep({known, "PART1", "SEALED1"}) == []
 
@@ -212,6 +249,15 @@ def test_nothing_is_sealed_before_it_is_on_disk(spool: Spool, monkeypatch: pytes
     assert steps == [
         *(f"fsync {NAME}", "rename to received", "fsync received", "fsync parts"),
         *("rename to inbox", "fsync inbox", "fsync received"),
+    ]
+    steps.clear()
+    for pieces in ([CONTENT], []):
+        with spool.part(NAME, fresh=True) as part:
+            part.write(*pieces) if pieces else None
+            part.seal_ready(CONTENT)
+    assert steps == [
+        *(f"fsync {NAME}", "rename to received", "fsync received"),
+        *(f"fsync {NAME}.ready", "fsync received"),
     ]
     steps.clear()
     staged = spool.stage(io.BytesIO(CONTENT))

@@ -28,7 +28,7 @@ from oftp2d.ledger import (
     Transfer,
     TransferState,
 )
-from oftp2d.spool import Spool
+from oftp2d.spool import Spool, Staged, inbox_name
 
 CONTENT = b"one engineering file" * 500
 NOW = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
@@ -67,6 +67,10 @@ class Site:
         self.open()
         self.steps_left = None
         self.ledger.transfers.recover(lambda _owner: False, NOW)
+        for name in self.spool.ready():
+            transfer = self.ledger.transfers.get(name)
+            if transfer.state is TransferState.DELIVERED:
+                self.spool.place(transfer.id, transfer.spool_name)
         self.spool.sweep(self.ledger.transfers.spool_names())
         for transfer in self.ledger.transfers.undelivered():
             deliver(self, transfer)
@@ -138,16 +142,46 @@ def receive_at_once(site: Site) -> bool:
         part.resume(part.octets // 1024 * 1024)
         part.write(CONTENT[part.octets :])
         site.step()
-        sealed = part.seal_into_inbox("model.stp")
+        sealed = part.seal_ready()
     site.step()
-    site.ledger.transfers.received_and_delivered(
-        transfer.id, sealed.octets, sealed.sha256, sealed.name, NOW, receipt=EERP
-    )
-    site.step()
+    keep(site, transfer, sealed)
     return True
 
 
-@pytest.mark.parametrize("way", [receive, receive_at_once])
+def receive_as_a_whole(site: Site) -> bool:
+    """The same for a file that is at hand as a whole before anything of it is written."""
+    offer = NewIncoming(
+        kind=Kind.FILE,
+        partner_id=site.partner,
+        dataset="MODEL",
+        date="20260304",
+        time="1230000001",
+        originator="THEM",
+        destination="US",
+    )
+    transfer = site.ledger.transfers.open_incoming(offer, NOW, "session", LEASE)
+    site.step()
+    if isinstance(transfer, Duplicate):
+        return True
+    assert isinstance(transfer, Transfer)
+    with site.spool.part(transfer.id, fresh=transfer.attempts == 1) as part:
+        part.resume(0)
+        sealed = part.seal_ready(CONTENT)
+    site.step()
+    keep(site, transfer, sealed)
+    return True
+
+
+def keep(site: Site, transfer: Transfer, sealed: Staged) -> None:
+    """Commit, then place in the inbox."""
+    name = inbox_name(transfer.id, "model.stp")
+    site.ledger.transfers.received_and_delivered(transfer.id, sealed.octets, sealed.sha256, name, NOW, receipt=EERP)
+    site.step()
+    site.spool.place(transfer.id, name)
+    site.step()
+
+
+@pytest.mark.parametrize("way", [receive, receive_at_once, receive_as_a_whole])
 @pytest.mark.parametrize("steps", range(12))
 def test_a_file_arrives_exactly_once_wherever_the_power_goes(
     site: Site, way: Callable[[Site], bool], steps: int
