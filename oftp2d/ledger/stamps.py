@@ -34,9 +34,10 @@ _LATEST = sa.select(sa.func.max(transfers.c.time)).where(
     transfers.c.date == sa.bindparam("day"),
     transfers.c.time.between(sa.bindparam("low"), sa.bindparam("high")),
 )
+# Stamps that we only forward are not ours, and may be no time at all.
 _LATEST_OF_ALL = (
     sa.select(transfers.c.date, transfers.c.time)
-    .where(*_OF_THE_NAME)
+    .where(*_OF_THE_NAME, transfers.c.forwarded_from.is_(None))
     .order_by(transfers.c.date.desc(), transfers.c.time.desc())
     .limit(1)
 )

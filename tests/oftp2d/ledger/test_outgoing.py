@@ -75,6 +75,17 @@ def test_a_second_for_one_file_may_be_one_of_the_next_day(
     assert [(each.date, each.time) for each in stamps] == [("20260304", "2359590000"), ("20260305", "0000000000")]
 
 
+def test_a_forwarded_stamp_that_is_no_time_is_no_obstacle(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    ledger.partners.change(partner.id, level=1)
+    forwarded = ledger.transfers.queue(files.outgoing(partner), now)
+    with ledger._database.writing() as connection:
+        stamp = "update transfers set date = '99999999', time = '9999990000', forwarded_from = 'x' where id = ?"
+        connection.exec_driver_sql(stamp, (forwarded.id,))
+    assert ledger.transfers.queue(files.outgoing(partner), now).time == "1230150000"
+
+
 def test_a_new_stamp_for_a_file_that_was_sent_has_no_counter_either(
     ledger: Ledger, partner: Partner, files: Any, now: datetime
 ) -> None:
