@@ -132,6 +132,8 @@ class Sessions:
 
     def _begin(self, link: Link, running: Running, partner: Partner | None, purpose: Purpose) -> None:
         running.report.remote = link.remote
+        if link.recording is not None:
+            link.recording.line = f"{link.tls.version if link.tls else 'plain TCP'} with {link.remote}"
         monitor = Monitor(
             self._context,
             link,

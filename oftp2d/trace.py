@@ -70,6 +70,8 @@ class Recording:
     def __init__(self, traces: Traces, session: str, role: Role, partner: str | None) -> None:
         self.trace: str | None = None
         """The id of its file, once there is one."""
+        self.line = "an unknown line"
+        """Address of the peer and what carries the session, for people; known when the session begins."""
         self._traces = traces
         self._session = session
         self._role = role
@@ -190,7 +192,9 @@ class Recording:
         partner = self._name()
         if not self._begun or not any(order.fits(partner) for order in self._orders):
             return False
-        self.trace, self._file = self._traces.files.create(self._session, self._began_at, self._role, partner)
+        self.trace, self._file = self._traces.files.create(
+            self._session, self._began_at, self._role, partner, self.line
+        )
         unnamed, self._unnamed = self._unnamed, []
         return all(self._add(line) for line in unnamed)
 

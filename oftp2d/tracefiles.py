@@ -54,8 +54,10 @@ class TraceFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def create(self, session: str, began_at: datetime, role: Role, partner: str | None) -> tuple[str, TextIO]:
-        """A new trace: its id, and its file with the first lines in it.
+    def create(
+        self, session: str, began_at: datetime, role: Role, partner: str | None, line: str
+    ) -> tuple[str, TextIO]:
+        """A new trace: its id, and its file with the first lines in it; ``line`` says where the peer is, for people.
 
         Raises ``OperatorError`` when there are too many, ``OSError`` when the disk does not take it.
         """
@@ -71,8 +73,8 @@ class TraceFiles:
         file = os.fdopen(os.open(self._path(name), flags, 0o600), "w", encoding="utf-8")
         file.write(
             f"# Session {session} with {partner or NOBODY}, recorded by its {role.value}\n"
-            f"# Begun {began_at:%Y-%m-%d %H:%M:%S} UTC. xx stands for octets that are not shown: "
-            "passwords, challenges, signatures, what files hold\n\n"
+            f"# Begun {began_at:%Y-%m-%d %H:%M:%S} UTC over {line}\n"
+            "# xx stands for octets that are not shown: passwords, challenges, signatures, what files hold\n\n"
             f"recorded\nreplay {LETTERS[role]}\n\n"
         )
         return name, file

@@ -78,7 +78,10 @@ def _add_recording(trace: click.Group) -> None:
     @command(trace, "stop")
     @_whose
     def stop(terminal: Terminal, partner: str | None) -> None:
-        """Record no more: without --partner nothing at all, whatever was asked for."""
+        """Record no more.
+
+        Without --partner nothing at all is recorded any more, whatever was asked for. Traces that were begun end here.
+        """
         with terminal.client() as client:
             document = client.post("/v1/traces/stop", {"partner": partner})
         stopped = [f"{_sessions(each.get('partner'))} are not recorded any more" for each in items(document, "stopped")]

@@ -96,7 +96,7 @@ async def test_the_whole_of_a_session_is_in_its_trace_and_then_no_more(room: Roo
     session.closed("again")
     text = await room.text()
     assert text.startswith(f"# Session 1 with {CODE_I}, recorded by its responder\n")
-    assert [line for line in text.splitlines() if line and line[0] in "cIRr#"][2:] == [
+    assert [line for line in text.splitlines() if line and line[0] in "cIRr#"][3:] == [
         "recorded",
         "replay R",
         "connect",

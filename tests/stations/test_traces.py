@@ -48,6 +48,7 @@ def test_a_session_that_both_sides_record_can_be_replayed_from_either_trace(hous
         for path in traces(station):
             text = path.read_text("utf-8")
             assert f"replay {side}\n" in text
+            assert f" UTC over {'TLSv1.3' if transport is Transport.TLS else 'plain TCP'} with 127.0.0.1:" in text
             for other in "IR":
                 Replay(path, other).run()
     (path,) = traces(theirs)
