@@ -13,9 +13,9 @@ from oftp2 import codec
 from oftp2 import commands as c
 from oftp2.framing import frame
 from oftp2.reasons import AnswerReason, EndSessionReason
-from oftp2d.ledger import Direction, Transport
+from oftp2d.ledger import Direction, TransferState, Transport
 from tests.stations.house import House, Station, noise, wait_for
-from tests.stations.peer import Peer, Talk
+from tests.stations.peer import Peer, Talk, eerp
 
 
 @pytest.fixture
@@ -74,6 +74,28 @@ def test_an_empty_file_arrives_in_any_form(station: Station, peer: Peer, data: l
         talk.say(c.Efid(octets=0))
         talk.hear(c.Efpa)
     station.delivered("EMPTY", b"")
+
+
+@pytest.mark.interop(4)
+def test_an_end_response_acknowledges_with_its_trailer_cut_off_or_signed_unasked(house: House, peer: Peer) -> None:
+    station = house.station()
+    peer.introduce(station)
+    queued = station.queue(peer.code, {f"FILE{number}": b"content" for number in range(4)})
+    station.start()
+    with peer.call(station) as talk:
+        talk.say(c.Cd())
+        sfids = []
+        for _ in queued:
+            sfids.append(talk.receive()[0])
+            talk.say(c.Efpa())
+        talk.hear(c.Cd)
+        bare = [codec.encode(eerp(sfid)) for sfid in sfids]
+        signed = codec.encode(replace(eerp(sfids[3]), hash=bytes(32), signature=b"\x30\x80" + bytes(300)))
+        for octets in (bare[0], bare[1][:-2], bare[2][:-4], signed):
+            talk.say_octets(frame(octets))
+            talk.hear(c.Rtr)
+    for transfer in queued.values():
+        station.reaches(transfer, TransferState.ACKNOWLEDGED)
 
 
 @pytest.mark.interop(5)

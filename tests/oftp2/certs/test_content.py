@@ -62,6 +62,7 @@ def signed_message(content: bytes = b"content", *options: pkcs7.PKCS7Options) ->
 
 
 @pytest.mark.parametrize("content", [LEAF.der, LEAF.pem, pkcs7.serialize_certificates(CHAIN[:1], Encoding.DER)])
+@pytest.mark.interop(14)
 def test_a_signed_file_counts_as_its_content_and_the_signer_is_chain_material(content: bytes) -> None:
     read = read_certificate(signed_message(content))
     assert read.facts.fingerprint == LEAF.fingerprint
