@@ -28,8 +28,8 @@ from oftp2d.workers import Workers
 MAX_OCTETS: Final = 16 * 1024 * 1024
 """Octets of the trace of one session."""
 
-MAX_WAITING: Final = 16 * 1024 * 1024
-"""Octets of one session that wait to be written down."""
+MAX_WAITING: Final = 32 * 1024 * 1024
+"""Octets of all sessions that wait to be written down, or are being written."""
 
 MAX_UNNAMED: Final = 200
 """Lines that are kept of a caller that has not said who it is."""
@@ -80,7 +80,6 @@ class Recording:
         """Those that stood when it began: one of them decides whether it is recorded, later ones for how long."""
         self._began_at = traces.now()
         self._pieces: list[_Piece] = []
-        self._waiting = 0
         self._over = False
         self._transcript = Transcript()
         self._unnamed: list[str] = []
@@ -113,23 +112,21 @@ class Recording:
     def take(self) -> list[_Piece]:
         """What is to be written down next."""
         pieces, self._pieces = self._pieces, []
-        self._waiting = 0
         return pieces
 
-    def give_up(self) -> None:
-        """Nothing more is written down."""
+    def give_up(self) -> list[_Piece]:
+        """Nothing more is written down; what was still to be."""
         self._over = True
-        self._pieces.clear()
+        return self.take()
 
     def _note(self, writer: Role, octets: bytes) -> None:
         if self._over:
             return
-        if self._waiting + len(octets) > MAX_WAITING:
-            self._end("the disk did not keep up with the session", gone=False)
+        if self._traces.waiting + len(octets) > MAX_WAITING:
+            self._end("the disk does not keep up with what is recorded", gone=False)
         elif not self.wanted():
             self._end("the time for which it was to be recorded is over", gone=False)
         else:
-            self._waiting += len(octets)
             self._put(_Piece(self._traces.clock(), writer, octets))
 
     def _end(self, why: str, *, gone: bool) -> None:
@@ -139,6 +136,7 @@ class Recording:
 
     def _put(self, piece: _Piece) -> None:
         self._pieces.append(piece)
+        self._traces.waiting += len(piece.octets)
         self._traces.wake(self)
 
     # --- in a thread --------------------------------------------------------------------------------------------
@@ -228,11 +226,14 @@ class Traces:
         self.now = now
         """The time of day, UTC."""
         self.clock: Callable[[], float] = reactor.seconds
+        self.waiting = 0
+        """Octets that wait to be written down, or are being written."""
         self._workers = workers
         self._orders: list[Order] = []
         self._recordings: set[Recording] = set()
         self._queue: deque[Recording] = deque()
-        self._writing: Deferred[None] | None = None
+        self._written: Deferred[None] | None = None
+        """Fires when all is written down; None while nothing is to be."""
 
     def start(self, partner: str | None, seconds: int) -> Order:
         """Record the sessions with a partner, or all, that begin from now on; again for the same partner: for longer."""
@@ -279,15 +280,16 @@ class Traces:
         """There is something to write down for this one."""
         if recording not in self._queue:
             self._queue.append(recording)
-        if self._writing is None:
-            self._writing = Deferred.fromCoroutine(self._write_all())
+        if self._written is None:
+            self._written = Deferred()
+            Deferred.fromCoroutine(self._write_all())
 
     async def finish(self) -> None:
         """End all recordings, and wait until everything is written down."""
         for recording in list(self._recordings):
             recording.stop("the station has stopped")
-        if self._writing is not None:
-            await self._writing
+        if self._written is not None:
+            await self._written
 
     async def _write_all(self) -> None:
         """Write down what there is, one recording after the other."""
@@ -296,10 +298,13 @@ class Traces:
                 recording = self._queue.popleft()
                 pieces = recording.take()
                 if pieces and not await self._write(recording, pieces):
-                    recording.give_up()
+                    pieces += recording.give_up()
                     self._recordings.discard(recording)
+                self.waiting -= sum(len(piece.octets) for piece in pieces)
         finally:
-            self._writing = None
+            written, self._written = self._written, None
+            if written is not None:
+                written.callback(None)
 
     async def _write(self, recording: Recording, pieces: list[_Piece]) -> bool:
         """Write down pieces of one; a failure costs this recording, and nothing else."""

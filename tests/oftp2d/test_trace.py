@@ -37,7 +37,7 @@ class Room(Traces):
 
     async def rest(self) -> None:
         """Wait until everything is written down."""
-        while self._writing is not None:
+        while self._written is not None:
             await deferLater(reactor, 0.01, lambda: None)  # type: ignore[arg-type]  # as above
 
     async def text(self) -> str:
@@ -54,6 +54,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
     made = Room(workers, tmp_path / "traces")
     yield made
     await made.finish()
+    assert made.waiting == 0
     await workers.stop()
 
 
@@ -168,7 +169,7 @@ async def test_a_disk_that_does_not_keep_up_ends_the_recording(room: Room, monke
     for _ in range(100):
         session.received(HELLO)
     assert (await room.text()).splitlines()[-1] == (
-        "# not recorded any further: the disk did not keep up with the session"
+        "# not recorded any further: the disk does not keep up with what is recorded"
     )
 
 
@@ -228,3 +229,16 @@ def test_what_is_no_trace_of_ours_is_not_listed(tmp_path: Path) -> None:
     assert files.list() == []
     assert files.get("../20260102T030405Z-1") is None
     assert files.get("20260102T030405Z-9") is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_workers_a_recording_ends_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    room = Room(Workers(reactor), tmp_path / "traces")  # type: ignore[arg-type]  # as above
+    room.log = Logger(namespace="trace", observer=lambda _event: None)
+    room.start(None, 60)
+    for number in (1, 2):
+        session = room.session(number)
+        session.received(HELLO)
+        session.received(HELLO)
+        await room.rest()
+        assert (room.waiting, room._recordings, room.files.list()) == (0, set(), [])
