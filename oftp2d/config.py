@@ -105,7 +105,20 @@ class SessionTerms:
         1, 999, 250, "The buffers sent before the other side must answer (SSIDCRED). With 1 some systems hang."
     )
     inactivity_seconds: int = whole(
-        5, 3600, 90, "A session in which nothing arrives for so long is ended (ESID 09), in seconds."
+        1,
+        3600,
+        90,
+        "A session in which nothing arrives for so long, and in which the partner takes nothing, is ended (ESID 09),"
+        " in seconds. A slow line must carry one exchange buffer in half of it.",
+    )
+    close_seconds: int = whole(
+        1, 600, 10, "The time a partner gets to close the connection once the session is over, in seconds."
+    )
+    turn_seconds: int = whole(
+        0,
+        3600,
+        60,
+        "So long a partner may send before it is asked for the turn (EFPA with CD), if something waits for it here.",
     )
     stop_seconds: int = whole(
         0, 3600, 60, "The time running sessions get to finish their file when the station stops, in seconds."

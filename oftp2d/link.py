@@ -34,12 +34,10 @@ from oftp2.requests import Abort, EndSession, Request, SendData
 from oftp2.session import Session
 from oftp2.tables import State
 from oftp2d.line import PeerTls, SessionOverError, end_politely, origin
+from oftp2d.progress import octets_taken
 from oftp2d.trace import Recording
 
 _BEFORE_READY = frozenset({State.IDLE, State.I_WF_NC, State.I_WF_RM, State.WF_NDISC})
-
-CLOSE_SECONDS = 10.0
-"""How long the transport may take to flush and close before it is cut."""
 
 
 class _Network(typing.Protocol):
@@ -89,6 +87,7 @@ class Link(Protocol):
         *,
         tls: bool,
         handshake_seconds: float,
+        close_seconds: float,
         begin: Callable[[Link], object],
         recording: Recording | None = None,
     ) -> None:
@@ -111,6 +110,9 @@ class Link(Protocol):
         self._waiting_drain: Deferred[None] | None = None
         self._paused = False
         self._handshake_seconds = handshake_seconds
+        self._close_seconds = close_seconds
+        self._taken: int | None = None
+        """Octets the peer's side had taken when the inactivity timer was half over."""
         self._alarm: IDelayedCall | None = None
         self._cut: IDelayedCall | None = None
         self._tls: PeerTls | None = None
@@ -304,7 +306,7 @@ class Link(Protocol):
             return
         self._network.unregisterProducer()
         self._network.loseConnection()
-        self._cut = self._clock.callLater(CLOSE_SECONDS, self._abort_transport)
+        self._cut = self._clock.callLater(self._close_seconds, self._abort_transport)
 
     def _abort_transport(self) -> None:
         if not self._gone and self.transport is not None:
@@ -319,14 +321,32 @@ class Link(Protocol):
         deadline = self.session.deadline
         if deadline is None or self._gone:
             return
+        now = self._clock.seconds()
+        half = deadline - self.session.patience / 2
+        wait = max((half if now < half else deadline) - now, 0)
         if self._alarm is None or not self._alarm.active():
-            self._alarm = self._clock.callLater(max(deadline - self._clock.seconds(), 0), self._look)
-        elif self._alarm.getTime() > deadline:
-            self._alarm.reset(max(deadline - self._clock.seconds(), 0))
+            self._alarm = self._clock.callLater(wait, self._look)
+        elif self._alarm.getTime() > now + wait:
+            self._alarm.reset(wait)
 
     def _look(self) -> None:
-        self._take(self.session.tick(self._clock.seconds()))
+        """The timer is half over, or over, or has begun anew since."""
+        now, deadline = self._clock.seconds(), self.session.deadline
+        if deadline is not None and now < deadline:
+            self._taken = octets_taken(self.transport)
+        elif self._is_taking():
+            self.session.taken(now)
+        else:
+            self._take(self.session.tick(now))
         self._pump()
+
+    def _is_taking(self) -> bool:
+        """Whether the peer took at least an Exchange Buffer of ours in the last half of the timer, on a slow line."""
+        before, self._taken = self._taken, octets_taken(self.transport)
+        terms = self.session.terms
+        if before is None or self._taken is None or terms is None:
+            return False
+        return self._taken - before >= terms.buffer_size
 
     def _take(self, events: list[Event]) -> None:
         if not events:

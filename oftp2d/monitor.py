@@ -66,9 +66,6 @@ from oftp2d.receiving import Receiving
 from oftp2d.sending import Sending
 from oftp2d.spool import SpoolError
 
-TURN_SECONDS = 60.0
-"""How long a Speaker may keep the turn before a Listener with something to say asks for it."""
-
 
 class Purpose(Enum):
     """What a call is for."""
@@ -399,7 +396,7 @@ class Monitor:
 
     async def _wants_turn(self, partner: Partner) -> bool:
         """Whether the Speaker has kept the turn for long while something waits here."""
-        if self._context.reactor.seconds() - self._listening_since < TURN_SECONDS:
+        if self._context.reactor.seconds() - self._listening_since < self._context.config.session.turn_seconds:
             return False
         self._listening_since = self._context.reactor.seconds()
         owed = await self._context.workers.database(self._context.ledger.receipts.owed, partner.id, 1)

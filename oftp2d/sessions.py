@@ -19,7 +19,7 @@ from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange
 from oftp2d.ledger import Partner
 from oftp2d.line import end_politely
-from oftp2d.link import CLOSE_SECONDS, Link
+from oftp2d.link import Link
 from oftp2d.monitor import Monitor, Purpose, Report
 from oftp2d.partners import MODES, Gate, highest_level, least_level
 from oftp2d.trace import Traces
@@ -81,7 +81,9 @@ class Sessions:
         capabilities = Capabilities(
             buffer_size=settings.buffer_size, credit=settings.credit, compression=True, restart=True
         )
-        session = Session(Role.RESPONDER, capabilities, inactivity=settings.inactivity_seconds)
+        session = Session(
+            Role.RESPONDER, capabilities, inactivity=settings.inactivity_seconds, closing=settings.close_seconds
+        )
         return self._new(session, tls=tls, partner=None, purpose=Purpose.EXCHANGE).link
 
     def call(self, partner: Partner, *, tls: bool, authentication: bool, purpose: Purpose) -> Running:
@@ -105,6 +107,7 @@ class Sessions:
             code=partner.station,
             password=self._authentication.password(partner),
             inactivity=settings.inactivity_seconds,
+            closing=settings.close_seconds,
         )
         return self._new(session, tls=tls, partner=partner, purpose=purpose)
 
@@ -121,6 +124,7 @@ class Sessions:
             session,
             tls=tls,
             handshake_seconds=self._context.config.limits.handshake_seconds,
+            close_seconds=self._context.config.session.close_seconds,
             begin=lambda link: self._begin(link, running, partner, purpose),
             recording=self._traces.record(report.id, report.role, report.partner),
         )
@@ -185,7 +189,9 @@ class Sessions:
         await self._within(seconds, self.cut, [running.over for running in ending])
         # What they said last is still on its way.
         links = [running.link for running in ending if running.link.stood]
-        await self._within(CLOSE_SECONDS, lambda: _give_up(links), [link.closed for link in links])
+        await self._within(
+            self._context.config.session.close_seconds, lambda: _give_up(links), [link.closed for link in links]
+        )
 
     async def _within(self, seconds: float, otherwise: Callable[[], None], ends: Sequence[Deferred[Any]]) -> None:
         """Wait for all of them, and help when it takes longer."""

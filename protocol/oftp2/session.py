@@ -184,7 +184,12 @@ class Session:
         """When ``tick`` must be called at the latest; None while no timer runs."""
         if self._touched is None or self.state is State.IDLE:
             return None
-        return self._touched + (self._closing if self.state is State.WF_NDISC else self._inactivity)
+        return self._touched + self.patience
+
+    @property
+    def patience(self) -> float:
+        """How long the timer that runs in this state is, in seconds."""
+        return self._closing if self.state is State.WF_NDISC else self._inactivity
 
     @property
     def finished(self) -> bool:
@@ -215,8 +220,17 @@ class Session:
         deadline = self.deadline
         if deadline is None or now < deadline:
             return []
-        waited = self._closing if self.state is State.WF_NDISC else self._inactivity
-        return self._step(Input.TIME_OUT, f"nothing happened for {waited:g} seconds in state {self.state.value}", now)
+        why = f"nothing happened for {self.patience:g} seconds in state {self.state.value}"
+        return self._step(Input.TIME_OUT, why, now)
+
+    def taken(self, now: float) -> None:
+        """The peer takes what we have said, slowly: the inactivity timer begins anew, as it does for what the peer says.
+
+        An application that cannot tell says nothing, and the timer runs from the last thing that was said. After our ESID
+        there is nothing any more that is worth waiting for.
+        """
+        if self._touched is not None and self.state is not State.WF_NDISC:
+            self._touched = now
 
     def send(self, request: r.Request, now: float) -> list[Event]:
         """Do what the User Monitor asks. Raises ``LocalProtocolError`` and changes nothing when it may not be done."""

@@ -20,6 +20,8 @@ from oftp2d.overdue import give_up_overdue
 from tests.exchange.peer import Answering, Peer, acknowledgement, answering, responses, session
 from tests.exchange.station import CODE_A, CODE_B, PASSWORD_A, PASSWORD_B, Station, eventually
 
+pytestmark = pytest.mark.rfc("1.5.2", "4.3.6", "5.3.14")
+
 SOURCE = CODE_B
 """Where the files come from."""
 

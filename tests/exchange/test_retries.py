@@ -15,6 +15,8 @@ from oftp2d.retries import RULES, Course
 from tests.exchange.peer import Answering, Peer, acknowledgement, answering
 from tests.exchange.station import CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually
 
+pytestmark = pytest.mark.rfc("5.3.5", "5.3.10")
+
 STATE = {
     Course.AGAIN: TransferState.QUEUED,
     Course.HOLD: TransferState.FAILED,

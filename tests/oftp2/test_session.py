@@ -165,6 +165,26 @@ def test_silence_ends_the_session_with_a_word_to_both(state: State) -> None:
     assert session.tick(1e9) == []
 
 
+@pytest.mark.rfc("4.7.2")
+@connected_states
+def test_what_the_peer_takes_rearms_the_deadline(state: State) -> None:
+    session = in_state(state, now=100.0)
+    session.taken(150.0)
+    assert session.deadline == 150.0 + INACTIVITY == 150.0 + session.patience
+
+
+def test_what_the_peer_takes_after_our_esid_rearms_nothing() -> None:
+    session = in_state(State.WF_NDISC, now=100.0)
+    session.taken(105.0)
+    assert session.deadline == 100.0 + CLOSING == 100.0 + session.patience
+
+
+def test_where_no_timer_runs_none_is_begun() -> None:
+    session = Session(Role.RESPONDER, SMALL)
+    session.taken(100.0)
+    assert session.deadline is None
+
+
 @connected_states
 def test_part_of_a_command_is_no_sign_of_life(state: State) -> None:
     session = in_state(state, now=100.0)
