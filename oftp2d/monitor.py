@@ -276,6 +276,13 @@ class Monitor:
             tls=f"{tls.version} {tls.cipher}" if tls else "plain TCP",
             authenticated=", authenticated" if self._authenticated else "",
         )
+        if self._level < Level.REVISION_1_4 <= partner.level:
+            self.log.info(
+                "{partner}: it speaks release level {release_level}; say 'oftp2d partner change {partner} --level"
+                " {release_level}', so that files of one name get time stamps that it can tell apart",
+                partner=partner.code,
+                release_level=int(self._level),
+            )
 
     # --- the conversation ---------------------------------------------------------------------------------------
 

@@ -125,6 +125,7 @@ def test_an_end_response_without_counter_is_about_the_file_of_its_second(
     for transfer in queued.values():
         assert station.reaches(transfer, TransferState.ACKNOWLEDGED)
     assert station.lines("EERP for a file never sent", "NEVER")
+    assert station.lines(f"'oftp2d partner change {peer.code} --level {level}'")
 
 
 def test_a_refusal_that_a_level_has_no_word_for_is_owed_no_longer(house: House, peer: Peer) -> None:
