@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 import stat
 from pathlib import Path
 
 import pytest
 
 from oftp2 import commands as c
+from oftp2.framing import frame
 from oftp2d.client import RefusedError
 from oftp2d.ledger import TransferState, Transport
 from tests.oftp2.replay import Replay, entries_of
@@ -174,3 +177,38 @@ def test_a_daemon_that_stops_completes_its_traces(house: House) -> None:
     (path,) = (station.home / "traces").iterdir()
     assert commands_of(path)[-1] == "R> ESID"
     assert path.read_text("utf-8").splitlines()[-2] == "close"
+
+
+HOSTILE = {
+    "nothing": b"",
+    "noise": noise(50_000),
+    "half a header": b"\x10\x00",
+    "a buffer that never ends": b"\x10\x01\x86\xa3D" + bytes(90_000),
+    "many small words": frame(b"R") * 20_000,
+    "an SSID without padding": frame(b"X5O0013SOMEBODYSECRET7700128BYYN064Y"),
+    "an SSID with controls": frame(b"X5" + b"\x1b[2J\n".ljust(25) + bytes(34)),
+    "data at once": frame(b"D" + b"\x7f-" * 40_000),
+}
+
+
+def test_whatever_a_caller_says_can_be_recorded(house: House) -> None:
+    station = house.station()
+    station.start()
+    station.post("/v1/traces", seconds=60)
+    with Peer() as peer:
+        for octets in HOSTILE.values():
+            with peer.connect(station) as talk, contextlib.suppress(ConnectionError):
+                talk.hear(c.Ssrm)
+                talk.say_octets(octets)
+                talk.plug.shutdown(socket.SHUT_WR)
+                while talk.next() is not None:
+                    pass
+        station.has_no_session()
+        wait_for("all traces", lambda: len(traces(station)) == len(HOSTILE), told=station.tail)
+    found = traces(station)
+    for path in found:
+        text = path.read_text("utf-8")
+        assert all(line.isprintable() for line in text.splitlines())
+        assert len(text) < 1_000_000
+        assert "SECRET77" not in text
+        assert b"SECRET77".hex(" ") not in text
