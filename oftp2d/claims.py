@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from oftp2.values import FileFormat
 from oftp2d.context import Context
 from oftp2d.ledger import Partner, Receipt, Transfer
 
@@ -23,6 +24,10 @@ FILES: Final = 32
 
 OCTETS: Final = 512 * 1024
 """Octets of files claimed at once; all of them are held in memory."""
+
+
+_STREAMS: Final = frozenset({FileFormat.UNSTRUCTURED.value, FileFormat.TEXT.value})
+"""Formats without records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +100,14 @@ class Claims:
             await self._context.workers.database(ledger.receipts.release, self._owner)
 
     async def _read(self, claimed: list[Transfer]) -> list[Outgoing]:
-        if sum(transfer.octets for transfer in claimed) > OCTETS:
-            return [Outgoing(transfer=transfer, content=None) for transfer in claimed]
-        contents = await self._context.workers.disk(
-            self._context.spool.read_outgoing, [(transfer.spool_name, transfer.octets) for transfer in claimed]
-        )
-        return [
-            Outgoing(transfer=transfer, content=content) for transfer, content in zip(claimed, contents, strict=True)
-        ]
+        """The content of those that are small and nothing but octets, with one hop to the disk."""
+        small = [file for file in claimed if file.octets <= OCTETS and file.format in _STREAMS]
+        contents: dict[str, bytes | None] = {}
+        if small:
+            names = [(file.spool_name, file.octets) for file in small]
+            read = await self._context.workers.disk(self._context.spool.read_outgoing, names)
+            contents = {file.id: content for file, content in zip(small, read, strict=True)}
+        return [Outgoing(transfer=file, content=contents.get(file.id)) for file in claimed]
 
     async def _keep(self) -> None:
         """Prolong the claims on what has been in hand for long: the partner may be slow."""

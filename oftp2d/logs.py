@@ -13,6 +13,7 @@ import string
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
@@ -57,7 +58,7 @@ class LineObserver:
         if self._as_json:
             line = json.dumps(fields | {"traceback": trace} if trace else fields, ensure_ascii=True)
         else:
-            told = _named(event) if fields["message"] != event.get("log_format") else ()
+            told = _named(str(event.get("log_format") or "")) if fields["message"] != event.get("log_format") else ()
             line = _text(fields, told) + "".join(f"\n    {escaped(part)}" for part in trace.splitlines())
         self._stream.write(line + "\n")
         self._stream.flush()
@@ -66,6 +67,8 @@ class LineObserver:
 def escaped(value: str) -> str:
     """The text on one line: each character that is not printable as its Python escape, at most 2000 long."""
     short = value if len(value) <= _LONGEST_TEXT else value[:_LONGEST_TEXT] + "..."
+    if short.isprintable():
+        return short
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in short
@@ -89,9 +92,16 @@ def _fields(event: Mapping[str, Any], level: str) -> Iterator[tuple[str, str | i
     for name, value in event.items():
         if name in {"partner", "session", "time", "level", "room", "message", "failure"} or _internal(name):
             continue
-        yield escaped(name), _HIDDEN if _SECRET.search(name) else _plain(value)
+        yield escaped(name), _HIDDEN if _is_secret(name) else _plain(value)
 
 
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    """Whether a field is named like a secret. Names are written in the code, and so they are few."""
+    return _SECRET.search(name) is not None
+
+
+@lru_cache(maxsize=256)
 def _room(namespace: str) -> str:
     """The module an event comes from; of ours without the name of the package and of the class."""
     parts = namespace.split(".")
@@ -102,7 +112,7 @@ def _room(namespace: str) -> str:
 
 def _message(event: Mapping[str, Any]) -> str:
     """The message with its fields filled in. A format that fails, or names a secret, doesn't hurt."""
-    shown = {name: _HIDDEN if _SECRET.search(name) else value for name, value in event.items()}
+    shown = {name: _HIDDEN if _is_secret(name) else value for name, value in event.items()}
     if shown.get("log_format") is None and "log_failure" in shown:
         return "failed"
     made = formatEvent(shown)
@@ -143,12 +153,13 @@ def _text(fields: Mapping[str, object], told: Collection[str]) -> str:
     return f"{head}{whose}: {fields['message']}{failure}{rest}"
 
 
-def _named(event: Mapping[str, Any]) -> set[str]:
-    """The fields that the message shows."""
+@lru_cache(maxsize=1024)
+def _named(form: str) -> frozenset[str]:
+    """The fields that a message of this form shows."""
     try:
-        return {name for _, name, _, _ in string.Formatter().parse(str(event.get("log_format") or "")) if name}
+        return frozenset(name for _, name, _, _ in string.Formatter().parse(form) if name)
     except ValueError:
-        return set()
+        return frozenset()
 
 
 def _chatter(event: Mapping[str, Any]) -> bool:

@@ -9,7 +9,6 @@ transaction notes both, the confirmation and the EFID to come, while SFID is on 
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from datetime import datetime
 from typing import BinaryIO
@@ -87,7 +86,8 @@ class Sending:
         try:
             answer = await self._line.event()
             if isinstance(answer, FileAccepted):
-                await self._content(transfer, io.BytesIO(content))
+                self._line.request(SendData(octets=content, last=True, compress=self._partner.compression))
+                await self._line.drained()
         finally:
             # Whatever has come: nothing more is said before the ledger knows, nor noted before this is.
             await noting
