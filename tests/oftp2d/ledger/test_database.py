@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Ledger, Partner
+from oftp2d.ledger import Ledger, NewReceipt, Partner, ReceiptKind, Transfer
 from oftp2d.ledger.database import Database, migrate
 from oftp2d.ledger.schema import metadata
 
@@ -151,3 +151,43 @@ def test_a_row_that_can_never_be_written_is_not_tried_for_ever(
     with pytest.raises(sa.exc.IntegrityError):
         ledger.transfers.queue(replace(files.outgoing(partner), partner_id=99), now)
     assert ledger.transfers.list() == []
+
+
+def test_what_may_be_forgotten_does_not_wait_for_the_disk_and_what_is_durable_does(ledger: Ledger) -> None:
+    off, normal, full = 0, 1, 2
+    assert off < normal < full
+    for durable in (True, False, True, True, False):
+        with ledger._database.writing(durable=durable) as connection:
+            found = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+        assert found == (full if durable else normal)
+
+
+def test_each_step_that_is_told_to_the_partner_is_durable(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EFID, EFPA and RTR may go only behind a commit that a loss of power cannot take back."""
+    committed: list[bool] = []
+    writing = Database.writing
+
+    def watched(self: Database, *, durable: bool = True) -> Any:
+        committed.append(durable)
+        return writing(self, durable=durable)
+
+    lease = timedelta(seconds=60)
+    monkeypatch.setattr(Database, "writing", watched)
+    transfers = ledger.transfers
+    ours = [transfers.queue(files.outgoing(partner), now) for _ in range(2)]
+    assert committed == [True, True]
+    transfers.claim(partner.id, "session-1", now, lease, files=2, octets=100)
+    committed.clear()
+    transfers.efid_going(ours[0].id, "session-1")
+    transfers.next_efid_going(ours[0].id, ours[1].id, "session-1", now)
+    transfers.acknowledged(ours[0].key, now)
+    transfers.refused(ours[1].key, now, "NERP 34", "")
+    assert committed == [True] * 4
+    arriving = transfers.open_incoming(files.incoming(partner), now, "session-1", lease)
+    assert isinstance(arriving, Transfer)
+    committed.clear()
+    receipt = NewReceipt(kind=ReceiptKind.EERP)
+    transfers.received_and_delivered(arriving.id, 1, "", "inbox", now, receipt=receipt)
+    assert committed == [True]

@@ -429,3 +429,78 @@ def test_where_nobody_noted_how_far_a_file_came_all_of_it_may_be_there(
         end()
         assert ledger.transfers.get(queued.id).reached is None
         ledger.transfers.recover(lambda _owner: False, now)
+
+
+def _sized(files: Any, partner: Partner, dataset: str, octets: int, kind: Kind = Kind.FILE) -> Any:
+    return replace(files.outgoing(partner, dataset, kind), octets=octets)
+
+
+def test_small_files_are_claimed_together_in_their_order(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    for dataset, octets in (("A", 40), ("B", 50), ("C", 20), ("D", 10), ("LARGE", 1000), ("E", 0)):
+        ledger.transfers.queue(_sized(files, partner, dataset, octets), now)
+    ledger.transfers.queue(_sized(files, partner, "CERTIFICATE", 5, Kind.EXCHANGE), now)
+
+    def claimed(at_most: int) -> list[str]:
+        found = ledger.transfers.claim(partner.id, "session-1", now, LEASE, files=at_most, octets=100)
+        assert all((each.state, each.attempts) == (TransferState.SENDING, 1) for each in found)
+        return [each.dataset for each in found]
+
+    assert claimed(10) == ["CERTIFICATE", "A", "B"]
+    assert claimed(1) == ["C"]
+    assert claimed(10) == ["D"]
+    assert claimed(10) == ["LARGE"], "a large one goes alone"
+    assert claimed(10) == ["E"]
+    assert claimed(10) == []
+
+
+def test_what_was_claimed_and_not_begun_is_given_back_untried(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    first, second, third = (ledger.transfers.queue(files.outgoing(partner), now) for _ in range(3))
+    ledger.transfers.claim(partner.id, "session-1", now, LEASE, files=2, octets=100)
+    ledger.transfers.claim(partner.id, "session-2", now, LEASE)
+    ledger.transfers.unclaim([second.id, third.id], "session-1", now)
+    assert ledger.transfers.get(second.id) == second
+    assert ledger.transfers.get(first.id).claim_owner == "session-1"
+    assert ledger.transfers.get(third.id).claim_owner == "session-2"
+
+
+def test_a_session_prolongs_all_that_it_has_in_hand(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    for _ in range(2):
+        ledger.transfers.queue(files.outgoing(partner), now)
+    ledger.transfers.claim(partner.id, "session-1", now, LEASE, files=2, octets=100)
+    ledger.transfers.renew_all("session-1", now + LEASE, LEASE)
+    assert ledger.transfers.claim(partner.id, "session-2", now + LEASE + SECOND, LEASE) == []
+
+
+def test_one_file_is_confirmed_and_the_next_under_way_or_neither(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    first, second = (ledger.transfers.queue(files.outgoing(partner), now) for _ in range(2))
+    ledger.transfers.claim(partner.id, "session-1", now, LEASE)
+    with pytest.raises(ClaimLostError):
+        ledger.transfers.next_efid_going(first.id, second.id, "session-1", now)
+    assert ledger.transfers.get(first.id).state is TransferState.SENDING
+    ledger.transfers.claim(partner.id, "session-1", now, LEASE)
+    ledger.transfers.next_efid_going(first.id, second.id, "session-1", now)
+    assert ledger.transfers.get(first.id).state is TransferState.SENT
+    assert ledger.transfers.get(second.id).efid_sent
+
+
+def test_an_end_response_to_a_file_that_never_came_to_its_efid_is_unknown(
+    ledger: Ledger, claimed: Transfer, now: datetime
+) -> None:
+    assert ledger.transfers.acknowledged(claimed.key, now, in_full=True) is None
+    assert ledger.transfers.refused(claimed.key, now, "NERP 34", "", in_full=True) is None
+    ledger.transfers.efid_going(claimed.id)
+    assert ledger.transfers.acknowledged(claimed.key, now, in_full=True) is not None
+
+
+def test_a_crash_counts_as_no_attempt(ledger: Ledger, partner: Partner, claimed: Transfer, now: datetime) -> None:
+    assert claimed.attempts == 1
+    (again,) = ledger.transfers.recover(lambda _owner: False, now)
+    assert (again.id, again.attempts) == (claimed.id, 0)
