@@ -22,9 +22,9 @@ def checks(*, quick: bool) -> Iterator[tuple[str, list[str]]]:
     yield "lint", [f"{BIN}/ruff", "check", "--quiet", "."]
     yield "types", [f"{BIN}/mypy", "--no-error-summary"]
     yield "dependencies", [f"{BIN}/lint-imports"]
-    yield "protocol library", [sys.executable, "-m", "coverage", "run", *pytest, *narrowed, "tests/oftp2"]
-    # Daemons mostly wait for each other: two workers, each with whole modules.
+    # Two workers, each with whole modules: there are two cores, and daemons mostly wait for each other.
     spread = ["-n", "2", "--dist", "loadfile"]
+    yield "protocol library", [sys.executable, "-m", "coverage", "run", *pytest, *narrowed, *spread, "tests/oftp2"]
     yield "daemon", [sys.executable, *pytest, *narrowed, *spread, "--ignore=tests/oftp2", "tests"]
     yield "coverage data", [sys.executable, "-m", "coverage", "combine", "--quiet"]
     report = ["coverage", "report", "--include=protocol/oftp2/*", "--fail-under=100"]

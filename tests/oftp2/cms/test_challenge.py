@@ -173,6 +173,7 @@ def test_content_of_a_broken_length_looks_the_same() -> None:
         (cms.ContentInfo({"content_type": "data", "content": b"x"}).dump(), "not a CMS envelope$"),
         (envelope(parameters=False), "not a CMS envelope that can be read"),
     ],
+    ids=["nothing", "too long", "noise", "data", "without parameters"],
 )
 def test_what_is_no_envelope_is_refused(octets: bytes, text: str) -> None:
     with pytest.raises(ChallengeError, match=text):
