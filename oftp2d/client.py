@@ -86,7 +86,7 @@ class AdminClient:
         return self._ask("DELETE", path, {})
 
     def upload(
-        self, path: str, source: BinaryIO, octets: int, progress: Progress, **parameters: str | None
+        self, path: str, source: BinaryIO, octets: int, progress: Progress, **parameters: str | int | None
     ) -> Document:
         """Send a file of so many octets as the body; a file that changes its size meanwhile is an error."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(octets)}

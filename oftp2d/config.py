@@ -197,6 +197,12 @@ class SpoolSettings:
         1024**3,
         "Files are refused that would leave less free, in octets (1 GiB).",
     )
+    keep_parts_hours: int = whole(
+        1,
+        8760,
+        168,
+        "What there is of a file whose transfer broke off is kept for so long, for the partner to go on, in hours.",
+    )
 
 
 @attrs.frozen(kw_only=True)

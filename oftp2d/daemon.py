@@ -26,10 +26,11 @@ from oftp2d.authentication import Authentication
 from oftp2d.certificates import Certificates
 from oftp2d.config import Config
 from oftp2d.context import Context
+from oftp2d.delivery import Delivery
 from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
-from oftp2d.ledger import Holder, Ledger, TransferState, UnknownError
+from oftp2d.ledger import Holder, Kind, Ledger, TransferState, UnknownError
 from oftp2d.listeners import Listeners
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
@@ -92,9 +93,17 @@ class Daemon:
         self._servers = Servers(context)
         authentication = Authentication(context)
         self.exchange = Exchange(context, authentication, changed=self.certificates_changed)
+        self._delivery = Delivery(context)
         self.traces = Traces(context.reactor, workers, self._config.home / "traces")
         self._undo.append(self.traces.finish)
-        self.running = Sessions(context, Gate(context, attempts), authentication, self.exchange, self.traces)
+        self.running = Sessions(
+            context,
+            Gate(context, attempts),
+            authentication,
+            exchange=self.exchange,
+            delivery=self._delivery,
+            traces=self.traces,
+        )
         self.dialler = Dialler(context, self._reactor, self.running, authentication)
         self._listeners = Listeners(context, self._reactor, self.running, attempts, self._servers)
         admin = AdminServer(self._reactor, self._config.socket_path, self._desk())
@@ -131,6 +140,7 @@ class Daemon:
         for transfer in moved:
             self.log.info("transfer {transfer} goes on: {state}", transfer=transfer.id, state=transfer.state.value)
         await self._place_left_over()
+        await self._expire()
         known = await context.workers.database(context.ledger.transfers.spool_names)
         for name in await context.workers.disk(context.spool.sweep, known):
             self.log.info("removed {name} from the spool, no transfer knows it", name=name)
@@ -147,9 +157,9 @@ class Daemon:
                     self.log.info("transfer {transfer} is in the inbox now", transfer=transfer.id)
 
     async def _judge_left_over(self) -> None:
-        """Messages of the exchange that were received, and whose session ended before they were judged.
+        """Files that were received, and whose session ended before they were judged or delivered.
 
-        Nothing is known any more of how that session was proven, so they are judged as if it was not.
+        Nothing is known any more of how that session was proven: messages of the exchange are judged as if it was not.
         """
         context = self.context
         for transfer in await context.workers.database(context.ledger.transfers.undelivered):
@@ -157,12 +167,15 @@ class Daemon:
                 continue
             try:
                 partner = await context.workers.database(context.ledger.partners.get, transfer.partner_id)
-                await self.exchange.judge(partner, transfer, Proof())
+                if transfer.kind is Kind.EXCHANGE:
+                    await self.exchange.judge(partner, transfer, Proof())
+                else:
+                    await self._delivery.deliver(partner, transfer)
             except OperatorError as error:
                 self.log.error(
                     "transfer {transfer}: {what}; {advice}", transfer=transfer.id, what=error.what, advice=error.advice
                 )
-            except Exception:  # noqa: BLE001 - one message must not keep the station from starting
+            except Exception:  # noqa: BLE001 - one file must not keep the station from starting
                 self.log.failure("transfer {transfer} cannot be judged", transfer=transfer.id)
 
     async def _look_after(self) -> None:
@@ -174,6 +187,20 @@ class Daemon:
             await self._take_up_certificates()
         except OperatorError as error:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
+
+    async def _expire(self) -> None:
+        """Free the room of what partners began to send and never went on with."""
+        context = self.context
+        now = context.now()
+        before = now - timedelta(hours=context.config.spool.keep_parts_hours)
+        for transfer in await context.workers.database(context.ledger.transfers.expire, before, now):
+            await context.workers.disk(lambda name: context.spool.part(name).discard(), transfer.spool_name)
+            self.log.warn(
+                "{file} broke off long ago and is given up, transfer {transfer}: if it is still missed, ask the partner"
+                " to send it again",
+                file=transfer.dataset,
+                transfer=transfer.id,
+            )
 
     def _desk(self) -> Desk:
         context = self.context

@@ -3,7 +3,7 @@
 It opens the session, then speaks while it has the turn and listens while it has not. A Speaker first hands over the
 end responses it owes, then its files, and passes the turn when it has nothing left; one that got the turn and has
 nothing to say leaves. So a session ends by itself and never loops. What happens in a turn is the business of
-``sending``, ``receiving`` and ``exchange``.
+``sending``, ``receiving``, ``exchange`` and ``delivery``.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from oftp2.values import Level, Mode, Role, Turn
 from oftp2d.authentication import Authentication
 from oftp2d.claims import Claims
 from oftp2d.context import Context
+from oftp2d.delivery import Delivery
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
 from oftp2d.forwarding import travelling
@@ -112,6 +113,7 @@ class Monitor:
         gate: Gate,
         authentication: Authentication,
         exchange: Exchange,
+        delivery: Delivery,
         partner: Partner | None = None,
         purpose: Purpose = Purpose.EXCHANGE,
         full: bool = False,
@@ -122,6 +124,7 @@ class Monitor:
         self._gate = gate
         self._authentication = authentication
         self._exchange = exchange
+        self._delivery = delivery
         self._partner = partner
         self._purpose = purpose
         self._full = full
@@ -388,6 +391,8 @@ class Monitor:
                 received = await receiving.receive(offer, wants_turn=await self._wants_turn(partner))
                 if received is not None and received.kind is Kind.EXCHANGE:
                     await self._exchange.judge(partner, received, await self._proof(partner))
+                elif received is not None and receiving.awaits_delivery(received):
+                    await self._delivery.deliver(partner, received)
             case EndResponseReceived(command=response):
                 await self._note(partner, response)
                 self._line.request(SendReady())

@@ -4,51 +4,40 @@ The order that makes an acknowledged file safe: the octets are in a file of the 
 the file is renamed into the inbox, and only then EFPA goes. So there is nothing in the inbox that the ledger does not
 know; what a crash leaves behind between the commit and the rename the next start puts there.
 
-Data is consumed, and so credit given back, when it is in the buffer of at most ``BUFFERED`` octets; one write to the
-disk is under way while the next is collected, so that a slow disk slows the peer through the protocol itself. What
-came last is written when the file is sealed, so that a small one takes one hop to the disk.
+What broke off stays in its part file, and the next try goes on behind the last record or block that is whole in it (RFC
+5024 sections 1.5.4 and 4.3.3), whatever the ledger or the Speaker may believe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from oftp2.commands import Sfid
-from oftp2.events import DataReceived, FileEnded
-from oftp2.reasons import AnswerReason, EndSessionReason
-from oftp2.requests import AcceptFile, ConfirmFile, Consumed, EndSession, RefuseFile, RejectFile
+from oftp2.events import FileEnded
+from oftp2.reasons import AnswerReason
+from oftp2.records import (
+    BEGINNING,
+    BLOCK,
+    LONGEST_VARIABLE,
+    PlainWriter,
+    Position,
+    Writer,
+    last_position,
+    transferred_format,
+    writer,
+)
+from oftp2.requests import AcceptFile, ConfirmFile, RefuseFile, RejectFile
 from oftp2.values import FileFormat, SecurityLevel
 from oftp2d.acx import MAX_OCTETS, message_of
 from oftp2d.context import Context
 from oftp2d.forwarding import NoRoute, route
-from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer
+from oftp2d.intake import Intake, Refusal, no_room
+from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer, TransferState
 from oftp2d.line import Line, SessionOverError
+from oftp2d.local import Text
 from oftp2d.spool import Part, SpoolError, SpoolFullError, Staged, inbox_name
-
-CHUNK = 256 * 1024
-"""Octets that make a write to the disk worth a thread."""
-
-BUFFERED = 4 * CHUNK
-"""Octets that may wait for the disk before the peer has to."""
-
-EXCESS = 64 * 1024 * 1024
-"""Octets beyond the limit that are read and thrown away, so that EFNA can say why; then the session ends."""
-
-BLOCK = 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why a file is not taken: SFNA before its data, EFNA behind."""
-
-    reason: AnswerReason
-    text: str
-    retry: bool = False
 
 
 class Receiving:
@@ -77,10 +66,14 @@ class Receiving:
         if refusal is None:
             opened = await self._context.workers.database(self._open, offer)
             if isinstance(opened, Transfer):
-                return await self._take(opened, wants_turn=wants_turn)
+                return await self._take(opened, offer, wants_turn=wants_turn)
             refusal = opened if isinstance(opened, Refusal) else _here_already(opened)
         self._refuse(offer, refusal)
         return None
+
+    def awaits_delivery(self, received: Transfer) -> bool:
+        """Whether the file that was received last is text that must be turned into ours before it can be delivered."""
+        return self._onward is None and received.kind is Kind.FILE and received.state is TransferState.RECEIVED
 
     async def settle(self) -> None:
         """Bring to disk what was placed in the inbox. A failure is told, and harmless as long as the power stays."""
@@ -106,18 +99,21 @@ class Receiving:
             self._incoming(offer), self._context.now(), self._owner, self._context.lease
         )
 
-    async def _take(self, transfer: Transfer, *, wants_turn: bool) -> Transfer | None:
+    async def _take(self, transfer: Transfer, offer: Sfid, *, wants_turn: bool) -> Transfer | None:
         """Receive into the part file of a transfer that the ledger has opened."""
         disk, spool = self._context.workers.disk, self._context.spool
-        fresh = transfer.attempts <= 1
+        begin = BEGINNING
         try:
-            part = spool.part(transfer.id, fresh=True) if fresh else await disk(self._empty_part, transfer)
+            if transfer.attempts <= 1:
+                part = spool.part(transfer.id, fresh=True)
+            else:
+                part, begin = await disk(self._part, transfer, offer)
         except SpoolError as error:
             await self._give_back(transfer)
             self._refuse(transfer, Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True))
             return None
         try:
-            outcome = await self._collect(transfer, part)
+            outcome = await self._collect(transfer, part, begin)
         except BaseException:
             await self._give_back(transfer)
             raise
@@ -128,92 +124,104 @@ class Receiving:
             self._line.request(ConfirmFile(wants_turn=wants_turn))
             return outcome
         await self._give_back(transfer)
-        await self._discard(transfer)
+        await self._discard(transfer, part)
         self._line.request(RejectFile(reason=outcome.reason, text=outcome.text))
         self._log_refusal(transfer, outcome, "EFNA")
         return None
 
-    async def _collect(self, transfer: Transfer, part: Part) -> Transfer | Refusal:
+    def _part(self, transfer: Transfer, offer: Sfid) -> tuple[Part, Position]:
+        """The part file, cut where the Speaker is to go on: where a record or block ends, and not behind its offer."""
+        part = self._context.spool.part(transfer.id)
+        try:
+            position = BEGINNING
+            if offer.restart and transfer.reached is None:
+                position = last_position(
+                    transfer.transferred_format, transfer.record_length, part.octets, part.read, most=offer.restart
+                )
+            part.resume(position.offset)
+        except SpoolError:
+            part.close()
+            raise
+        return part, position
+
+    async def _collect(self, transfer: Transfer, part: Part, begin: Position) -> Transfer | Refusal:
         """All of the file, made safe; or why it cannot be kept."""
-        intake = _Intake(
+        intake = Intake(
             context=self._context,
             line=self._line,
             part=part,
             transfer=transfer,
+            writer=self._writer(transfer),
             owner=self._owner,
             limit=self._limit(transfer.kind),
+            begin=begin,
         )
-        try:
-            self._line.request(AcceptFile(restart=0))
-            end = await intake.collect()
-            return intake.refusal or _wrong_count(end, intake.octets) or await self._keep(transfer, intake)
-        except SessionOverError:
-            # Without restart (RFC 5024 section 4.3.3) the file comes from its beginning again: the part serves nothing.
+        if begin.count:
             self.log.info(
-                "{partner}: {file} was cut off at {octets} octets and is expected again, transfer {transfer}",
+                "{partner}: {file} goes on behind {octets} octets, transfer {transfer}",
                 partner=self._partner.code,
                 file=transfer.dataset,
-                octets=intake.octets,
+                octets=begin.octets,
                 transfer=transfer.id,
             )
-            await self._discard(transfer)
+        try:
+            self._line.request(AcceptFile(restart=begin.count))
+            end = await intake.collect()
+            return intake.refusal or await self._keep(transfer, intake, end)
+        except SessionOverError:
+            await self._cut_off(transfer, intake)
             raise
         except SpoolFullError as error:
-            return _no_room(error)
+            return no_room(error)
         except SpoolError as error:
             self.log.error(
                 "{partner}: {what}; {advice}", partner=self._partner.code, what=error.what, advice=error.advice
             )
             return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text="the file could not be stored", retry=True)
 
-    def _empty_part(self, transfer: Transfer) -> Part:
-        part = self._context.spool.part(transfer.id)
-        try:
-            part.resume(0)
-        except SpoolError:
-            part.close()
-            raise
-        return part
+    async def _cut_off(self, transfer: Transfer, intake: Intake) -> None:
+        """The session is over before the file is: keep what is there of it, if it serves the next try."""
+        terms = self._line.session.terms
+        if terms is None or not terms.restart or not await intake.keep():
+            await self._discard(transfer, intake.part)
+        self.log.info(
+            "{partner}: {file} was cut off at {octets} octets and is expected again, transfer {transfer}",
+            partner=self._partner.code,
+            file=transfer.dataset,
+            octets=intake.octets,
+            transfer=transfer.id,
+        )
 
-    async def _keep(self, transfer: Transfer, intake: _Intake) -> Transfer:
+    def _writer(self, transfer: Transfer) -> Writer:
+        if transfer.kind is Kind.EXCHANGE:
+            # Certificates are octets, whatever format they are said to have.
+            return PlainWriter()
+        return writer(transfer.transferred_format, transfer.record_length, Text.of(self._partner).line_end)
+
+    async def _keep(self, transfer: Transfer, intake: Intake, end: FileEnded) -> Transfer | Refusal:
         """All of the file is here: make it safe, and say so to the ledger. Only then the peer may know."""
-        workers, transfers, owner = self._context.workers, self._context.ledger.transfers, self._owner
+        workers, part = self._context.workers, intake.part
         if self._onward is not None:
-            sealed = await workers.disk(intake.finish, intake.part.seal_outgoing)
-            kept = await workers.database(
-                transfers.received_and_forwarded,
-                transfer.id,
-                sealed.octets,
-                sealed.sha256,
-                sealed.name,
-                self._context.now(),
-                partner_id=self._onward.id,
-                owner=owner,
-            )
-        elif transfer.kind is Kind.EXCHANGE:
-            sealed = await workers.disk(intake.finish, intake.part.seal)
-            kept = await workers.database(
-                transfers.received,
-                transfer.id,
-                sealed.octets,
-                sealed.sha256,
-                sealed.name,
-                self._context.now(),
-                owner=owner,
-            )
+            seal, note = part.seal_outgoing, self._received
+        elif transfer.kind is Kind.EXCHANGE or self._differs(transfer):
+            seal, note = part.seal, self._received
         else:
-            sealed = await workers.disk(intake.finish, intake.part.seal_ready)
-            kept, fault = await workers.database(self._deliver, transfer, sealed)
-            self._placed = True
-            if fault is not None:
-                self.log.error(
-                    "{partner}: {file} will be in the inbox after the next start, transfer {transfer}: {what}; {advice}",
-                    partner=self._partner.code,
-                    file=transfer.dataset,
-                    transfer=transfer.id,
-                    what=fault.what,
-                    advice=fault.advice,
-                )
+            seal, note = part.seal_ready, self._deliver
+        sealed = await workers.disk(intake.finish, end, seal)
+        if isinstance(sealed, Refusal):
+            return sealed
+        # Of a secured file only its sender knows the records.
+        records = intake.records if transfer.transferred_format == transfer.format else end.records
+        kept, fault = await workers.database(note, transfer, sealed, end.octets, records)
+        if fault is not None:
+            self.log.error(
+                "{partner}: {file} will be in the inbox after the next start, transfer {transfer}: {what}; {advice}",
+                partner=self._partner.code,
+                file=transfer.dataset,
+                transfer=transfer.id,
+                what=fault.what,
+                advice=fault.advice,
+            )
         self.log.info(
             "{partner}: received {file}, {octets} octets, transfer {transfer}{onward}",
             partner=self._partner.code,
@@ -224,18 +232,50 @@ class Receiving:
         )
         return kept
 
-    def _deliver(self, transfer: Transfer, sealed: Staged) -> tuple[Transfer, SpoolError | None]:
+    def _differs(self, transfer: Transfer) -> bool:
+        """Whether it is text that must be turned into ours before it can be delivered."""
+        return transfer.transferred_format is FileFormat.TEXT and not Text.of(self._partner).same
+
+    def _received(
+        self, transfer: Transfer, sealed: Staged, octets: int, records: int
+    ) -> tuple[Transfer, SpoolError | None]:
+        """Commit what is to be judged, turned into our text, or forwarded. In the database worker."""
+        transfers, now = self._context.ledger.transfers, self._context.now()
+        if self._onward is None:
+            received = transfers.received(
+                transfer.id, octets, sealed.sha256, sealed.name, now, records=records, owner=self._owner
+            )
+            return received, None
+        # With its line ends put in, a text goes on longer than it came.
+        octets = sealed.octets if transfer.transferred_format is FileFormat.TEXT else octets
+        forwarded = transfers.received_and_forwarded(
+            transfer.id,
+            octets,
+            sealed.sha256,
+            sealed.name,
+            now,
+            partner_id=self._onward.id,
+            records=records,
+            owner=self._owner,
+        )
+        return forwarded, None
+
+    def _deliver(
+        self, transfer: Transfer, sealed: Staged, octets: int, records: int
+    ) -> tuple[Transfer, SpoolError | None]:
         """Commit, and place in the inbox what is committed; both in the database worker, to spare a hop."""
         name = inbox_name(transfer.id, transfer.dataset)
         kept = self._context.ledger.transfers.received_and_delivered(
             transfer.id,
-            sealed.octets,
+            octets,
             sealed.sha256,
             name,
             self._context.now(),
             receipt=NewReceipt(kind=ReceiptKind.EERP),
+            records=records,
             owner=self._owner,
         )
+        self._placed = True
         try:
             self._context.spool.place(transfer.id, name)
         except SpoolError as fault:
@@ -247,10 +287,15 @@ class Receiving:
             self._context.ledger.transfers.interrupted, transfer.id, self._context.now(), owner=self._owner
         )
 
-    async def _discard(self, transfer: Transfer) -> None:
+    async def _discard(self, transfer: Transfer, part: Part) -> None:
         """Free the room of a file that will not be kept; where that fails, the next start does it."""
+
+        def discard() -> None:
+            part.discard()
+            self._context.spool.part(transfer.id).discard()
+
         try:
-            await self._context.workers.disk(lambda: self._context.spool.part(transfer.id).discard())
+            await self._context.workers.disk(discard)
         except SpoolError as error:
             self.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
 
@@ -289,7 +334,7 @@ class Receiving:
 
     def _form(self, offer: Sfid) -> Refusal | None:
         """What is forwarded is nothing but octets: how they are secured is between its two ends."""
-        return _stamp(offer) if self._onward is not None else _form(offer)
+        return (_stamp(offer) if self._onward is not None else _form(offer)) or _records(offer)
 
     def _limit(self, kind: Kind) -> int:
         return MAX_OCTETS if kind is Kind.EXCHANGE else self._context.config.limits.max_file_octets
@@ -304,6 +349,7 @@ class Receiving:
             originator=offer.originator,
             destination=offer.destination,
             format=offer.format.value,
+            record_length=offer.record_length,
             octets=offer.size * BLOCK,
             description=offer.description,
             user=offer.user,
@@ -330,99 +376,6 @@ class Receiving:
         )
 
 
-@dataclass(slots=True, kw_only=True)
-class _Intake:
-    """Data on its way from the session to the part file."""
-
-    context: Context
-    line: Line
-    part: Part
-    transfer: Transfer
-    owner: str
-    limit: int
-    octets: int = 0
-    refusal: Refusal | None = None
-    _held: list[bytes | memoryview] = field(default_factory=list)
-    _held_octets: int = 0
-    _writing: Deferred[None] | None = None
-    _renewed_at: datetime | None = None
-
-    async def collect(self) -> FileEnded:
-        """Take all data of the file; returns what the Speaker says of it. A full disk becomes ``refusal``.
-
-        What has come last is still to be written, by ``finish``.
-        """
-        try:
-            while not isinstance(event := await self.line.event(), FileEnded):
-                assert isinstance(event, DataReceived)  # noqa: S101 - the tables allow nothing else here
-                await self._add(event.octets)
-                if self.line.session.accepts(Consumed):
-                    self.line.request(Consumed(octets=len(event.octets)))
-        finally:
-            await self._settle()
-        return event
-
-    async def _add(self, octets: bytes | memoryview) -> None:
-        self.octets += len(octets)
-        if self.octets > self.limit:
-            self.refusal = Refusal(reason=AnswerReason.FILE_TOO_BIG, text=f"more than {self.limit} octets came")
-        if self.octets > self.limit + EXCESS:
-            self.line.request(
-                EndSession(reason=EndSessionReason.UNSPECIFIED, text="the file is too big and does not end")
-            )
-        if self.refusal is not None:
-            self._held.clear()
-            self._held_octets = 0
-            return
-        self._held.append(octets)
-        self._held_octets += len(octets)
-        if self._writing is not None and self._writing.called:
-            await self._settle()
-        if self._held_octets >= BUFFERED:
-            await self._settle()
-        if self._held_octets >= CHUNK and self._writing is None:
-            self._write()
-        await self._renew()
-
-    def _write(self) -> None:
-        pieces, self._held, self._held_octets = self._held, [], 0
-        self._writing = Deferred.fromCoroutine(self.context.workers.disk(self._put, pieces))
-
-    def finish(self, seal: Callable[..., Staged]) -> Staged:
-        """Write the rest and seal the part. In a disk worker. Raises SpoolError."""
-        self._check_room(self._held)
-        return seal(*self._held)
-
-    def _put(self, pieces: list[bytes | memoryview]) -> None:
-        self._check_room(pieces)
-        self.part.write(*pieces)
-
-    def _check_room(self, pieces: list[bytes | memoryview]) -> None:
-        """Leave the reserve alone: SFIDFSIZ is a promise that nobody has to keep."""
-        room = self.context.spool.free_octets() - sum(map(len, pieces))
-        if room < self.context.config.spool.free_octets_reserved:
-            raise SpoolFullError("no room left in the spool beyond its reserve", "free some room on its disk")
-
-    async def _settle(self) -> None:
-        """Wait for the write under way."""
-        writing, self._writing = self._writing, None
-        if writing is None:
-            return
-        try:
-            await writing
-        except SpoolFullError as error:
-            self.refusal = _no_room(error)
-
-    async def _renew(self) -> None:
-        now = self.context.now()
-        self._renewed_at = self._renewed_at or now
-        if now - self._renewed_at > self.context.lease / 4:
-            self._renewed_at = now
-            await self.context.workers.database(
-                self.context.ledger.transfers.renew, self.transfer.id, self.owner, now, self.context.lease
-            )
-
-
 def _kind(offer: Sfid) -> Kind:
     return Kind.FILE if message_of(offer.dataset) is None else Kind.EXCHANGE
 
@@ -433,7 +386,7 @@ def _form(offer: Sfid) -> Refusal | None:
     if refusal is not None:
         return refusal
     exchange = _kind(offer) is Kind.EXCHANGE
-    if offer.format is not FileFormat.UNSTRUCTURED and not (exchange and offer.format is FileFormat.TEXT):
+    if exchange and offer.format not in {FileFormat.UNSTRUCTURED, FileFormat.TEXT}:
         return Refusal(reason=AnswerReason.RECORD_FORMAT_NOT_SUPPORTED, text=f"format {offer.format} is not supported")
     if offer.security in {SecurityLevel.ENCRYPTED, SecurityLevel.ENCRYPTED_AND_SIGNED}:
         text = "certificates are exchanged unencrypted" if exchange else "encrypted files are not supported"
@@ -443,6 +396,19 @@ def _form(offer: Sfid) -> Refusal | None:
     if offer.compression or (offer.envelope and not exchange):
         return Refusal(reason=AnswerReason.COMPRESSION_NOT_ALLOWED, text="compressed files are not supported")
     return None
+
+
+def _records(offer: Sfid) -> Refusal | None:
+    """Whether records of that length can be stored here (RFC 5024 section 5.3.3)."""
+    said, form = offer.record_length, transferred_format(offer)
+    if form is FileFormat.FIXED and not said:
+        text = "SFIDLRECL is 0, format F needs the length of its records"
+    # The RFC says 65536 where it means the longest record of which two octets tell the length.
+    elif form is FileFormat.VARIABLE and said > LONGEST_VARIABLE + 1:
+        text = f"SFIDLRECL is {said}, the longest record of format V here has {LONGEST_VARIABLE} octets"
+    else:
+        return None
+    return Refusal(reason=AnswerReason.RECORD_LENGTH_NOT_SUPPORTED, text=text)
 
 
 def _stamp(offer: Sfid) -> Refusal | None:
@@ -467,13 +433,3 @@ def _here_already(found: Duplicate | Busy) -> Refusal:
         return Refusal(reason=AnswerReason.DUPLICATE_FILE, text=text)
     # Not 13, retry or no retry: a sender could take that for the confirmation it has missed.
     return Refusal(reason=AnswerReason.UNSPECIFIED, text="another session is receiving this file", retry=True)
-
-
-def _no_room(error: SpoolFullError) -> Refusal:
-    return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
-
-
-def _wrong_count(end: FileEnded, octets: int) -> Refusal | None:
-    if end.octets != octets:
-        return Refusal(reason=AnswerReason.INVALID_BYTE_COUNT, text=f"EFIDUCNT is {end.octets}, {octets} octets came")
-    return None

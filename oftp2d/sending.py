@@ -1,7 +1,8 @@
 """One file out: from SFID to EFPA, or to the next try.
 
 The ledger knows that EFID is about to go before it goes: when the answer is lost, the partner may have the file,
-and its SFNA 13 (duplicate) at the next try means that it arrived.
+and its SFNA 13 (duplicate) at the next try means that it arrived. What was handed to a session that broke is offered as
+restart position, the most that the partner can have; it says from where it wants to go on (RFC 5024 section 4.3.3).
 
 A file that is small enough to be at hand as a whole is begun as soon as the one before it is confirmed. One
 transaction notes both, the confirmation and the EFID to come, while SFID is on its way and is answered.
@@ -20,6 +21,7 @@ from oftp2.commands import Sfid
 from oftp2.errors import LocalProtocolError
 from oftp2.events import CreditReceived, FileAccepted, FileConfirmed, FileRefused, FileRejected
 from oftp2.reasons import EndSessionReason
+from oftp2.records import BEGINNING, BLOCK, PlainReader, Position, Reader, Records, has_records, last_position, reader
 from oftp2.requests import MAX_DATA, CloseFile, EndSession, SendData, StartFile
 from oftp2.values import FileFormat, SecurityLevel
 from oftp2d.claims import Outgoing
@@ -28,12 +30,10 @@ from oftp2d.forwarding import forget
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.line import Line, SessionOverError
 from oftp2d.retries import Command, Course, advice, backoff, course, exhausted
-from oftp2d.spool import SpoolError, read_piece
+from oftp2d.spool import SpoolError, read_piece, seek
 
 CHUNK = MAX_DATA
 """Octets read from the disk at once."""
-
-BLOCK = 1024
 
 
 class Sending:
@@ -51,6 +51,8 @@ class Sending:
         """The file that the partner has confirmed and of which the ledger does not know it yet."""
         self._may_have: bool | None = None
         """Whether the partner may have all of the file in hand: as it was before, until EFID goes; None as the ledger says."""
+        self._reached: int | None = 0
+        """Octets in the spool of the file in hand that the partner may have at most; None if it may have all."""
 
     async def send(self, outgoing: Outgoing) -> None:
         """Send a claimed transfer and note in the ledger what became of it; a confirmation is noted by ``settle``.
@@ -59,6 +61,7 @@ class Sending:
         """
         transfer = outgoing.transfer
         self._may_have = transfer.efid_sent
+        self._reached = transfer.reached
         try:
             if outgoing.content is None:
                 await self._send_large(transfer)
@@ -81,11 +84,13 @@ class Sending:
             await self._sent(confirmed, "")
 
     async def _send_small(self, transfer: Transfer, content: bytes) -> None:
-        self._line.request(StartFile(command=_start_of(transfer)))
+        # Too little to be worth a restart position.
+        self._line.request(StartFile(command=_start_of(transfer, restart=0)))
         noting = Deferred.fromCoroutine(self._note_going(transfer))
         try:
             answer = await self._line.event()
             if isinstance(answer, FileAccepted):
+                self._reached = len(content)
                 self._line.request(SendData(octets=content, last=True, compress=self._partner.compression))
                 await self._line.drained()
         finally:
@@ -100,13 +105,15 @@ class Sending:
         await self.settle()
         file = await self._context.workers.disk(self._context.spool.open_outgoing, transfer.spool_name)
         try:
-            self._line.request(StartFile(command=_start_of(transfer)))
+            offered = await self._offer(transfer, file)
+            self._line.request(StartFile(command=_start_of(transfer, offered)))
             answer = await self._line.event()
             if isinstance(answer, FileRefused):
                 await self._refused(transfer, answer)
                 return
             assert isinstance(answer, FileAccepted)  # noqa: S101 - the tables allow nothing else here
-            await self._content(transfer, file)
+            begin = await self._begin(transfer, file, answer.restart)
+            await self._content(transfer, file, begin)
         finally:
             await self._context.workers.disk(file.close)
         await self._note_going(transfer)
@@ -128,7 +135,7 @@ class Sending:
         """EFID, and what the partner says to it."""
         await self._credit()
         self._may_have = None
-        self._line.request(CloseFile(octets=transfer.octets))
+        self._line.request(CloseFile(records=transfer.records, octets=transfer.octets))
         end = await self._line.event()
         while isinstance(end, CreditReceived):
             end = await self._line.event()
@@ -138,27 +145,67 @@ class Sending:
         assert isinstance(end, FileConfirmed)  # noqa: S101 - the tables allow nothing else here
         self._confirmed = transfer
 
-    async def _content(self, transfer: Transfer, file: BinaryIO) -> None:
-        """All octets, a chunk being read while the one before is sent."""
-        if not transfer.octets:
-            self._line.request(SendData(octets=b"", last=True))
+    async def _offer(self, transfer: Transfer, file: BinaryIO) -> int:
+        """SFIDREST: how much the partner can have at most, in records or blocks; 0 where a restart was not agreed."""
+        terms = self._line.session.terms
+        if transfer.reached == 0 or terms is None or not terms.restart:
+            return 0
+        size = transfer.stored_octets
+        if transfer.reached is None or transfer.reached >= size:
+            return transfer.records if has_records(transfer.transferred_format) else size // BLOCK
+        return (await self._context.workers.disk(_locate, file, transfer, transfer.reached)).count
+
+    async def _begin(self, transfer: Transfer, file: BinaryIO, count: int) -> Position:
+        """Where the partner wants the file to go on, in records or blocks."""
+        begin = BEGINNING
+        if count:
+            begin = await self._context.workers.disk(_locate, file, transfer, transfer.stored_octets, count)
+            self.log.info(
+                "{partner}: {file} goes on behind {octets} octets, transfer {transfer}",
+                partner=self._partner.code,
+                file=transfer.dataset,
+                octets=begin.octets,
+                transfer=transfer.id,
+            )
+        # It has this much, and has cut off whatever else there may have been.
+        self._reached = begin.offset
+        return begin
+
+    async def _content(self, transfer: Transfer, file: BinaryIO, begin: Position) -> None:
+        """All octets from ``begin`` on, a chunk being read while the one before is sent."""
+        source = reader(transfer.transferred_format, transfer.record_length)
+        left = transfer.stored_octets - begin.offset
+        ended = isinstance(source, PlainReader)
+        if not left:
+            if ended:
+                self._line.request(SendData(octets=b"", last=True))
             return
-        left = transfer.octets
+        sent = begin.octets
         renewed_at = self._context.now()
-        reading = self._read(file, left)
+        reading = self._read(file, source, left, begin.offset)
         try:
             while left:
-                chunk = await reading
-                if not chunk:
+                data, stored = await reading
+                if not stored:
                     raise self._shortened(left)
-                left -= len(chunk)
+                left -= stored
                 if left:
-                    reading = self._read(file, left)
+                    reading = self._read(file, source, left)
                 await self._credit()
-                self._line.request(SendData(octets=chunk, last=not left, compress=self._partner.compression))
+                self._reached = transfer.stored_octets - left
+                if len(data.octets) or len(data.ends):
+                    self._line.request(
+                        SendData(
+                            octets=data.octets,
+                            ends=data.ends,
+                            last=ended and not left,
+                            compress=self._partner.compression,
+                        )
+                    )
                 await self._line.drained()
                 renewed_at = await self._renew(transfer, renewed_at)
-                self._progress[transfer.id] = transfer.octets - left
+                sent += len(data.octets)
+                self._progress[transfer.id] = sent
         finally:
             # The file must not be closed under a read that is under way; what it brings does not matter any more.
             await DeferredList([reading], consumeErrors=True)
@@ -167,8 +214,8 @@ class Sending:
         self._line.request(EndSession(reason=EndSessionReason.UNSPECIFIED, text="the file changed while it was sent"))
         return SpoolError(f"the staged file is {left} octets too short", "send the file again")
 
-    def _read(self, file: BinaryIO, left: int) -> Deferred[bytes]:
-        return Deferred.fromCoroutine(self._context.workers.disk(read_piece, file, min(left, CHUNK)))
+    def _read(self, file: BinaryIO, source: Reader, left: int, at: int | None = None) -> Deferred[tuple[Records, int]]:
+        return Deferred.fromCoroutine(self._context.workers.disk(_chunk, file, source, min(left, CHUNK), at))
 
     async def _credit(self) -> None:
         """Wait until data, or EFID, may be sent."""
@@ -189,7 +236,7 @@ class Sending:
         """SFNA or EFNA: do what the policy says."""
         command, retry = (Command.SFNA, answer.retry) if isinstance(answer, FileRefused) else (Command.EFNA, False)
         if command is Command.EFNA:
-            self._may_have = False
+            self._may_have, self._reached = False, 0
         reason, text = f"{command} {answer.reason:02}", answer.text or answer.reason.meaning
         match course(command, answer.reason, retry=retry, efid_sent=transfer.efid_sent):
             case Course.DELIVERED:
@@ -233,6 +280,7 @@ class Sending:
             why,
             refusals=transfer.refusals,
             efid_sent=self._may_have,
+            reached=self._reached,
             owner=self._owner,
         )
         self.log.warn(
@@ -252,6 +300,7 @@ class Sending:
             reason,
             text,
             efid_sent=self._may_have,
+            reached=self._reached,
             owner=self._owner,
         )
         self.log.error(
@@ -266,8 +315,23 @@ class Sending:
         await forget(self._context.workers, self._context.spool, transfer)
 
 
-def _start_of(transfer: Transfer) -> Sfid:
-    blocks = -(-transfer.octets // BLOCK)
+def _locate(file: BinaryIO, transfer: Transfer, size: int, most: int | None = None) -> Position:
+    """The last restart position in the first ``size`` octets of the file in the spool, at most ``most`` in. Blocks."""
+    seek(file, 0)
+    form, length = transfer.transferred_format, transfer.record_length
+    return last_position(form, length, size, lambda octets: read_piece(file, octets), most=most)
+
+
+def _chunk(file: BinaryIO, source: Reader, octets: int, at: int | None) -> tuple[Records, int]:
+    """The next piece of the file, and how many octets it takes in the spool; from ``at`` on, where given. Blocks."""
+    if at is not None:
+        seek(file, at)
+    stored = read_piece(file, octets)
+    return source.take(stored), len(stored)
+
+
+def _start_of(transfer: Transfer, restart: int) -> Sfid:
+    blocks = -(-transfer.stored_octets // BLOCK)
     return Sfid(
         dataset=transfer.dataset,
         date=transfer.date,
@@ -276,8 +340,10 @@ def _start_of(transfer: Transfer) -> Sfid:
         destination=transfer.destination,
         originator=transfer.originator,
         format=FileFormat(transfer.format),
+        record_length=transfer.record_length,
         size=blocks,
         original_size=blocks if transfer.original_size is None else transfer.original_size,
+        restart=restart,
         description=transfer.description,
         security=SecurityLevel(transfer.security),
         cipher=transfer.cipher,

@@ -15,6 +15,7 @@ from oftp2.session import Session
 from oftp2.values import Role
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
+from oftp2d.delivery import Delivery
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange
 from oftp2d.ledger import Partner
@@ -40,13 +41,21 @@ class Sessions:
     log = Logger(namespace="sessions")
 
     def __init__(
-        self, context: Context, gate: Gate, authentication: Authentication, exchange: Exchange, traces: Traces
+        self,
+        context: Context,
+        gate: Gate,
+        authentication: Authentication,
+        *,
+        exchange: Exchange,
+        delivery: Delivery,
+        traces: Traces,
     ) -> None:
         self._context = context
         self._traces = traces
         self._gate = gate
         self._authentication = authentication
         self._exchange = exchange
+        self._delivery = delivery
         self._numbers = itertools.count(1)
         self._running: dict[str, Running] = {}
         # A session may be over while its connection is not: who was told to go may still stand in the door.
@@ -145,6 +154,7 @@ class Sessions:
             gate=self._gate,
             authentication=self._authentication,
             exchange=self._exchange,
+            delivery=self._delivery,
             partner=partner,
             purpose=purpose,
             full=partner is None and len(self._running) > self._context.config.limits.max_sessions,

@@ -325,6 +325,8 @@ class Part(Writing):
         self._received = received
         self._outgoing = outgoing
         self._fresh = fresh
+        self._name = path.name
+        self._kept = True
         super().__init__(path, path.parent, "write a part file", cached=False)
         self._resumed = self._octets == 0
 
@@ -339,6 +341,11 @@ class Part(Writing):
         super()._begin(flags, cached=cached)
         with _told(self._doing):
             self._octets = os.fstat(self._file).st_size
+
+    def read(self, octets: int) -> bytes:
+        """At most so many octets more of what is there, from its beginning on; not once anything is written."""
+        with _told(self._doing):
+            return os.read(self._file, octets)
 
     def resume(self, octets: int) -> None:
         """Go on at the agreed restart position, in octets: what lies behind it is cut off.
@@ -356,9 +363,32 @@ class Part(Writing):
             os.lseek(self._file, 0, os.SEEK_SET)
             while chunk := os.read(self._file, _CHUNK):
                 self._hash.update(chunk)
+            if octets:
+                # The sender will not send it again.
+                os.fsync(self._file)
         self._appending.start(octets)
         self._octets = octets
         self._resumed = True
+
+    def keep(self) -> bool:
+        """Bring to disk what is there, for the next session to go on from. False where there is nothing to go on from."""
+        if not self._kept or not self._octets:
+            return False
+        with _told(self._doing):
+            self._appending.flush()
+            os.fsync(self._file)
+            _sync_folder(self._folder)
+        return True
+
+    def forgo(self) -> None:
+        """From now on nobody shall go on from this part: after a crash it is as if it had never been there."""
+        if self._kept:
+            self._kept = False
+            once = self._path.with_name(f"{self._name}.once")
+            if not self._fresh:
+                with _told(self._doing):
+                    self._path.rename(once)
+            self._path = once
 
     def write(self, *buffers: Octets) -> None:
         """Append the buffers; without ``resume`` behind everything that is there."""
@@ -372,7 +402,7 @@ class Part(Writing):
 
     def seal_ready(self, *rest: Octets) -> Staged:
         """Append the rest, bring the file to disk and make it ready for the inbox."""
-        ready = self._received / (self._path.name + _READY)
+        ready = self._received / (self._name + _READY)
         if self._fresh:
             self._path, self._folder = ready, self._received
             try:
@@ -410,6 +440,12 @@ def read_piece(file: BinaryIO, octets: int) -> bytes:
     """At most so many octets of a file of the spool; none at its end. Raises SpoolError."""
     with _told("read a file"):
         return file.read(octets)
+
+
+def seek(file: BinaryIO, octets: int) -> None:
+    """Go behind so many octets of a file of the spool. Raises SpoolError."""
+    with _told("read a file"):
+        file.seek(octets)
 
 
 def inbox_name(name: str, label: str) -> str:

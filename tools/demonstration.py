@@ -57,8 +57,16 @@ class Report:
         return {"ok": ok, "steps": self.steps, "files": self.files}
 
 
-def make_files(folder: Path) -> list[Path]:
-    """Files of kinds that hurt: empty, tiny, compressible, and 64 MiB of noise."""
+@dataclass(frozen=True)
+class File:
+    """A file to send, and with which options."""
+
+    path: Path
+    options: tuple[str, ...] = ()
+
+
+def make_files(folder: Path) -> list[File]:
+    """Files of kinds that hurt: empty, tiny, compressible, 64 MiB of noise, and records of any length."""
     folder.mkdir()
     noise = random.Random(5024)  # noqa: S311 - repeatable content, no secret
     contents = {
@@ -68,18 +76,25 @@ def make_files(folder: Path) -> list[Path]:
         "drawing.bin": noise.randbytes(3 * MEBIBYTE + 17),
         "archive-64-mib.bin": noise.randbytes(64 * MEBIBYTE),
     }
+    lengths = [noise.choice((0, 1, 80, 4_000, 65_535)) for _ in range(500)]
+    contents["records.dat"] = b"".join(length.to_bytes(2, "big") + noise.randbytes(length) for length in lengths)
+    options = {"records.dat": ("--format", "V"), "blanks.txt": ("--format", "F", "--record-length", "80")}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    return [folder / name for name in contents]
+    return [File(folder / name, options.get(name, ())) for name in contents]
 
 
-def transfer(sender: Station, receiver: Station, path: Path, number: int) -> dict[str, Any]:
+def transfer(sender: Station, receiver: Station, file: File, number: int) -> dict[str, Any]:
     """Send one file, wait for its receipt, and compare what arrived with it."""
+    path = file.path
     begun = time.monotonic()
     dataset = f"DEMO{number:04}"
-    sent = sender.ask("send", receiver.code, str(path), "--as", dataset, "--wait", "--timeout", str(PATIENCE))
+    sent = sender.ask(
+        "send", receiver.code, str(path), "--as", dataset, *file.options, "--wait", "--timeout", str(PATIENCE)
+    )
     seconds = round(time.monotonic() - begun, 3)
-    arrived = [file for file in receiver.ask("inbox", "list", "--limit", "1000")["files"] if file["dataset"] == dataset]
+    inbox = receiver.ask("inbox", "list", "--limit", "1000")["files"]
+    arrived = [each for each in inbox if each["dataset"] == dataset]
     if len(arrived) != 1:
         raise FailedError(f"{path.name} is {len(arrived)} times in the inbox of {receiver.code}")
     copy = receiver.home / f"copy-{dataset}"
@@ -122,7 +137,7 @@ def demonstrate(report: Report, folder: Path, given: list[Path]) -> None:
                 "both certificates and the latch",
                 lambda: acquainted(ours, theirs) and acquainted(theirs, ours),
             )
-        files = given or make_files(folder / "files")
+        files = [File(path) for path in given] or make_files(folder / "files")
         with report.step(f"send {len(files)} files each way, acknowledged and compared"):
             send_all(report, ours, theirs, files)
         for station in (ours, theirs):
@@ -130,12 +145,12 @@ def demonstrate(report: Report, folder: Path, given: list[Path]) -> None:
                 station.stop()
 
 
-def send_all(report: Report, ours: Station, theirs: Station, files: list[Path]) -> None:
+def send_all(report: Report, ours: Station, theirs: Station, files: list[File]) -> None:
     """Both ways at once, one file at a time each way."""
 
     def way(sender: Station, receiver: Station) -> None:
-        for number, path in enumerate(files, 1):
-            done = transfer(sender, receiver, path, number)
+        for number, file in enumerate(files, 1):
+            done = transfer(sender, receiver, file, number)
             report.files.append(done)
             report.say(
                 f"       {done['seconds']:8.2f} s  {sender.host} -> {receiver.host}: {done['name']}, {done['octets']} octets"

@@ -71,7 +71,7 @@ def transfer(
     ``forwarding`` says between whom a third party's file is forwarded.
     """
     document = asdict(record)
-    for inner in ("claim_owner", "claim_until", "spool_name", "forwarded_from"):
+    for inner in ("claim_owner", "claim_until", "spool_name", "reached", "forwarded_from"):
         del document[inner]
     document["forwarded"] = None if forwarding is None else asdict(forwarding)
     document["partner"] = partner.code

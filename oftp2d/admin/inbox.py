@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
 
 from klein import Klein
 from twisted.internet.defer import CancelledError
@@ -73,17 +76,23 @@ def _delivered(ledger: Ledger, transfer_id: str) -> Transfer:
     return transfer
 
 
+def _opened(path: Path) -> tuple[BinaryIO, int]:
+    """The file and its size, which is not always that of the Virtual File."""
+    file = path.open("rb")
+    return file, os.fstat(file.fileno()).st_size
+
+
 async def _send(request: HttpRequest, desk: Desk, transfer: Transfer) -> None:
     """The content; once it has begun, a failure can only be told by cutting it short."""
     try:
-        file = await desk.workers.disk(desk.spool.inbox_path(transfer.spool_name).open, "rb")
+        file, size = await desk.workers.disk(_opened, desk.spool.inbox_path(transfer.spool_name))
     except OSError:
         raise OperatorError(
             f"the content of {transfer.id} is not in the spool any more", "ask the partner to send it again"
         ) from None
     try:
         request.setHeader(b"Content-Type", b"application/octet-stream")
-        request.setHeader(b"Content-Length", str(transfer.octets).encode("ascii"))
+        request.setHeader(b"Content-Length", str(size).encode("ascii"))
         await Outflow(request, desk.workers).send(file)
     except CancelledError:
         raise

@@ -8,8 +8,9 @@ from typing import Any, cast
 from klein import Klein
 
 from oftp2.values import Level
+from oftp2d.charsets import UnknownCharsetError, named
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import AcxMode, Authentication, CallPolicy, NewPartner, Partner, Traffic, Transport
+from oftp2d.ledger import AcxMode, Authentication, CallPolicy, LineEnds, NewPartner, Partner, Traffic, Transport
 from oftp2d.ledger.records import Detail, PartnerChange
 
 from . import documents
@@ -93,7 +94,7 @@ def _add_changing(app: Klein, desk: Desk) -> None:
 
     @route(app, "PATCH", "/v1/partners/<path:code>")
     async def change(request: HttpRequest, code: str) -> Document:
-        """Change the settings given; an empty ``host`` or ``server_name`` clears it, ``call_every`` goes with ``call`` every."""
+        """Change the settings given; an empty ``host``, ``server_name`` or ``text_charset`` clears it."""
         fields = body(request)
         settings = _settings(fields, desk)
         fields.finish()
@@ -153,13 +154,15 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
         "mode": fields.choice("mode", Traffic),
         "buffer_size": fields.whole("buffer_size", 128, 99_999),
         "credit": fields.whole("credit", 1, 999),
+        "text_charset": _charset(fields),
+        "text_line_ends": fields.choice("text_line_ends", LineEnds),
     }
     read |= _call_policy(fields)
     if read["level"] not in {None, *Level}:
         raise InputError(f"there is no release level {read['level']}", "give 1, 2, 4 or 5")
     settings = {name: value for name, value in read.items() if value is not None and value != ""}
-    # An empty host, name in the certificate or interval is the wish to have none.
-    settings |= {name: None for name in ("host", "server_name") if read[name] == ""}
+    # An empty host, name in the certificate, interval or character set is the wish to have none.
+    settings |= {name: None for name in ("host", "server_name", "text_charset") if read[name] == ""}
     if read.get("call_every", 0) is None:
         settings["call_every"] = None
     for name in ("client_certificate", "compression", "restart", "active", "may_forward"):
@@ -176,6 +179,20 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
         if password is not None:
             settings[name] = desk.vault.seal(password.encode("ascii")) if password else b""
     return settings
+
+
+def _charset(fields: Fields) -> str | None:
+    """A character set by the name we know it by; empty is the wish to have none."""
+    name = fields.optional("text_charset", longest=40)
+    if not name:
+        return name
+    try:
+        return named(name).name
+    except UnknownCharsetError:
+        raise InputError(
+            f"{name!r} is no character set for here",
+            "give one of one octet a character, such as cp037, cp273, cp500, cp1047, cp1141, latin-1 or cp1252, or utf-8",
+        ) from None
 
 
 def _call_policy(fields: Fields) -> dict[str, Any]:

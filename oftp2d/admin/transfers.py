@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 
 from klein import Klein
 
-from oftp2.values import is_dataset_name
+from oftp2.values import FileFormat, is_dataset_name
 from oftp2d.acx import message_of
 from oftp2d.errors import OperatorError
 from oftp2d.forwarding import forget
@@ -23,7 +23,8 @@ from oftp2d.ledger import (
     Transfer,
     TransferState,
 )
-from oftp2d.spool import Spool, Staged
+from oftp2d.local import LONGEST_FIXED, Form, Outgoing, Text, stage
+from oftp2d.spool import Spool
 
 from . import documents
 from .bodies import BoundedBody
@@ -47,6 +48,7 @@ class Letter:
     originator: str | None
     destination: str | None
     description: str
+    form: Form
 
 
 def add_routes(app: Klein, desk: Desk) -> None:
@@ -92,26 +94,29 @@ def _add_reading(app: Klein, desk: Desk) -> None:
 def _add_sending(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/transfers")
     async def send(request: HttpRequest) -> Document:
-        """Send a file: its octets are the body, ``partner``, ``dataset``, ``file_name`` ... the query."""
+        """Send a file: its octets are the body, ``partner``, ``dataset``, ``file_name``, ``format`` ... the query."""
         letter = _letter(query(request))
         partner, originator, destination = await desk.workers.database(_addressed, desk.ledger, letter)
-        staged = await _staged(request, desk)
+        outgoing = await _staged(request, desk, letter.form, Text.of(partner))
         new = NewOutgoing(
             kind=Kind.FILE,
             partner_id=partner.id,
             dataset=letter.dataset,
             originator=originator,
             destination=destination,
-            octets=staged.octets,
-            spool_name=staged.name,
+            format=letter.form.format.value,
+            record_length=outgoing.record_length,
+            records=outgoing.records,
+            octets=outgoing.octets,
+            spool_name=outgoing.staged.name,
             file_name=letter.file_name,
             description=letter.description,
-            sha256=staged.sha256,
+            sha256=outgoing.staged.sha256,
         )
         try:
             queued = await desk.workers.database(desk.ledger.transfers.queue, new, desk.now())
         except OperatorError:
-            await desk.workers.disk(desk.spool.remove_outgoing, staged.name)
+            await desk.workers.disk(desk.spool.remove_outgoing, outgoing.staged.name)
             raise
         desk.dialler.nudge(partner.id)
         return _document(desk, queued, partner)
@@ -160,6 +165,8 @@ def _letter(fields: Fields) -> Letter:
     file_name = fields.optional("file_name", longest=255) or ""
     originator, destination = fields.code("originator"), fields.code("destination")
     description = fields.block("description", longest=LONGEST_DESCRIPTION) or ""
+    format_ = fields.choice("format", FileFormat) or FileFormat.UNSTRUCTURED
+    record_length = fields.whole("record_length", 1, LONGEST_FIXED)
     fields.finish()
     if partner is None:
         raise InputError("partner is missing", "give its code")
@@ -183,6 +190,7 @@ def _letter(fields: Fields) -> Letter:
         originator=originator,
         destination=destination,
         description=description,
+        form=Form(format=format_, record_length=record_length or 0),
     )
 
 
@@ -204,8 +212,8 @@ def _addressed(ledger: Ledger, letter: Letter) -> tuple[Partner, str, str]:
     return partner, originator, destination
 
 
-async def _staged(request: HttpRequest, desk: Desk) -> Staged:
-    """The body of the request, in the spool."""
+async def _staged(request: HttpRequest, desk: Desk, form: Form, text: Text) -> Outgoing:
+    """The body of the request, in the spool as it is to travel."""
     content: object = request.content
     if isinstance(content, BoundedBody) and content.overflowed:
         raise TooLargeError(
@@ -216,4 +224,4 @@ async def _staged(request: HttpRequest, desk: Desk) -> Staged:
             f"the disk of the spool did not take the file ({content.fault.strerror})",
             "free some room on it, or check it and its rights",
         )
-    return await desk.workers.disk(desk.spool.stage, cast("BinaryIO", content))
+    return await desk.workers.disk(stage, desk.spool, cast("BinaryIO", content), form, text)

@@ -54,6 +54,14 @@ def state(value: str) -> Text:
     return Text(escaped(value), style=_COLOURS.get(value, ""))
 
 
+def form(document: Mapping[str, Any]) -> str:
+    """The format of a file, and its records where it has any: how many, and of how many octets."""
+    letter, records, length = (document.get(name) for name in ("format", "records", "record_length"))
+    if letter not in {"F", "V"}:
+        return str(letter or "")
+    return f"{letter}, {records} records of {'' if letter == 'F' else 'up to '}{length} octets"
+
+
 def size(octets: int) -> str:
     """A size for people, in binary units."""
     amount = float(octets)

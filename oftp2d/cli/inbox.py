@@ -15,7 +15,7 @@ from rich.text import Text
 from oftp2d.client import path_of
 from oftp2d.errors import OperatorError
 
-from .forms import items, moment, size, table
+from .forms import form, items, moment, size, table
 from .options import CODE, Section, command, complete_partner
 from .terminal import Terminal
 
@@ -43,13 +43,14 @@ def add_to(group: click.Group) -> None:
                 each.get("dataset"),
                 each.get("originator"),
                 each.get("destination"),
+                form(each),
                 size(int(each.get("octets") or 0)),
                 moment(each.get("ended_at")),
                 each.get("end_response"),
             ]
             for each in items(document, "files")
         ]
-        columns = ["id", "partner", "dataset", "from", "to", "size>", "arrived", "receipt"]
+        columns = ["id", "partner", "dataset", "from", "to", "format", "size>", "arrived", "receipt"]
         terminal.show(document, lambda: table(columns, rows, empty="no files"))
 
     @command(inbox, "get")

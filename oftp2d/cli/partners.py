@@ -115,6 +115,16 @@ _SETTINGS = (
         help="Whether its files for others are taken, and forwarded to the partner whose code or further code they are "
         "for. The end response travels back. Without it they are refused (SFNA 02).",
     ),
+    click.option(
+        "--text-charset",
+        help="The character set of its texts (format T): an EBCDIC code page such as cp037, cp273, cp500, cp1047 or "
+        "cp1141, or latin-1, cp1252 or utf-8. Ours are UTF-8 then. Without it, or '', the octets stay what they are.",
+    ),
+    click.option(
+        "--text-line-ends",
+        type=click.Choice(["as-is", "lf", "crlf"]),
+        help="What ends the lines of texts on our side; on their way it is CR-LF. as-is (the usual) changes nothing.",
+    ),
     click.option("--active/--inactive", default=None, help="Whether it may connect and is called at all."),
     click.option(
         "--call",
@@ -319,6 +329,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "exchange buffer": f"at most {document.get('buffer_size')} octets, {document.get('credit')} in a row",
             "buffer compression": document.get("compression"),
             "restart of files": document.get("restart"),
+            "its texts (format T)": _text(document),
             "active": document.get("active"),
             "may send files for others": document.get("may_forward"),
             "called": _called(document),
@@ -341,6 +352,13 @@ def _called(document: Mapping[str, Any]) -> str:
         case "every":
             return f"every {int(document.get('call_every') or 0) // 60} minutes, and when something waits for it"
     return "when something waits for it"
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    charset, ours = document.get("text_charset"), {"lf": "LF", "crlf": "CR-LF"}.get(str(document.get("text_line_ends")))
+    told = [f"in {charset}, UTF-8 here"] if charset else []
+    told += [f"line ends CR-LF, {ours} here"] if ours else []
+    return "; ".join(told) or "as they are"
 
 
 def _set(value: object) -> str:

@@ -25,7 +25,7 @@ from oftp2d.client import AdminClient, path_of
 from oftp2d.errors import OperatorError
 from oftp2d.logs import escaped
 
-from .forms import items, moment, properties, size, state, table, words
+from .forms import form, items, moment, properties, size, state, table, words
 from .options import CODE, Section, command, complete_partner, partner_argument
 from .terminal import Exit, Terminal
 
@@ -51,19 +51,34 @@ def add_to(group: click.Group) -> None:
     @click.option("--as", "dataset", help="The dataset name the partner expects. Without it: the file's, upper-cased.")
     @click.option("--from", "originator", type=CODE, help="Whose file it is (SFID code). Without it: our code.")
     @click.option("--to", "destination", type=CODE, help="Who it is for (SFID code). Without it: the partner's.")
+    @click.option(
+        "--format",
+        type=click.Choice(["U", "T", "F", "V"]),
+        help="How it travels: as it is (U, the usual), as text (T), as records of one length (F), or as records that are "
+        "each led by their length in two octets, the higher one first (V).",
+    )
+    @click.option(
+        "--record-length",
+        type=click.IntRange(1, 99999),
+        help="The octets of each record (F), or of the longest one that was agreed (V).",
+    )
     @click.option("--description", help="A description for the partner's people, at most 999 octets.")
     @click.option("--wait", is_flag=True, help="Wait for the partner's receipt (EERP), with a progress bar.")
     @click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, help="Wait so many seconds.")
-    def send(terminal: Terminal, partner: str, file: Path, wait: bool, timeout: int, **given: str | None) -> int:
+    def send(terminal: Terminal, partner: str, file: Path, wait: bool, timeout: int, **given: str | int | None) -> int:
         """Send a file to a partner.
 
         The station takes the file over and calls the partner; your copy is not needed any more. With --wait
         the exit code is 0 only if the partner confirmed it; 5 if it was refused or failed for good, 6 if the
         time was over first (the transfer goes on all the same).
 
+        Text (--format T) is turned into the character set and line ends of the partner, as 'oftp2d partner change'
+        set them with --text-charset and --text-line-ends. What would not come back the same is refused, with its line.
+
         \b
-        Example:
+        Examples:
           oftp2d send O0013000002PARTNER orders.edi --as ORDERS.D96A --wait
+          oftp2d send O0013000002PARTNER parts.txt --format F --record-length 80
         """
         with terminal.client() as client, _bar(terminal) as bar:
             document = _upload(client, bar, partner, file, given)
@@ -172,7 +187,7 @@ def _bar(terminal: Terminal) -> Progress:
 
 
 def _upload(
-    client: AdminClient, bar: Progress, partner: str, file: Path, given: Mapping[str, str | None]
+    client: AdminClient, bar: Progress, partner: str, file: Path, given: Mapping[str, str | int | None]
 ) -> dict[str, Any]:
     try:
         source = file.open("rb")
@@ -258,6 +273,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "forwarded": _forwarded(document),
             "file name": document.get("file_name"),
             "description": document.get("description"),
+            "format": form(document),
             "size": f"{size(octets)} ({octets} octets)",
             "moved": size(int(document.get("octets_moved") or 0)),
             "SHA-256": document.get("sha256"),

@@ -14,7 +14,8 @@ from enum import StrEnum
 from typing import TypedDict
 
 from oftp2.certs.usages import Usage
-from oftp2.values import FileIdentity
+from oftp2.records import stored_octets
+from oftp2.values import FileFormat, FileIdentity
 from oftp2d.config import Transport
 from oftp2d.ledger.states import Direction, Kind, TransferState
 
@@ -292,6 +293,17 @@ class Transfer:
     """Outgoing only: the incoming transfer that brought it, where it is a third party's file."""
     end_response: str | None = None
     """Incoming only: ``owed`` or ``sent``."""
+
+    @property
+    def transferred_format(self) -> FileFormat:
+        """The format in which it travels: a secured file is octets, whatever it was before (RFC 5024 section 5.3.3)."""
+        secured = self.security or self.compression or self.envelope
+        return FileFormat.UNSTRUCTURED if secured else FileFormat(self.format)
+
+    @property
+    def stored_octets(self) -> int:
+        """Octets of an outgoing file in the spool."""
+        return stored_octets(self.transferred_format, self.octets, self.records)
 
     @property
     def key(self) -> FileIdentity:

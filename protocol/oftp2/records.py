@@ -349,6 +349,9 @@ class Position:
     """Octets of the Virtual File before it."""
 
 
+BEGINNING: Final = Position(count=0, offset=0, octets=0)
+
+
 def last_position(
     form: FileFormat,
     record_length: int,

@@ -84,7 +84,7 @@ class SendData:
     What the credit does not cover goes when it comes: ``CreditReceived`` tells when all is on its way and more may follow.
     """
 
-    octets: bytes | memoryview = field(repr=False)
+    octets: bytes | bytearray | memoryview = field(repr=False)
     ends: Sequence[int] | NDArray[np.int64] = field(default=(), repr=False)
     """Positions in ``octets`` behind which a record ends, ascending; two that are equal are an empty record."""
     last: bool = False

@@ -35,9 +35,15 @@ BEFORE_THE_DATA: dict[str, tuple[dict[str, Any], Answer]] = {
     "of month 13": ({"date": "20261301"}, Answer.INVALID_FILE_NAME),
     "of 24 o'clock": ({"time": "2400000001"}, Answer.INVALID_FILE_NAME),
     "of minute 60": ({"time": "2360000001"}, Answer.INVALID_FILE_NAME),
-    "fixed records": ({"format": FileFormat.FIXED, "record_length": 80}, Answer.RECORD_FORMAT_NOT_SUPPORTED),
-    "variable records": ({"format": FileFormat.VARIABLE, "record_length": 80}, Answer.RECORD_FORMAT_NOT_SUPPORTED),
-    "text": ({"format": FileFormat.TEXT}, Answer.RECORD_FORMAT_NOT_SUPPORTED),
+    "records of no length": ({"format": FileFormat.FIXED}, Answer.RECORD_LENGTH_NOT_SUPPORTED),
+    "records too long": (
+        {"format": FileFormat.VARIABLE, "record_length": 65_537},
+        Answer.RECORD_LENGTH_NOT_SUPPORTED,
+    ),
+    "certificates in records": (
+        {"dataset": "ODETTE_CERTIFICATE_DELIVER", "format": FileFormat.VARIABLE, "record_length": 80},
+        Answer.RECORD_FORMAT_NOT_SUPPORTED,
+    ),
     "signed": ({"security": SecurityLevel.SIGNED, "cipher": 1, "envelope": 1}, Answer.SIGNED_NOT_ALLOWED),
     "encrypted": ({"security": SecurityLevel.ENCRYPTED, "cipher": 1, "envelope": 1}, Answer.ENCRYPTED_NOT_ALLOWED),
     "both": (

@@ -239,7 +239,7 @@ async def test_a_partner_is_added_changed_and_removed(office: Office) -> None:
     "settings",
     [{"port": 0}, {"port": "x"}, {"port": True}, {"credit": 1000}, {"acx": "yes"}, {"active": "yes"},
      {"sub_stations": "O1"}, {"sub_stations": ["bad_code"]}, {"host": "a\nb"}, {"host": "bad host"},
-     {"call_every": 59}, {"name": 5}, {"odd": 1}, {}],
+     {"call_every": 59}, {"text_charset": "klingon"}, {"text_line_ends": "cr"}, {"name": 5}, {"odd": 1}, {}],
     ids=json.dumps,
 )  # fmt: skip
 @pytest_twisted.ensureDeferred
@@ -247,6 +247,17 @@ async def test_a_setting_out_of_bounds_is_a_400_and_changes_nothing(office: Offi
     before = await partner(office)
     await refused(office, 400, "patch", f"/v1/partners/{THEIRS}", settings)
     assert await office.ask("get", f"/v1/partners/{THEIRS}") == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_text_of_a_partner_is_set_and_cleared(office: Office) -> None:
+    added = await partner(office)
+    assert (added["text_charset"], added["text_line_ends"]) == (None, "as-is")
+    path = f"/v1/partners/{THEIRS}"
+    changed = await office.ask("patch", path, {"text_charset": "IBM1047", "text_line_ends": "lf"})
+    assert (changed["text_charset"], changed["text_line_ends"]) == ("cp1047", "lf")
+    cleared = await office.ask("patch", path, {"text_charset": ""})
+    assert (cleared["text_charset"], cleared["text_line_ends"]) == (None, "lf")
 
 
 @pytest_twisted.ensureDeferred

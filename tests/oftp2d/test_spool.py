@@ -155,6 +155,53 @@ def test_a_restart_position_outside_the_file_is_our_mistake(spool: Spool, positi
             part.resume(position)
 
 
+def test_what_is_there_of_a_part_can_be_looked_through_before_going_on(spool: Spool) -> None:
+    with spool.part(NAME) as part:
+        assert not part.keep(), "nothing to go on from"
+        part.write(CONTENT[:2048])
+        assert part.keep()
+    with spool.part(NAME) as part:
+        assert part.read(1000) + part.read(10_000) == CONTENT[:2048]
+        assert part.read(1) == b""
+        part.resume(1000)
+        part.write(CONTENT[1000:])
+        assert part.seal().sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_part_that_is_forgone_is_never_gone_on_from(root: Path, spool: Spool, *, fresh: bool) -> None:
+    with spool.part(NAME, fresh=fresh) as part:
+        part.forgo()
+        part.write(CONTENT)
+        part.forgo()
+        assert not part.keep()
+        # A crash at this moment, and the next session finds nothing.
+        assert _all(root) == {f"parts/{NAME}.once"}
+        with spool.part(NAME) as other:
+            assert other.octets == 0
+            other.discard()
+        assert spool.sweep({NAME}) == [f"parts/{NAME}.once"]
+    for seal, place in (("seal", f"received/{NAME}.once"), ("seal_outgoing", f"outgoing/{NAME}.once")):
+        with spool.part(NAME, fresh=fresh) as part:
+            part.forgo()
+            sealed = getattr(part, seal)(CONTENT)
+        assert _all(root) == {place}
+        assert (sealed.name, sealed.octets) == (f"{NAME}.once", len(CONTENT))
+        # Nor after one behind the seal, of which the ledger has not learnt.
+        with spool.part(NAME) as other:
+            assert other.octets == 0
+            other.discard()
+        assert spool.sweep(set()) == [place]
+    with spool.part(NAME, fresh=fresh) as part:
+        part.forgo()
+        assert part.seal_ready(CONTENT).octets == len(CONTENT)
+    assert _all(root) == {f"received/{NAME}.ready"}
+    with spool.part("OTHER", fresh=fresh) as part:
+        part.forgo()
+        part.discard()
+    assert not [name for name in _all(root) if name.startswith("parts")]
+
+
 def test_what_was_sealed_without_the_ledger_knowing_is_a_part_again(root: Path, spool: Spool) -> None:
     with spool.part(NAME) as part:
         part.write(CONTENT)

@@ -294,8 +294,8 @@ class Station:
         with self.admin() as client:
             return client.post(path, body, calls=calls)
 
-    def send(self, partner: str, content: bytes, dataset: str) -> str:
-        """Queue a file through the interface; its transfer."""
+    def send(self, partner: str, content: bytes, dataset: str, **how: str | int) -> str:
+        """Queue a file through the interface, with any more parameters it takes; its transfer."""
         with self.admin() as client:
             sent = client.upload(
                 "/v1/transfers",
@@ -304,6 +304,7 @@ class Station:
                 lambda _moved: None,
                 partner=partner,
                 dataset=dataset,
+                **how,
             )
         return str(sent["id"])
 
@@ -341,6 +342,14 @@ class Station:
         assert [path.name for path in files] == [transfer.spool_name]
         assert transfer.octets == len(content)
         assert transfer.sha256 == hashlib.sha256(content).hexdigest() == _digest(files[0])
+
+    def arrived(self, dataset: str) -> tuple[Transfer, bytes]:
+        """The one file of this name, which must be in the inbox once, and what lies there."""
+        (transfer,) = self.stored(Direction.IN, dataset)
+        assert transfer.state is TransferState.DELIVERED
+        (path,) = (path for path in self.inbox_files() if path.name.startswith(transfer.id))
+        assert transfer.sha256 == _digest(path)
+        return transfer, path.read_bytes()
 
     def scars(self) -> list[str]:
         """What in the log says that the daemon met something it did not understand."""

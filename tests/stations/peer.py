@@ -193,13 +193,19 @@ class Peer:
         return self._talk(plug, server=False)
 
     def call(
-        self, station: Station, *, buffer_size: int = 4096, credit: int = 64, level: Level = Level.REVISION_2_0
+        self,
+        station: Station,
+        *,
+        buffer_size: int = 4096,
+        credit: int = 64,
+        level: Level = Level.REVISION_2_0,
+        **more: Any,
     ) -> Talk:
-        """A session, in which we have the turn."""
+        """A session, in which we have the turn; ``more`` is for our SSID."""
         talk = self.connect(station)
         talk.buffer_size, talk.credit, talk.level = buffer_size, credit, level
         talk.hear(c.Ssrm)
-        talk.say(talk.ssid(self.code))
+        talk.say(talk.ssid(self.code, **more))
         talk.agree(talk.hear(c.Ssid))
         return talk
 
@@ -214,13 +220,13 @@ class Peer:
         plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._talk(plug, server=True)
 
-    def answer(self, *, seconds: float = SECONDS, buffer_size: int = 4096, credit: int = 64) -> Talk:
-        """The next call as a session, in which the station has the turn."""
+    def answer(self, *, seconds: float = SECONDS, buffer_size: int = 4096, credit: int = 64, **more: Any) -> Talk:
+        """The next call as a session, in which the station has the turn; ``more`` is for our SSID."""
         talk = self.accept(seconds=seconds)
         talk.buffer_size, talk.credit = buffer_size, credit
         talk.say(c.Ssrm())
         talk.agree(talk.hear(c.Ssid))
-        talk.say(talk.ssid(self.code))
+        talk.say(talk.ssid(self.code, **more))
         return talk
 
     def sfid(self, station: Station, dataset: str, content: bytes, **more: Any) -> c.Sfid:

@@ -257,6 +257,30 @@ async def test_send_without_waiting_ends_when_the_station_has_the_file(office: O
     assert "orders.edi" in out
 
 
+@pytest_twisted.ensureDeferred
+async def test_records_and_text_are_sent_as_they_are_agreed(office: Office, tmp_path: Path) -> None:
+    await add_partner(office, "--text-charset", "ibm037", "--text-line-ends", "lf")
+    out = await seen(office, "partner", "show", THEIRS)
+    assert "in cp037, UTF-8 here; line ends CR-LF, LF here" in out
+    (tmp_path / "cards").write_bytes(b"x" * 160)
+    (tmp_path / "records").write_bytes(b"\0\3abc\0\0")
+    (tmp_path / "lines").write_bytes(b"A\nB\n")
+    cards = await good(office, "send", THEIRS, str(tmp_path / "cards"), "--format", "F", "--record-length", "80")
+    records = await good(office, "send", THEIRS, str(tmp_path / "records"), "--format", "V")
+    lines = await good(office, "send", THEIRS, str(tmp_path / "lines"), "--format", "T")
+    assert [(each["octets"], each["records"], each["record_length"]) for each in (cards, records, lines)] == [
+        (160, 2, 80),
+        (3, 2, 3),
+        (6, 0, 0),
+    ]
+    assert "F, 2 records of 80 octets" in await seen(office, "transfer", "show", cards["id"])
+    assert "V, 2 records of up to 3 octets" in await seen(office, "transfer", "show", records["id"])
+    await good(office, "partner", "change", THEIRS, "--text-charset", "")
+    assert "line ends CR-LF, LF here" in await seen(office, "partner", "show", THEIRS)
+    await good(office, "partner", "change", THEIRS, "--text-line-ends", "as-is")
+    assert "as they are" in await seen(office, "partner", "show", THEIRS)
+
+
 def _send(office: Office, transfer: Transfer) -> None:
     """What a session does before an end response can come."""
     now = datetime.now(UTC)
