@@ -96,6 +96,15 @@ def test_a_file_goes_through_the_middle_and_its_receipt_comes_back(house: House,
     assert row.c.stored(Direction.IN)[0].description == "for the one behind"
 
 
+def test_records_go_through_the_middle_as_they_are(house: House, row: Row) -> None:
+    content = b"".join(length.to_bytes(2, "big") + noise(length, length) for length in (0, 1, 80, 0, 65_535, 0))
+    house.start()
+    row.a.reaches(row.send("RECORDS", content, format="V"), TransferState.ACKNOWLEDGED)
+    arrived, found = row.c.arrived("RECORDS")
+    assert found == content
+    assert (arrived.format, arrived.records, arrived.record_length) == ("V", 6, 65_535)
+
+
 def test_a_refusal_of_the_last_comes_back_to_the_first_as_nerp(house: House, row: Row) -> None:
     with row.c.ledger() as ledger:
         # C does not know any more that A is behind B.
