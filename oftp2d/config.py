@@ -98,11 +98,11 @@ class SessionTerms:
     buffer_size: int = whole(
         128,
         99_999,
-        32_768,
+        65_535,
         "The exchange buffer offered (SSIDSDEB), in octets; the smaller side wins.",
     )
     credit: int = whole(
-        1, 999, 250, "The buffers sent before the other side must answer (SSIDCRED). With 1 some systems hang."
+        1, 999, 999, "The buffers sent before the other side must answer (SSIDCRED). With 1 some systems hang."
     )
     inactivity_seconds: int = whole(
         1,

@@ -1,17 +1,18 @@
 """Data of one file on its way from the session to its part file.
 
-Data is consumed, and so credit given back, when it is in the buffer of at most ``BUFFERED`` octets; one write to the disk is
-under way while the next is collected, so that a slow disk slows the peer through the protocol itself. What came last is
+Data is consumed, and so credit given back, when it is in the buffer of at most ``BUFFERED`` octets; one write to the disk
+follows the other while more is collected, so that a slow disk slows the peer through the protocol itself. What came last is
 written when the file is sealed, so that a small one takes one hop to the disk.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from oftp2.events import DataReceived, FileEnded
 from oftp2.reasons import AnswerReason, EndSessionReason
@@ -30,11 +31,12 @@ from oftp2d.context import Context
 from oftp2d.ledger import Transfer
 from oftp2d.line import Line
 from oftp2d.spool import Part, SpoolError, SpoolFullError, Staged
+from oftp2d.workers import Strand
 
-CHUNK = 256 * 1024
+CHUNK = 512 * 1024
 """Octets that make a write to the disk worth a thread."""
 
-BUFFERED = 4 * CHUNK
+BUFFERED = 8 * CHUNK
 """Octets that may wait for the disk before the peer has to."""
 
 EXCESS = 64 * 1024 * 1024
@@ -67,8 +69,16 @@ class Intake:
     _ends: int = 0
     _held: list[DataReceived] = field(default_factory=list)
     _held_octets: int = 0
-    _writing: Deferred[None] | None = None
+    _strand: Strand = field(init=False)
+    _writing: deque[tuple[Deferred[None], int]] = field(default_factory=deque)
+    """Writes under way, and the octets of each."""
+    _waiting_octets: int = 0
+    _broken: bool = False
+    """Set by the first write that fails: what comes behind it must not be written in its place."""
     _renewed_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self._strand = self.context.workers.strand()
 
     @property
     def octets(self) -> int:
@@ -120,7 +130,7 @@ class Intake:
 
     def _keep(self) -> bool:
         self._put(self._held)
-        return self.part.keep()
+        return not self._broken and self.part.keep()
 
     def _miscounted(self, end: FileEnded) -> Refusal | None:
         """What EFID says of the whole file must be what is here (RFC 5024 section 5.3.8)."""
@@ -158,22 +168,28 @@ class Intake:
             return
         self._held.append(data)
         self._held_octets += len(data.octets) + data.ends.nbytes
-        if self._writing is not None and self._writing.called:
-            await self._settle()
-        if self._held_octets >= BUFFERED:
-            await self._settle()
-        if self._held_octets >= CHUNK and self._writing is None:
+        if self._held_octets >= CHUNK:
             self._write()
+        while self._writing and (self._writing[0][0].called or self._waiting_octets > BUFFERED):
+            await self._written()
         await self._renew()
 
     def _write(self) -> None:
-        pieces, self._held, self._held_octets = self._held, [], 0
-        self._writing = Deferred.fromCoroutine(self.context.workers.disk(self._put, pieces))
+        pieces, octets = self._held, self._held_octets
+        self._held, self._held_octets = [], 0
+        self._writing.append((self._strand.run(self._put, pieces), octets))
+        self._waiting_octets += octets
 
     def _put(self, pieces: list[DataReceived]) -> None:
-        stored = self._stored(pieces)
-        self._make_ready(stored)
-        self.part.write(*stored)
+        if self._broken:
+            return
+        try:
+            stored = self._stored(pieces)
+            self._make_ready(stored)
+            self.part.write(*stored)
+        except BaseException:
+            self._broken = True
+            raise
 
     def _stored(self, pieces: list[DataReceived]) -> list[Octets]:
         return [self.writer.take(each.octets, each.ends) for each in pieces]
@@ -188,10 +204,18 @@ class Intake:
             self.part.forgo()
 
     async def _settle(self) -> None:
-        """Wait for the write under way."""
-        writing, self._writing = self._writing, None
-        if writing is None:
-            return
+        """Wait for all writes under way, whatever becomes of them."""
+        try:
+            while self._writing:
+                await self._written()
+        except BaseException:
+            await DeferredList([writing for writing, _ in self._writing], consumeErrors=True)
+            raise
+
+    async def _written(self) -> None:
+        """Wait for the oldest write under way."""
+        writing, octets = self._writing.popleft()
+        self._waiting_octets -= octets
         try:
             await writing
         except SpoolFullError as error:

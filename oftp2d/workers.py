@@ -6,10 +6,11 @@ that the transactions of this process queue there and not inside the database. T
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Final, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -19,7 +20,7 @@ from twisted.python.failure import Failure
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_Work = tuple[Deferred[Any], Callable[[], object]]
+_Work = Callable[[], None]
 
 DISK_THREADS: Final = 4
 CRYPTO_THREADS: Final = 2
@@ -56,6 +57,10 @@ class Workers:
         """Run ``work`` in a disk thread. Raises what it raises, and WorkersStoppedError."""
         return await self._disk.run(work, *args, **kwargs)
 
+    def strand(self) -> Strand:
+        """A strand of work in the disk threads."""
+        return Strand(self._disk)
+
     async def crypto(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in a cryptography thread. Raises what it raises, and WorkersStoppedError."""
         return await self._crypto.run(work, *args, **kwargs)
@@ -63,6 +68,43 @@ class Workers:
     async def database(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in the one database thread. Raises what it raises, and WorkersStoppedError."""
         return await self._database.run(work, *args, **kwargs)
+
+
+class Strand:
+    """Work on one matter: done in the order it is given, one piece at a time, the next without a hop between.
+
+    While there is always more of it, it shares its thread with whatever else waits for one.
+    """
+
+    def __init__(self, pool: _Pool) -> None:
+        self._pool = pool
+        self._lock = Lock()
+        self._waiting: deque[_Work] = deque()
+        self._running = False
+
+    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Run ``work`` behind all that was given before. Fires with what it returns or raises. Raises WorkersStoppedError."""
+        outcome, item = self._pool.item(work, *args, **kwargs)
+        with self._lock:
+            self._waiting.append(item)
+            begin, self._running = not self._running, True
+        if begin:
+            self._pool.put(self._serve)
+        return outcome
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                item = self._waiting.popleft()
+            item()
+            del item
+            with self._lock:
+                if not self._waiting:
+                    self._running = False
+                    return
+            if self._pool.waited_for:
+                self._pool.put(self._serve)
+                return
 
 
 class _Pool:
@@ -102,24 +144,40 @@ class _Pool:
                 thread.join()
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        outcome, item = self.item(work, *args, **kwargs)
+        self.put(item)
+        return outcome
+
+    def item(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[Deferred[T], _Work]:
+        """Work that counts as begun, and what tells its outcome; to be put into the queue by the caller."""
         if not self._accepting:
             raise WorkersStoppedError(f"the {self._name} workers are not running")
         outcome: Deferred[T] = Deferred()
         self._running += 1
-        self._queue.put((outcome, partial(work, *args, **kwargs)))
-        return outcome
+        return outcome, partial(self._do, outcome, partial(work, *args, **kwargs))
+
+    def put(self, item: _Work) -> None:
+        """Have a thread do it."""
+        self._queue.put(item)
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether there is work that no thread has taken up."""
+        return not self._queue.empty()
 
     def _serve(self) -> None:
         """What each thread does until there is nothing more to come."""
         while (item := self._queue.get()) is not None:
-            outcome, work = item
-            try:
-                result = work()
-            except BaseException:  # noqa: BLE001 - whatever it is, it is the caller's
-                result = Failure()  # type: ignore[no-untyped-call]
-            self._reactor.callFromThread(self._finish, outcome, result)
+            item()
             # What was done must not be kept alive until there is more to do.
-            del item, outcome, work, result
+            del item
+
+    def _do(self, outcome: Deferred[Any], work: Callable[[], object]) -> None:
+        try:
+            result = work()
+        except BaseException:  # noqa: BLE001 - whatever it is, it is the caller's
+            result = Failure()  # type: ignore[no-untyped-call]
+        self._reactor.callFromThread(self._finish, outcome, result)
 
     def _finish(self, outcome: Deferred[Any], result: object) -> None:
         """Back in the reactor's thread: hand over the result, then tell who waits for the last of them."""

@@ -16,7 +16,7 @@ from oftp2.commands import EndResponse, Sfid
 from oftp2.reasons import AnswerReason, EndSessionReason
 from oftp2.values import MAX_BUFFER_SIZE, MAX_CREDIT, Level, Mode, check_window
 
-MAX_DATA: Final = 1 << 20
+MAX_DATA: Final = 1 << 21
 """Octets that one ``SendData`` takes."""
 
 

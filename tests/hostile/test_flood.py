@@ -9,8 +9,9 @@ import pytest_twisted
 
 from oftp2 import buffers
 from oftp2 import commands as c
+from oftp2.reasons import AnswerReason
 from oftp2d.link import MAX_BACKLOG, READ, Link
-from oftp2d.spool import Part
+from oftp2d.spool import Part, SpoolFullError
 from tests.exchange.peer import session
 from tests.exchange.station import Log, Station, pause
 
@@ -53,3 +54,30 @@ async def test_a_disk_that_stands_still_stops_the_network_before_the_memory(
     await victim.idle()
     assert victim.inbox() == [content]
     assert log.complaints() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_behind_a_write_that_failed_nothing_more_is_written(
+    victim: Station, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    write = Part.write
+
+    def fail_once(part: Part, *pieces: bytes | memoryview) -> None:
+        written.append(sum(map(len, pieces)))
+        if len(written) == 2:
+            raise SpoolFullError("no room left", "free some room")
+        write(part, *pieces)
+
+    monkeypatch.setattr(Part, "write", fail_once)
+    await victim.start()
+    content = bytes(range(256)) * 16 * 1024
+    async with session(victim, **WINDOW) as peer:
+        answer = await peer.send_file(peer.offer("FULL", content), content)
+        assert isinstance(answer, c.Efna)
+        assert answer.reason is AnswerReason.ACCESS_METHOD_FAILURE
+        await peer.leave()
+    await victim.idle()
+    assert len(written) == 2
+    assert victim.inbox() == []
+    assert list((victim.home / "spool" / "parts").iterdir()) == []

@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 
-from oftp2d.workers import Workers, WorkersStoppedError
+from oftp2d.workers import DISK_THREADS, Workers, WorkersStoppedError
 
 
 @pytest.fixture
@@ -103,3 +103,51 @@ async def test_pools_that_never_started_stop_at_once(reactor: Any) -> None:
     with pytest.raises(WorkersStoppedError):
         await workers.crypto(time.sleep, 0)
     await workers.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_strand_does_one_thing_at_a_time_and_in_order_whatever_becomes_of_it(workers: Workers) -> None:
+    strand, done = workers.strand(), list[int]()
+    running = [0]
+
+    def work(number: int) -> int:
+        running[0] += 1
+        assert running[0] == 1
+        time.sleep(0.001)
+        done.append(number)
+        running[0] -= 1
+        return 100 // (number % 10)
+
+    outcomes = [strand.run(work, number) for number in range(30)]
+    for number, outcome in enumerate(outcomes):
+        if number % 10:
+            assert await outcome == 100 // (number % 10)
+        else:
+            with pytest.raises(ZeroDivisionError):
+                await outcome
+    assert done == list(range(30))
+    assert await strand.run(divmod, 7, 2) == (3, 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_strands_that_always_have_more_to_do_keep_no_one_from_a_thread(workers: Workers) -> None:
+    go_on = threading.Event()
+    strands = [workers.strand() for _ in range(DISK_THREADS)]
+    first = [strand.run(go_on.wait, 10) for strand in strands]
+    more = [strand.run(time.sleep, 0.05) for strand in strands for _ in range(20)]
+    between = Deferred.fromCoroutine(workers.disk(threading.current_thread))
+    go_on.set()
+    await between
+    assert not all(outcome.called for outcome in more)
+    for outcome in [*first, *more]:
+        await outcome
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_strand_takes_nothing_after_the_end(workers: Workers) -> None:
+    strand = workers.strand()
+    waiting = strand.run(time.sleep, 0.01)
+    await workers.stop()
+    assert waiting.called
+    with pytest.raises(WorkersStoppedError):
+        strand.run(time.sleep, 0)
