@@ -2,8 +2,9 @@
 
 When a connection is reset, libuv stops to watch its descriptor after one last call, even if there is more to read; Twisted
 reads one piece, waits for the next call, and never learns of the reset (uvloop issue 552). The session would stay until it
-times out, with its claim on the file. So a moment after a read or write it is looked whether that left the descriptor in
-error; then it is watched anew: the next call comes at once, until everything is read and the reset is told.
+times out, with its claim on the file. So whenever a read or write leaves a descriptor in error, it is watched anew: the
+next call comes at once, until everything is read and the reset is told. To look a moment later would be too late: until then
+whatever is written meets uvloop's closed handle. Costs one poll(2) for each read or write.
 
 What a thread has done is told in the next turn of the loop, without the timer that Twisted sets for it.
 """
@@ -23,16 +24,9 @@ from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor
 from twisted.logger import Logger
 
-MOMENT = 0.05
-"""Seconds until it is looked again at descriptors that were read from or written to: once for all of them."""
-
 
 class Reactor(AsyncioSelectorReactor):
     """The asyncio reactor, which never loses sight of a connection that was reset."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._suspects: set[Any] = set()
 
     log = Logger(namespace="loop")
 
@@ -53,21 +47,9 @@ class Reactor(AsyncioSelectorReactor):
 
     def _readOrWrite(self, selectable: Any, read: bool) -> None:  # noqa: FBT001, N802 - Twisted's signature
         super()._readOrWrite(selectable, read)
-        if not self._suspects:
-            self._asyncioEventloop.call_later(MOMENT, self._look)
-        self._suspects.add(selectable)
-
-    def _look(self) -> None:
-        suspects, self._suspects = self._suspects, set()
-        watch = select.poll()
-        for number in (suspect.fileno() for suspect in suspects):
-            if number != -1:
-                # No event is asked for, so only a reset or hang-up is told.
-                watch.register(number, 0)
-        in_error = {number for number, _ in watch.poll(0)}
-        for suspect in suspects:
-            if suspect.fileno() in in_error:
-                self._watch_anew(suspect)
+        number = selectable.fileno()
+        if number != -1 and _in_error(number):
+            self._watch_anew(selectable)
 
     def _watch_anew(self, selectable: Any) -> None:
         reading, writing = selectable in self.getReaders(), selectable in self.getWriters()
@@ -77,6 +59,13 @@ class Reactor(AsyncioSelectorReactor):
         if writing:
             self.removeWriter(selectable)
             self.addWriter(selectable)
+
+
+def _in_error(number: int) -> bool:
+    """Whether the descriptor is reset or hung up; asks for no event, so it answers only that."""
+    watch = select.poll()
+    watch.register(number, 0)
+    return bool(watch.poll(0))
 
 
 def install() -> None:
