@@ -30,10 +30,10 @@ from zope.interface import implementer
 
 from oftp2.events import CreditReceived, DataReceived, Event, Origin, SessionAborted, SessionReleased
 from oftp2.reasons import EndSessionReason
-from oftp2.requests import Abort, EndSession, Request, SendData
+from oftp2.requests import Abort, EndSession, Request
 from oftp2.session import Session
 from oftp2.tables import State
-from oftp2d.line import PeerTls, SessionOverError, end_politely, origin
+from oftp2d.line import PeerTls, SessionOverError, origin
 from oftp2d.progress import octets_taken
 from oftp2d.trace import Recording
 
@@ -65,9 +65,6 @@ MAX_BACKLOG = 4 * 1024 * 1024
 
 READ = 1024 * 1024
 """Octets that are read from the network at once."""
-
-MAX_EARLY_CREDITS = 1000
-"""CDTs between two pieces of data: some peers give credit early, none that often; each takes time to read."""
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -117,7 +114,6 @@ class Link(Protocol):
         self._cut: IDelayedCall | None = None
         self._tls: PeerTls | None = None
         self._gone = False
-        self._early_credits = 0
         self._fed = False
         self._backlog = 0
         self._holding = False
@@ -169,13 +165,17 @@ class Link(Protocol):
         if self._end is not None:
             raise SessionOverError(self._end)
         self._take(self.session.send(request, self._clock.seconds()))
-        if isinstance(request, SendData):
-            self._early_credits = 0
         if isinstance(request, EndSession | Abort) and self._end is None:
             # Our own leave has no event of its own in the RFC: nobody is to wait for more.
             reason = request.reason if isinstance(request, EndSession) else EndSessionReason.UNSPECIFIED
             text = request.text if isinstance(request, EndSession) else "given up"
             self._end = SessionAborted(origin=Origin.LOCAL, reason=reason, text=text)
+            self._pump()
+            # It may have been asked from elsewhere, by a time limit or at the end of the daemon.
+            self._hold_or_go_on()
+            self._wake_event()
+            self._wake_drain()
+            return
         self._pump()
 
     async def drained(self) -> None:
@@ -234,8 +234,6 @@ class Link(Protocol):
         self._fed = False
         self._take(self.session.receive_data(b"", self._clock.seconds()))
         self.ready = self.ready or self.session.state not in _BEFORE_READY
-        if self._early_credits > MAX_EARLY_CREDITS and self._end is None:
-            end_politely(self, EndSessionReason.PROTOCOL_VIOLATION, "credit is given again and again for no data")
         self._pump()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
@@ -332,7 +330,7 @@ class Link(Protocol):
     def _look(self) -> None:
         """The timer is half over, or over, or has begun anew since."""
         now, deadline = self._clock.seconds(), self.session.deadline
-        if deadline is not None and now < deadline:
+        if deadline is None or now < deadline:
             self._taken = octets_taken(self.transport)
         elif self._is_taking():
             self.session.taken(now)
@@ -352,11 +350,9 @@ class Link(Protocol):
         if not events:
             return
         for event in events:
-            if isinstance(event, CreditReceived):
-                self._early_credits += 1
+            if isinstance(event, CreditReceived) and self._events and isinstance(self._events[-1], CreditReceived):
                 # What may be sent is asked of the session: to be told once that there is credit is enough.
-                if self._events and isinstance(self._events[-1], CreditReceived):
-                    continue
+                continue
             self._events.append(event)
             if isinstance(event, SessionAborted | SessionReleased):
                 self._end = event

@@ -63,6 +63,21 @@ LISTENER: Final = frozenset(
 MAX_ROWS: Final = 1 << 19
 """Octets of Data Exchange Buffers that are read in one go; compressed ones may expand 32-fold."""
 
+OURS: Final = frozenset(
+    {
+        State.A_WF_CONRS,
+        State.WF_CHALLENGE_RS,
+        State.WF_RESPONSE_RS,
+        State.OPIP,
+        State.CLIP,
+        State.RTRP,
+    }
+)
+"""The states in which the peer has asked, and waits for our User Monitor's answer."""
+
+MAX_CREDITS: Final = 1000
+"""CDTs that may come between two pieces of data: some peers give credit early, none that often."""
+
 _ESID: Final = b"F"
 _DATA: Final = ord("D")
 
@@ -142,6 +157,7 @@ class Session:
         self._closing = closing
         self._touched: float | None = None
         self._empty = 0
+        self._credits = 0
         self._deaf = False
         codec.encode(self._machine.introduction())
         if role is Role.INITIATOR:
@@ -181,10 +197,18 @@ class Session:
 
     @property
     def deadline(self) -> float | None:
-        """When ``tick`` must be called at the latest; None while no timer runs."""
-        if self._touched is None or self.state is State.IDLE:
+        """When ``tick`` must be called at the latest; None while no timer runs.
+
+        While the peer waits for an answer of our User Monitor, none does: that may take its time to bring a large file to
+        disk. (The RFC lets its timer run there too, which would end a session for our own slowness.)
+        """
+        if self._touched is None or self.state is State.IDLE or self._our_move:
             return None
         return self._touched + self.patience
+
+    @property
+    def _our_move(self) -> bool:
+        return self.state in OURS or (self.state is State.OPI and self._machine.variables.unconsumed > 0)
 
     @property
     def patience(self) -> float:
@@ -281,11 +305,18 @@ class Session:
             command = codec.decode(buffer, self._machine.variables.level)
             if isinstance(command, c.Sfid):
                 self._empty = 0
+            elif isinstance(command, c.Cdt):
+                self._count_credit()
         except RemoteProtocolError as error:
             # The stream cannot be trusted to be at a boundary any more.
             self._deaf = True
             return self._step(Input.INVALID_BUFFER, error, now)
         return self._step(input_of(command), command, now)
+
+    def _count_credit(self) -> None:
+        self._credits += 1
+        if self._credits > MAX_CREDITS:
+            raise RemoteProtocolError("credit is given again and again for no data")
 
     def _receive_rows(self) -> DataIn | None:
         """All Data Exchange Buffers of one length that are here and covered by credit, but no more than is good at once."""
@@ -321,6 +352,7 @@ class Session:
 
     def _send_waiting(self, now: float) -> list[Event]:
         assert self._waiting is not None  # noqa: S101 - asked for where something waits
+        self._credits = 0
         events = self._step(Input.F_DATA_RQ, self._waiting.take(self.credit), now)
         if not self._waiting.done:
             return []

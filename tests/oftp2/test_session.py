@@ -18,7 +18,17 @@ from oftp2.errors import LocalProtocolError
 from oftp2.framing import frame
 from oftp2.negotiation import Capabilities
 from oftp2.reasons import AnswerReason, EndSessionReason
-from oftp2.session import CLOSING, INACTIVITY, LISTENER, MAX_EMPTY_SUBRECORDS, SPEAKER, Session, input_of
+from oftp2.session import (
+    CLOSING,
+    INACTIVITY,
+    LISTENER,
+    MAX_CREDITS,
+    MAX_EMPTY_SUBRECORDS,
+    OURS,
+    SPEAKER,
+    Session,
+    input_of,
+)
 from oftp2.tables import Input, State
 from oftp2.values import Level, Mode, Role, Turn
 from tests.oftp2.wire import (
@@ -59,6 +69,7 @@ CONNECTED = sorted(set(State) - UNCONNECTED - {State.WF_NDISC})
 
 states = pytest.mark.parametrize("state", State, ids=lambda state: state.value)
 connected_states = pytest.mark.parametrize("state", CONNECTED, ids=lambda state: state.value)
+waiting_states = pytest.mark.parametrize("state", sorted(set(CONNECTED) - OURS), ids=lambda state: state.value)
 
 
 def assert_aborted(session: Session, events: list[e.Event], reason: EndSessionReason) -> e.SessionAborted:
@@ -141,15 +152,25 @@ def test_the_turn_follows_from_the_state(state: State) -> None:
 @states
 def test_each_state_has_its_deadline(state: State) -> None:
     session = in_state(state, now=100.0)
-    if state in UNCONNECTED:
+    if state in UNCONNECTED | OURS:
         assert session.deadline is None
         assert session.tick(1e9) == []
     else:
         assert session.deadline == 100.0 + (CLOSING if state is State.WF_NDISC else INACTIVITY)
 
 
+def test_a_peer_that_waits_for_data_to_be_dealt_with_is_not_timed_out() -> None:
+    session = receiving()
+    session.receive_data(on_the_wire(c.Data(payload=b"\x03abc")), 100.0)
+    assert session.deadline is None
+    session.send(r.Consumed(octets=2), 500.0)
+    assert session.tick(1e9) == []
+    session.send(r.Consumed(octets=1), 600.0)
+    assert session.deadline == 600.0 + INACTIVITY
+
+
 @pytest.mark.rfc("4.7.2", "9.9")
-@connected_states
+@waiting_states
 def test_silence_ends_the_session_with_a_word_to_both(state: State) -> None:
     session = in_state(state, now=100.0)
     assert session.tick(219.9) == []
@@ -166,7 +187,7 @@ def test_silence_ends_the_session_with_a_word_to_both(state: State) -> None:
 
 
 @pytest.mark.rfc("4.7.2")
-@connected_states
+@waiting_states
 def test_what_the_peer_takes_rearms_the_deadline(state: State) -> None:
     session = in_state(state, now=100.0)
     session.taken(150.0)
@@ -185,7 +206,7 @@ def test_where_no_timer_runs_none_is_begun() -> None:
     assert session.deadline is None
 
 
-@connected_states
+@waiting_states
 def test_part_of_a_command_is_no_sign_of_life(state: State) -> None:
     session = in_state(state, now=100.0)
     assert session.receive_data(on_the_wire(SFID)[:50], 150.0) == []
@@ -205,7 +226,7 @@ def test_a_request_rearms_the_deadline() -> None:
 
 
 def test_a_refused_request_does_not() -> None:
-    session = in_state(State.IDLESP, now=100.0)
+    session = in_state(State.IDLELI, now=100.0)
     with pytest.raises(LocalProtocolError):
         session.send(r.CloseFile(octets=0), 150.0)
     assert session.deadline == 220.0
@@ -786,6 +807,27 @@ def test_an_early_credit_refills_the_window_and_never_exceeds_it() -> None:
 
 @pytest.mark.rfc("5.3.7", "9.12")
 @pytest.mark.interop(3)
+@pytest.mark.interop(3)
+@pytest.mark.parametrize("state", [State.OPO, State.CLOP])
+def test_credit_given_again_and_again_for_no_data_is_a_violation(state: State) -> None:
+    session = in_state(state)
+    told = session.receive_data(on_the_wire(c.Cdt()) * MAX_CREDITS, 1.0)
+    assert {type(event) for event in told} <= {e.CreditReceived}
+    assert session.state is state
+    esid = assert_aborted(
+        session, session.receive_data(on_the_wire(c.Cdt()) * 100_000, 2.0), EndSessionReason.PROTOCOL_VIOLATION
+    )
+    assert "credit" in esid.text
+
+
+def test_the_count_of_credits_begins_anew_with_data() -> None:
+    session = in_state(State.OPO)
+    for _ in range(3):
+        session.receive_data(on_the_wire(c.Cdt()) * MAX_CREDITS, 1.0)
+        session.send(r.SendData(octets=b"x"), 1.0)
+    assert session.state is State.OPO
+
+
 def test_credit_is_given_when_it_is_used_up_and_all_data_consumed() -> None:
     session = receiving()
     data = on_the_wire(c.Data(payload=b"\x03abc"))
