@@ -21,7 +21,6 @@ from oftp2.certs.acceptance import (
     Message,
     Mode,
     Verdict,
-    clip,
     deliver_ours,
     judge,
     unreadable,
@@ -347,4 +346,4 @@ def _receipt(verdict: Verdict) -> NewReceipt:
     """EERP, or NERP with reason 99 and the text (acx.md 12.3)."""
     if verdict.accepted:
         return NewReceipt(kind=ReceiptKind.EERP)
-    return NewReceipt(kind=ReceiptKind.NERP, reason=int(NegativeResponseReason.UNSPECIFIED), text=clip(verdict.text))
+    return NewReceipt(kind=ReceiptKind.NERP, reason=int(NegativeResponseReason.UNSPECIFIED), text=verdict.text)

@@ -42,7 +42,7 @@ from oftp2.requests import (
     SendReady,
 )
 from oftp2.tables import State
-from oftp2.values import Level, Mode, Role, Turn
+from oftp2.values import Level, Mode, Role, Turn, clip
 from oftp2d.authentication import Authentication
 from oftp2d.claims import Claims
 from oftp2d.context import Context
@@ -365,7 +365,23 @@ class Monitor:
         if self._level < Level.REVISION_2_0:
             # What was signed beyond us cannot be passed on at this level; that it has arrived can.
             command = replace(command, hash=b"", signature=b"")
-        self._line.request(SendEndResponse(command=command))
+        try:
+            self._line.request(SendEndResponse(command=command))
+        except LocalProtocolError as error:
+            if not self._line.session.accepts(SendEndResponse):
+                raise
+            # It is the end response that cannot be written. Kept, it would end every session with this partner.
+            await self._context.workers.database(self._context.ledger.receipts.withdraw, receipt.id)
+            self.log.error(
+                "{partner}: the {kind} for {file} cannot be sent and is withdrawn, transfer {transfer}: {what}; tell the"
+                " partner otherwise what became of the file",
+                partner=self.report.partner,
+                kind=receipt.kind.value,
+                file=receipt.dataset,
+                transfer=receipt.transfer_id,
+                what=str(error),
+            )
+            return
         answer = await self._line.event()
         assert isinstance(answer, ReadyReceived)  # noqa: S101 - the tables allow nothing else here
         # Noted while the next one goes: what a crash makes forgotten is only said again.
@@ -525,7 +541,7 @@ def _end_response(receipt: Receipt) -> EndResponse:
         originator=receipt.originator,
         creator=receipt.creator or receipt.originator,
         reason=reason,
-        text=receipt.text,
+        text=clip(receipt.text),
         hash=receipt.hash or b"",
         signature=receipt.signature or b"",
     )

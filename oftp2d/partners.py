@@ -18,12 +18,11 @@ from typing import Final
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 
-from oftp2.certs.acceptance import clip
 from oftp2.certs.clid import Identification
 from oftp2.certs.facts import CertificateFacts
 from oftp2.commands import Ssid
 from oftp2.reasons import EndSessionReason
-from oftp2.values import Level, Mode
+from oftp2.values import Level, Mode, clip
 from oftp2d.certificates import Certificates
 from oftp2d.context import Context
 from oftp2d.ledger import Authentication, Partner, Slot, Traffic, Transport

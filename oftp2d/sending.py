@@ -23,7 +23,7 @@ from oftp2.events import CreditReceived, FileAccepted, FileConfirmed, FileRefuse
 from oftp2.reasons import EndSessionReason
 from oftp2.records import BEGINNING, BLOCK, PlainReader, Position, Reader, Records, has_records, last_position, reader
 from oftp2.requests import MAX_DATA, CloseFile, EndSession, SendData, StartFile
-from oftp2.values import FileFormat, SecurityLevel
+from oftp2.values import FileFormat, SecurityLevel, clip
 from oftp2d.claims import Outgoing
 from oftp2d.context import Context
 from oftp2d.forwarding import forget
@@ -344,7 +344,8 @@ def _start_of(transfer: Transfer, restart: int) -> Sfid:
         size=blocks,
         original_size=blocks if transfer.original_size is None else transfer.original_size,
         restart=restart,
-        description=transfer.description,
+        # What came to be forwarded and was no UTF-8 needs more room now.
+        description=clip(transfer.description),
         security=SecurityLevel(transfer.security),
         cipher=transfer.cipher,
         compression=transfer.compression,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from oftp2.values import FileIdentity
+from oftp2.values import FileIdentity, clip
 from oftp2d.ledger.errors import ClaimLostError, UnknownError
 from oftp2d.ledger.identifiers import Identifiers
 from oftp2d.ledger.records import (
@@ -221,7 +221,11 @@ def insert_forwarded(connection: Connection, incoming: Transfer, partner_id: int
 
 
 def insert_receipt(connection: Connection, transfer: Transfer, new: NewReceipt, now: datetime) -> None:
-    """Owe an end response for an incoming transfer: it goes back the way the file came."""
+    """Owe an end response for an incoming transfer: it goes back the way the file came.
+
+    Its text is cut to what a NERP holds. One that travels may need more room than it came with: what was no UTF-8 has
+    become replacement characters of three octets.
+    """
     connection.execute(
         _INSERT_RECEIPT,
         {
@@ -236,7 +240,7 @@ def insert_receipt(connection: Connection, transfer: Transfer, new: NewReceipt, 
             "destination": transfer.originator,
             "creator": new.creator or transfer.destination,
             "reason": new.reason,
-            "text": new.text,
+            "text": clip(new.text),
             "state": ReceiptState.OWED,
             "created_at": now,
             "hash": new.hash,

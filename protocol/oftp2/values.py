@@ -94,6 +94,11 @@ class FileIdentity:
         return f"{self.dataset} {self.date} {self.time} {self.originator}>{self.destination}"
 
 
+def clip(text: str, octets: int = MAX_TEXT) -> str:
+    """Cut to what a text field holds in UTF-8, by default a reason text, and never inside a character."""
+    return text.encode(errors="replace")[:octets].decode(errors="ignore")
+
+
 def check_window(buffer_size: int, credit: int) -> None:
     """Raise ``ValueError`` unless both are in the ranges of SSIDSDEB and SSIDCRED (RFC 5024 section 5.3.2)."""
     if not MIN_BUFFER_SIZE <= buffer_size <= MAX_BUFFER_SIZE:

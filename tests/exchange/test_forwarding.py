@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -11,14 +12,16 @@ from typing import Any
 import pytest
 import pytest_twisted
 
+from oftp2 import buffers, codec
 from oftp2 import commands as c
+from oftp2.framing import frame
 from oftp2.reasons import AnswerReason, EndSessionReason, NegativeResponseReason
-from oftp2.values import FileFormat, SecurityLevel
+from oftp2.values import MAX_TEXT, FileFormat, SecurityLevel
 from oftp2d.context import Context
 from oftp2d.ledger import Direction, Kind, Transfer, TransferState, Transport
 from oftp2d.overdue import give_up_overdue
 from tests.exchange.peer import Answering, Peer, acknowledgement, answering, responses, session
-from tests.exchange.station import CODE_A, CODE_B, PASSWORD_A, PASSWORD_B, Station, eventually
+from tests.exchange.station import CODE_A, CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually
 
 pytestmark = pytest.mark.rfc("1.5.2", "4.3.6", "5.3.14")
 
@@ -79,11 +82,15 @@ async def between(station: Station, *, target: dict[str, Any] | None = None, **s
 
 async def bring(b: Between, **fields: Any) -> c.Sfid:
     """A file for the third party, taken by the station."""
+    return (await bring_and_collect(b, **fields))[0]
+
+
+async def bring_and_collect(b: Between, **fields: Any) -> tuple[c.Sfid, list[c.EndResponse]]:
+    """The same, and the end responses that come in that session."""
     async with session(b.station) as peer:
         sfid = peer.offer(**{"dataset": "ORDERS", "octets": CONTENT, "destination": TARGET} | fields)
         assert isinstance(await peer.send_file(sfid, CONTENT), c.Efpa)
-        await peer.turn()
-    return sfid
+        return sfid, responses(await peer.turn())
 
 
 async def collect(b: Between) -> list[c.EndResponse]:
@@ -333,6 +340,96 @@ async def test_when_the_next_location_cannot_be_had_in_time_the_nerp_says_why(
         assert (nerp.reason, nerp.creator) == (reason, OURS)
         assert nerp.text.startswith("given up after 60 minutes")
         assert b.spooled() == []
+
+
+# --- what nobody can say again -----------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_nerp_whose_text_is_no_utf8_travels_back_cut_and_holds_up_nothing_behind_it(a: Station) -> None:
+    async with between(a) as b:
+        offered = await bring(b)
+        peer = await b.target()
+        await take(peer)
+        await peer.expect(c.Cd)
+        nerp = codec.encode(
+            c.Nerp(
+                dataset=offered.dataset,
+                date=offered.date,
+                time=offered.time,
+                destination=SOURCE,
+                originator=TARGET,
+                creator=TARGET,
+                reason=NegativeResponseReason.PROCESSING_FAILED,
+                text="x" * MAX_TEXT,
+            )
+        )
+        peer.write(frame(nerp.replace(b"x" * MAX_TEXT, b"\xff" * MAX_TEXT)))
+        await peer.expect(c.Rtr)
+        await peer.leave()
+        behind, (travelled,) = await bring_and_collect(b, dataset="BEHIND")
+        assert isinstance(travelled, c.Nerp)
+        assert travelled.reason is NegativeResponseReason.PROCESSING_FAILED
+        assert travelled.text == "\N{REPLACEMENT CHARACTER}" * 333
+        peer = await b.target()
+        await take(peer)
+        await answer(peer, acknowledgement(behind))
+        assert await collect(b) == [acknowledgement(behind)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_longest_text_of_a_refusal_ends_no_session_with_the_source(a: Station) -> None:
+    a.settings = "[retry]\nattempts = 1\n"
+    async with between(a) as b:
+        await bring(b)
+        peer = await b.target()
+        await peer.expect(c.Sfid)
+        peer.send(c.Sfna(reason=AnswerReason.ACCESS_METHOD_FAILURE, retry=True, text="x" * MAX_TEXT))
+        await answer(peer)
+        (nerp,) = await collect(b)
+        assert isinstance(nerp, c.Nerp)
+        assert (nerp.reason, len(nerp.text)) == (NegativeResponseReason.ACCESS_METHOD_FAILURE, MAX_TEXT)
+        assert await collect(b) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_description_that_is_no_utf8_goes_on_cut_and_ends_no_session_with_the_target(a: Station) -> None:
+    async with between(a) as b:
+        async with session(b.station) as peer:
+            offered = peer.offer("ORDERS", CONTENT, destination=TARGET, description="x" * MAX_TEXT)
+            peer.write(frame(codec.encode(offered).replace(b"x" * MAX_TEXT, b"\xff" * MAX_TEXT)))
+            await peer.expect(c.Sfpa)
+            peer.write(bytes(buffers.encode(CONTENT, peer.ssid.buffer_size, last=True).stream))
+            peer.send(c.Efid(octets=len(CONTENT)))
+            while isinstance(command := await peer.command(), c.Cdt):
+                pass
+            assert isinstance(command, c.Efpa)
+            await peer.turn()
+        target = await b.target()
+        sfid, content = await take(target)
+        assert sfid == replace(offered, description="\N{REPLACEMENT CHARACTER}" * 333)
+        assert content == CONTENT
+        await answer(target, acknowledgement(sfid))
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_end_response_that_cannot_be_written_costs_itself_and_not_the_session(a: Station, log: Log) -> None:
+    async with between(a) as b:
+        await bring(b)
+        peer = await b.target()
+        sfid, _ = await take(peer)
+        await answer(peer, acknowledgement(sfid))
+        # What no input is known to bring about.
+        with closing(sqlite3.connect(a.home / "ledger.sqlite")) as database, database:
+            assert database.execute("UPDATE receipts SET user = 'Ü' WHERE dataset = 'ORDERS'").rowcount == 1
+        behind, travelled = await bring_and_collect(b, dataset="BEHIND")
+        assert travelled == []
+        peer = await b.target()
+        await take(peer)
+        await answer(peer, acknowledgement(behind))
+        assert await collect(b) == [acknowledgement(behind)]
+        (line,) = log.lines("error", "the EERP for ORDERS cannot be sent and is withdrawn")
+        assert SOURCE in line
 
 
 # --- not at all --------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from oftp2.values import is_dataset_name, is_identification_code
+from oftp2.values import clip, is_dataset_name, is_identification_code
 
 
 @pytest.mark.rfc("5.4")
@@ -25,3 +25,17 @@ def test_a_dataset_name_may_hold_an_underscore(name: str) -> None:
 @pytest.mark.parametrize("name", ["", " A", "A ", "lower", "Ü", "A\tB", "A\r", "X" * 27])
 def test_anything_else_is_no_dataset_name(name: str) -> None:
     assert not is_dataset_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("x" * 999, "x" * 999),
+        ("x" * 1000, "x" * 999),
+        ("a" + "ü" * 600, "a" + "ü" * 499),
+        ("\N{REPLACEMENT CHARACTER}" * 999, "\N{REPLACEMENT CHARACTER}" * 333),
+        ("lone \udcff", "lone ?"),
+    ],
+)
+def test_a_text_is_cut_to_999_octets_between_characters(text: str, cut: str) -> None:
+    assert clip(text) == cut

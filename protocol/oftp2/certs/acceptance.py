@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from oftp2.certs.clid import MAX_DESCRIPTION, Clid, Identification
+from oftp2.certs.clid import Clid, Identification
 from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.matching import Held, Match, Means, Place, find_predecessor, near_misses
 from oftp2.certs.usages import FILE_USAGES, TLS_USAGES, Usage, listed
+from oftp2.values import clip
 
 
 class Mode(StrEnum):
@@ -184,11 +185,6 @@ def unreadable(mode: Mode, error: Exception) -> Verdict:
 def deliver_ours(mode: Mode, message: Message) -> bool:
     """Whether our certificates go back: to any REQUEST, even a refused one (acx.md 12.4)."""
     return message is Message.REQUEST and mode is not Mode.OFF
-
-
-def clip(text: str, octets: int = MAX_DESCRIPTION) -> str:
-    """Cut to what a text field holds, never inside a character."""
-    return text.encode()[:octets].decode(errors="ignore")
 
 
 _OFF = "certificate exchange is switched off for this partner"
