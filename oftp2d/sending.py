@@ -19,21 +19,33 @@ from twisted.logger import Logger
 
 from oftp2.commands import Sfid
 from oftp2.errors import LocalProtocolError
-from oftp2.events import CreditReceived, FileAccepted, FileConfirmed, FileRefused, FileRejected
+from oftp2.events import (
+    CreditReceived,
+    FileAccepted,
+    FileConfirmed,
+    FileRefused,
+    FileRejected,
+    Origin,
+    SessionAborted,
+)
 from oftp2.reasons import EndSessionReason
 from oftp2.records import BEGINNING, BLOCK, PlainReader, Position, Reader, Records, has_records, last_position, reader
-from oftp2.requests import MAX_DATA, CloseFile, EndSession, SendData, StartFile
+from oftp2.requests import MAX_DATA, CloseFile, SendData, StartFile
 from oftp2.values import FileFormat, SecurityLevel, clip
 from oftp2d.claims import Outgoing
 from oftp2d.context import Context
 from oftp2d.forwarding import forget
 from oftp2d.ledger import Partner, Transfer
-from oftp2d.line import Line, SessionOverError
+from oftp2d.line import Line, SessionOverError, end_politely
 from oftp2d.retries import Command, Course, advice, backoff, course, exhausted
 from oftp2d.spool import SpoolError, read_piece, seek
 
 CHUNK = MAX_DATA
 """Octets read from the disk at once."""
+
+
+class UnsendableError(Exception):
+    """What this file is cannot be said in this session: a field of SFID or EFID has no room for it."""
 
 
 class Sending:
@@ -57,7 +69,8 @@ class Sending:
     async def send(self, outgoing: Outgoing) -> None:
         """Send a claimed transfer and note in the ledger what became of it; a confirmation is noted by ``settle``.
 
-        Raises ``SessionOverError`` when the session ends before the answer; the transfer is queued again.
+        Raises ``SessionOverError`` when the session ends before the answer; the transfer is queued again. Also when it is
+        ended because of the file, which has then failed.
         """
         transfer = outgoing.transfer
         self._may_have = transfer.efid_sent
@@ -71,9 +84,9 @@ class Sending:
             await self._again(transfer, str(over), over.reason)
             raise
         except SpoolError as error:
-            await self._fail(transfer, None, f"{error.what}; {error.advice}")
-        except LocalProtocolError as error:
-            await self._fail(transfer, None, f"it cannot be sent: {error}")
+            await self._unable(transfer, f"{error.what}; {error.advice}")
+        except UnsendableError as error:
+            await self._unable(transfer, f"it cannot be sent: {error}")
         finally:
             self._progress.pop(transfer.id, None)
 
@@ -83,9 +96,35 @@ class Sending:
         if confirmed is not None:
             await self._sent(confirmed, "")
 
+    async def _unable(self, transfer: Transfer, text: str) -> None:
+        """We cannot send this file, and it alone has failed.
+
+        Once the partner waits for its content there is no way back (RFC 5024 section 9.3): the session ends, and nothing
+        else is begun in it.
+        """
+        begun = not self._line.session.accepts(StartFile)
+        over = SessionAborted(
+            origin=Origin.LOCAL, reason=EndSessionReason.UNSPECIFIED, text="a file could not be sent to its end"
+        )
+        if begun:
+            end_politely(self._line, over.reason, over.text)
+        await self._fail(transfer, None, text)
+        if begun:
+            raise SessionOverError(over)
+
+    def _say(self, request: StartFile | CloseFile) -> None:
+        """SFID or EFID. Raises ``UnsendableError`` for what this file is, not for what the session does not allow."""
+        allowed = self._line.session.accepts(type(request))
+        try:
+            self._line.request(request)
+        except LocalProtocolError as error:
+            if not allowed:
+                raise
+            raise UnsendableError(str(error)) from None
+
     async def _send_small(self, transfer: Transfer, content: bytes) -> None:
         # Too little to be worth a restart position.
-        self._line.request(StartFile(command=_start_of(transfer, restart=0)))
+        self._say(StartFile(command=_start_of(transfer, restart=0)))
         noting = Deferred.fromCoroutine(self._note_going(transfer))
         try:
             answer = await self._line.event()
@@ -106,7 +145,7 @@ class Sending:
         file = await self._context.workers.disk(self._context.spool.open_outgoing, transfer.spool_name)
         try:
             offered = await self._offer(transfer, file)
-            self._line.request(StartFile(command=_start_of(transfer, offered)))
+            self._say(StartFile(command=_start_of(transfer, offered)))
             answer = await self._line.event()
             if isinstance(answer, FileRefused):
                 await self._refused(transfer, answer)
@@ -135,7 +174,7 @@ class Sending:
         """EFID, and what the partner says to it."""
         await self._credit()
         self._may_have = None
-        self._line.request(CloseFile(records=transfer.records, octets=transfer.octets))
+        self._say(CloseFile(records=transfer.records, octets=transfer.octets))
         end = await self._line.event()
         while isinstance(end, CreditReceived):
             end = await self._line.event()
@@ -187,7 +226,7 @@ class Sending:
             while left:
                 data, stored = await reading
                 if not stored:
-                    raise self._shortened(left)
+                    raise SpoolError(f"the staged file is {left} octets too short", "send the file again")
                 left -= stored
                 if left:
                     reading = self._read(file, source, left)
@@ -209,10 +248,6 @@ class Sending:
         finally:
             # The file must not be closed under a read that is under way; what it brings does not matter any more.
             await DeferredList([reading], consumeErrors=True)
-
-    def _shortened(self, left: int) -> SpoolError:
-        self._line.request(EndSession(reason=EndSessionReason.UNSPECIFIED, text="the file changed while it was sent"))
-        return SpoolError(f"the staged file is {left} octets too short", "send the file again")
 
     def _read(self, file: BinaryIO, source: Reader, left: int, at: int | None = None) -> Deferred[tuple[Records, int]]:
         return Deferred.fromCoroutine(self._context.workers.disk(_chunk, file, source, min(left, CHUNK), at))
