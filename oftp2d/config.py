@@ -163,7 +163,8 @@ class Retry:
         31_536_000,
         604_800,
         "After so long without success a file is failed and waits for a person, however often it was tried, in seconds"
-        " (7 days). Files that wait for a partner to call are not counted.",
+        " (7 days). Files that wait for a partner to call are not counted, but for those forwarded from another partner,"
+        " which are answered in the end: a forwarded file is also failed when it was sent and got no end response for so long.",
     )
 
     def __attrs_post_init__(self) -> None:

@@ -8,15 +8,20 @@ for, never to the one they came from. Nothing of them is opened or changed. What
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from twisted.logger import Logger
 
 from oftp2.commands import Eerp, EndResponse, Sfid
-from oftp2d.ledger import Direction, Ledger, NewReceipt, Partner, ReceiptKind, Transfer
+from oftp2d.ledger import Direction, Ledger, NewReceipt, Partner, ReceiptKind, Traffic, Transfer
 from oftp2d.spool import Spool, SpoolError
 from oftp2d.workers import Workers
 
 log = Logger(namespace="forwarding")
+
+
+ORIGINATOR_TOLD: Final = "its originator is told so"
+"""What is to be done about a forwarded file that goes nowhere any more, for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,8 @@ def route(ledger: Ledger, offer: Sfid, source: Partner) -> Partner | NoRoute:
     target = ledger.partners.by_station(offer.destination)
     if target is None or not target.active:
         return NoRoute(text=f"{offer.destination} is no station here, and no partner it could be forwarded to")
+    if target.mode is Traffic.RECEIVE:
+        return NoRoute(text=f"no files are sent to {offer.destination}")
     if target.id == source.id:
         return NoRoute(text=f"{offer.destination} is where the file came from")
     going = ledger.transfers.find(Direction.OUT, offer.identity)
@@ -59,9 +66,13 @@ def travelling(response: EndResponse) -> NewReceipt:
 
 async def forget(workers: Workers, spool: Spool, transfer: Transfer) -> None:
     """Free the room of a forwarded file that goes nowhere any more; where that fails, the next start does it."""
-    if transfer.forwarded_from is None:
-        return
+    if transfer.forwarded_from is not None:
+        await discard(workers, spool, transfer.spool_name)
+
+
+async def discard(workers: Workers, spool: Spool, name: str) -> None:
+    """The same for what has come and has no transfer onward."""
     try:
-        await workers.disk(spool.remove_outgoing, transfer.spool_name)
+        await workers.disk(spool.remove_outgoing, name)
     except SpoolError as error:
         log.warn("{what}; {advice}", what=error.what, advice=error.advice)

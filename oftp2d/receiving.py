@@ -32,7 +32,7 @@ from oftp2.requests import AcceptFile, ConfirmFile, RefuseFile, RejectFile
 from oftp2.values import FileFormat, SecurityLevel
 from oftp2d.acx import MAX_OCTETS, message_of
 from oftp2d.context import Context
-from oftp2d.forwarding import NoRoute, route
+from oftp2d.forwarding import ORIGINATOR_TOLD, NoRoute, discard, route
 from oftp2d.intake import Intake, Refusal, no_room
 from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer, TransferState
 from oftp2d.line import Line, SessionOverError
@@ -230,6 +230,17 @@ class Receiving:
             transfer=kept.id,
             onward="" if self._onward is None else f", to be forwarded to {self._onward.code}",
         )
+        if self._onward is not None and kept.state is TransferState.REFUSED:
+            self.log.error(
+                "{partner}: {file} cannot go on, {target} was removed, switched off or made to send only while it came,"
+                " transfer {transfer}; {advice}",
+                partner=self._partner.code,
+                file=transfer.dataset,
+                target=self._onward.code,
+                transfer=kept.id,
+                advice=ORIGINATOR_TOLD,
+            )
+            await discard(workers, self._context.spool, sealed.name)
         return kept
 
     def _differs(self, transfer: Transfer) -> bool:

@@ -34,7 +34,7 @@ from oftp2.requests import MAX_DATA, CloseFile, SendData, StartFile
 from oftp2.values import FileFormat, SecurityLevel, clip
 from oftp2d.claims import Outgoing
 from oftp2d.context import Context
-from oftp2d.forwarding import forget
+from oftp2d.forwarding import ORIGINATOR_TOLD, forget
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.line import Line, SessionOverError, end_politely
 from oftp2d.retries import Command, Course, advice, backoff, course, exhausted
@@ -278,9 +278,9 @@ class Sending:
                 await self._sent(transfer, " before, its confirmation was lost")
             case Course.AGAIN:
                 counted = replace(transfer, refusals=transfer.refusals + 1)
-                await self._again(counted, f"{reason}: {text}", reason)
+                await self._again(counted, f"{reason}: {text}", reason, said=answer.text)
             case Course.HOLD | Course.GIVE_UP:
-                await self._fail(transfer, reason, text)
+                await self._fail(transfer, reason, text, said=answer.text)
 
     async def _sent(self, transfer: Transfer, how: str) -> None:
         await self._context.workers.database(
@@ -298,13 +298,16 @@ class Sending:
             how=how,
         )
 
-    async def _again(self, transfer: Transfer, why: str, reason: str | None) -> None:
-        """Queue it again, unless the limits of the policy are reached. ``reason`` is the partner's, if it gave one."""
+    async def _again(self, transfer: Transfer, why: str, reason: str | None, *, said: str = "") -> None:
+        """Queue it again, unless the limits of the policy are reached. ``reason`` is the partner's, if it gave one.
+
+        ``said``: its own text with that.
+        """
         retry, now = self._context.config.retry, self._context.now()
         since = transfer.queued_at or transfer.created_at
         given_up = exhausted(retry, refusals=transfer.refusals, since=since, now=now)
         if given_up is not None:
-            await self._fail(transfer, reason, f"{given_up}, the last time: {why}")
+            await self._fail(transfer, reason, f"{given_up}, the last time: {why}", said=said)
             return
         wait = backoff(transfer.attempts, retry)
         await self._context.workers.database(
@@ -327,7 +330,7 @@ class Sending:
             why=why,
         )
 
-    async def _fail(self, transfer: Transfer, reason: str | None, text: str) -> None:
+    async def _fail(self, transfer: Transfer, reason: str | None, text: str, *, said: str = "") -> None:
         await self._context.workers.database(
             self._context.ledger.transfers.failed,
             transfer.id,
@@ -337,6 +340,7 @@ class Sending:
             efid_sent=self._may_have,
             reached=self._reached,
             owner=self._owner,
+            said=said,
         )
         self.log.error(
             "{partner}: {file} failed, transfer {transfer}: {reason} {text}; {advice}",
@@ -345,7 +349,7 @@ class Sending:
             transfer=transfer.id,
             reason=reason or "",
             text=text,
-            advice=advice(reason, transfer.id) if transfer.forwarded_from is None else "its originator is told so",
+            advice=advice(reason, transfer.id) if transfer.forwarded_from is None else ORIGINATOR_TOLD,
         )
         await forget(self._context.workers, self._context.spool, transfer)
 

@@ -134,7 +134,10 @@ def _add_sending(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/cancel")
     async def cancel(request: HttpRequest, transfer_id: str) -> Document:
-        """Give up what waits or failed, whose content is kept for a retry, or what broke off on its way in."""
+        """Give up what waits or failed, whose content is kept for a retry, or what broke off on its way in.
+
+        Of a file that is forwarded also when it was sent and got no end response; its content is removed.
+        """
         body(request).finish()
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
         cancelled = await desk.workers.database(desk.ledger.transfers.cancel, known.id, desk.now())

@@ -164,6 +164,9 @@ def _add_changes(transfer: click.Group) -> None:
     def cancel(terminal: Terminal, transfer_id: str) -> None:
         """Give up a file that waits or failed, or a broken reception.
 
+        A file that is forwarded from one partner to another can also be given up when it was sent and its end
+        response does not come. Where it came from is told so.
+
         The station keeps its copy of a file of yours, so that 'oftp2d transfer retry' can still send it. What
         there is of a broken reception is removed.
         """

@@ -2,7 +2,8 @@
 
 The outgoing transfer is queued in the transaction that notes the incoming one as received, and its end is passed back in
 the transaction that notes it: with the end response that came for it, or, where none will come, with a NERP of our own. So
-a crash leaves both or neither. The incoming transfer stays *received* until then; the first answer stands.
+a crash leaves both or neither. The incoming transfer stays *received* until then; the first answer stands. A file whose
+partner can no longer be sent anything when it has come gets no outgoing transfer, but that NERP.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sqlalchemy.engine import Connection
 from oftp2.reasons import NegativeResponseReason
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.moves import Move, fetch, insert_receipt
-from oftp2d.ledger.records import NewReceipt, ReceiptKind, Transfer
+from oftp2d.ledger.records import NewReceipt, ReceiptKind, Traffic, Transfer
 from oftp2d.ledger.schema import partners, transfers
 from oftp2d.ledger.states import Direction, TransferState
 
@@ -87,33 +88,62 @@ def negative_reason(reason: str | None, *, sent: bool) -> NegativeResponseReason
     return _OF_ANSWER.get(code) or next((each for each in _N if each == code + 10), _N.UNSPECIFIED)
 
 
+def takes_files(connection: Connection, partner_id: int) -> bool:
+    """Whether files can go to a partner: it is still there, active, and not one from which we only receive."""
+    found = sa.select(partners.c.id).where(
+        partners.c.id == partner_id, partners.c.active, partners.c.mode != Traffic.RECEIVE
+    )
+    return connection.execute(found).first() is not None
+
+
 def pass_back(connection: Connection, outgoing: Transfer, answer: NewReceipt, now: datetime) -> None:
     """The end response for a forwarded file: owe it, as it is, to the partner the file came from."""
     if outgoing.forwarded_from is None:
         return
-    if fetch(connection, outgoing.forwarded_from).state is not TransferState.RECEIVED:
-        # It was answered before, and one answer is all it gets.
-        return
-    reason = None if answer.reason is None else f"{answer.kind} {answer.reason:02}"
-    move = _DELIVERED if answer.kind is ReceiptKind.EERP else _REFUSED
-    incoming = move.apply(
-        connection, outgoing.forwarded_from, now, spool_name="", ended_at=now, reason=reason, text=answer.text or None
-    )
-    insert_receipt(connection, incoming, answer, now)
+    incoming = fetch(connection, outgoing.forwarded_from)
+    # Where it was answered before, that one answer is all it gets.
+    if incoming.state is TransferState.RECEIVED:
+        _answer(connection, incoming, answer, now)
 
 
 def answer_for(
-    connection: Connection, outgoing: Transfer, now: datetime, *, reason: NegativeResponseReason | None = None
+    connection: Connection,
+    outgoing: Transfer,
+    now: datetime,
+    *,
+    reason: NegativeResponseReason | None = None,
+    said: str = "",
 ) -> None:
-    """No end response will come for a file that was given up: a NERP of our own goes back, if it is a forwarded one."""
+    """No end response will come for a file that was given up: a NERP of our own goes back, if it is a forwarded one.
+
+    It says what the standard says of its reason and what the next location ``said`` itself, but nothing that we noted for
+    our own administrators: that tells of addresses, disks and other partners.
+    """
     if outgoing.forwarded_from is None:
         return
-    came_by = sa.select(transfers.c.partner_id).where(transfers.c.id == outgoing.forwarded_from).scalar_subquery()
+    given = reason or negative_reason(outgoing.reason, sent=outgoing.efid_sent)
+    pass_back(connection, outgoing, _ours(connection, outgoing.forwarded_from, given, said), now)
+
+
+def turn_back(connection: Connection, incoming: Transfer, now: datetime) -> Transfer:
+    """A received file cannot go on to the partner it is for: a NERP of our own goes back at once."""
+    return _answer(connection, incoming, _ours(connection, incoming.id, _N.NOT_DELIVERED), now)
+
+
+def _ours(connection: Connection, incoming_id: str, reason: NegativeResponseReason, said: str = "") -> NewReceipt:
+    """A NERP whose creator is the station of ours that the partner knows."""
+    came_by = sa.select(transfers.c.partner_id).where(transfers.c.id == incoming_id).scalar_subquery()
     station = connection.execute(sa.select(partners.c.station).where(partners.c.id == came_by)).scalar_one()
-    answer = NewReceipt(
-        kind=ReceiptKind.NERP,
-        creator=station,
-        reason=reason or negative_reason(outgoing.reason, sent=outgoing.efid_sent),
-        text=outgoing.text or "",
+    text = f"{reason.meaning}: {said}" if said else reason.meaning
+    return NewReceipt(kind=ReceiptKind.NERP, creator=station, reason=reason, text=text)
+
+
+def _answer(connection: Connection, incoming: Transfer, answer: NewReceipt, now: datetime) -> Transfer:
+    """The end of a received file, and the end response owed for it."""
+    reason = None if answer.reason is None else f"{answer.kind} {answer.reason:02}"
+    move = _DELIVERED if answer.kind is ReceiptKind.EERP else _REFUSED
+    ended = move.apply(
+        connection, incoming.id, now, spool_name="", ended_at=now, reason=reason, text=answer.text or None
     )
-    pass_back(connection, outgoing, answer, now)
+    insert_receipt(connection, ended, answer, now)
+    return ended

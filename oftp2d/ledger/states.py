@@ -93,7 +93,16 @@ MOVES: Final[dict[TransferState, frozenset[TransferState]]] = {
             TransferState.REFUSED,
         }
     ),
-    TransferState.SENT: frozenset({TransferState.ACKNOWLEDGED, TransferState.REFUSED, TransferState.QUEUED}),
+    # Failed and cancelled are for forwarded files: somebody waits for an answer, and it must not be for ever.
+    TransferState.SENT: frozenset(
+        {
+            TransferState.ACKNOWLEDGED,
+            TransferState.REFUSED,
+            TransferState.QUEUED,
+            TransferState.FAILED,
+            TransferState.CANCELLED,
+        }
+    ),
     TransferState.FAILED: frozenset(
         {TransferState.QUEUED, TransferState.CANCELLED, TransferState.ACKNOWLEDGED, TransferState.REFUSED}
     ),

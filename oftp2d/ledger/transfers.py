@@ -32,7 +32,7 @@ from oftp2d.errors import OperatorError
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import ClaimLostError
 from oftp2d.ledger.exchanges import reopen, set_going, settle
-from oftp2d.ledger.forwarding import answer_for, pass_back
+from oftp2d.ledger.forwarding import answer_for, pass_back, takes_files, turn_back
 from oftp2d.ledger.moves import (
     SELECT_TRANSFERS,
     Move,
@@ -69,12 +69,13 @@ _ANSWERED: Final = (_S.ACKNOWLEDGED, _S.REFUSED)
 _SENT = Move(Direction.OUT, [_S.SENDING], _S.SENT, overtaken=_ANSWERED)
 _REQUEUED = Move(Direction.OUT, [_S.SENDING], _S.QUEUED, overtaken=_ANSWERED)
 _FAILED = Move(Direction.OUT, [_S.SENDING, _S.QUEUED], _S.FAILED, overtaken=_ANSWERED)
-_GIVEN_UP = Move(Direction.OUT, [_S.QUEUED], _S.FAILED)
+_GIVEN_UP = {state: Move(Direction.OUT, [state], _S.FAILED) for state in (_S.QUEUED, _S.SENT)}
 _RETRIED = Move(Direction.OUT, [_S.FAILED, _S.CANCELLED, _S.REFUSED, _S.SENT], _S.QUEUED)
 _CANCELLED = {
     Direction.OUT: Move(Direction.OUT, [_S.QUEUED, _S.FAILED], _S.CANCELLED),
     Direction.IN: Move(Direction.IN, [_S.INTERRUPTED], _S.CANCELLED),
 }
+_CANCELLED_ONWARD = Move(Direction.OUT, [_S.QUEUED, _S.FAILED, _S.SENT], _S.CANCELLED)
 _UNANSWERED: Final = (_S.QUEUED, _S.SENDING, _S.SENT, _S.FAILED, _S.CANCELLED)
 _ACKNOWLEDGED = Move(Direction.OUT, _UNANSWERED, _S.ACKNOWLEDGED, overtaken=_ANSWERED)
 _REFUSED_BY_PARTNER = Move(Direction.OUT, _UNANSWERED, _S.REFUSED, overtaken=_ANSWERED)
@@ -309,32 +310,44 @@ class Transfers:
         efid_sent: bool | None = None,
         reached: int | None = None,
         owner: str | None = None,
+        said: str = "",
     ) -> Transfer:
-        """Give up on a queued or claimed file; an operator may retry it. Otherwise as ``requeue``."""
+        """Give up on a queued or claimed file; an operator may retry it. Otherwise as ``requeue``.
+
+        ``said``: what the partner itself said to it, if anything, for whoever a forwarded file came from.
+        """
         values: dict[str, Any] = {"reason": reason, "text": text, "ended_at": now, "reached": reached}
         if efid_sent is not None:
             values["efid_sent"] = efid_sent
         with self._database.writing() as connection:
             failed = _FAILED.apply(connection, transfer_id, now, owner=owner, **values)
             if failed.state is _S.FAILED:
-                answer_for(connection, failed, now)
+                answer_for(connection, failed, now, said=said)
             return failed
 
-    def give_up(self, transfer_id: str, now: datetime, reason: str | None, text: str) -> Transfer:
-        """Give up on a file that waits, and that no session has claimed; else as ``failed``."""
+    def give_up(
+        self, transfer_id: str, now: datetime, reason: str | None, text: str, *, state: TransferState = _S.QUEUED
+    ) -> Transfer:
+        """Give up on a file that waits, and that no session has claimed; else as ``failed``.
+
+        ``state``: queued, or sent for a forwarded file whose end response does not come. Raises IllegalMoveError where it
+        is in another state by now.
+        """
         with self._database.writing() as connection:
-            given_up = _GIVEN_UP.apply(connection, transfer_id, now, reason=reason, text=text, ended_at=now)
+            given_up = _GIVEN_UP[state].apply(connection, transfer_id, now, reason=reason, text=text, ended_at=now)
             answer_for(connection, given_up, now)
             return given_up
 
     def cancel(self, transfer_id: str, now: datetime) -> Transfer:
         """Take a queued or failed file out of the queue, or give up waiting for an interrupted one.
 
-        The content of the first stays in the spool for ``retry``; that of the second the caller removes.
+        A forwarded file also when it was sent, and its end response does not come. The content of a file of ours stays in
+        the spool for ``retry``; that of any other the caller removes.
         """
         with self._database.writing() as connection:
-            direction = fetch(connection, transfer_id).direction
-            cancelled = _CANCELLED[direction].apply(connection, transfer_id, now, ended_at=now)
+            known = fetch(connection, transfer_id)
+            move = _CANCELLED[known.direction] if known.forwarded_from is None else _CANCELLED_ONWARD
+            cancelled = move.apply(connection, transfer_id, now, ended_at=now)
             answer_for(connection, cancelled, now, reason=NegativeResponseReason.STOPPED_BY_OPERATOR)
             return cancelled
 
@@ -508,11 +521,17 @@ class Transfers:
         records: int = 0,
         owner: str | None = None,
     ) -> Transfer:
-        """``received``, and queued for the partner it is for: another transfer of the same file, in the same place."""
+        """``received``, and queued for the partner it is for: another transfer of the same file, in the same place.
+
+        Where that partner was removed, switched off or made one that only sends while the file came, the file is refused
+        instead, its NERP is owed, and what is in the spool the caller removes.
+        """
         values: dict[str, Any] = {"octets": octets, "records": records, "sha256": sha256, "spool_name": spool_name}
 
         def forward(connection: Connection) -> Transfer:
             received = _RECEIVED.apply(connection, transfer_id, now, owner=owner, **values)
+            if not takes_files(connection, partner_id):
+                return turn_back(connection, received, now)
             insert_forwarded(connection, received, partner_id, now)
             return received
 
@@ -621,14 +640,20 @@ class Transfers:
             return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id).limit(limit))]
 
     def overdue(self, before: datetime) -> Sequence[Transfer]:
-        """What waits to be sent since before then, and is not merely waiting for its partner to call."""
+        """What waits to be sent since before then, and is not merely waiting for its partner to call.
+
+        Of forwarded files, for whose end somebody else waits, also that; and those sent before then that got no end response.
+        """
         called = sa.exists().where(
             partners.c.id == transfers.c.partner_id,
             partners.c.active,
             partners.c.host.is_not(None),
             partners.c.wait_for_calls.is_(False),
         )
-        found = SELECT_TRANSFERS.where(transfers.c.state == _S.QUEUED, transfers.c.queued_at <= before, called)
+        forwarded = transfers.c.forwarded_from.is_not(None)
+        waiting = sa.and_(transfers.c.state == _S.QUEUED, transfers.c.queued_at <= before, sa.or_(called, forwarded))
+        unanswered = sa.and_(transfers.c.state == _S.SENT, transfers.c.sent_at <= before, forwarded)
+        found = SELECT_TRANSFERS.where(sa.or_(waiting, unanswered))
         with self._database.reading() as connection:
             return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id).limit(1000))]
 

@@ -18,7 +18,7 @@ from oftp2.framing import frame
 from oftp2.reasons import AnswerReason, EndSessionReason, NegativeResponseReason
 from oftp2.values import MAX_TEXT, FileFormat, SecurityLevel
 from oftp2d.context import Context
-from oftp2d.ledger import Direction, Kind, Transfer, TransferState, Transport
+from oftp2d.ledger import Direction, Kind, Traffic, Transfer, TransferState, Transport
 from oftp2d.overdue import give_up_overdue
 from tests.exchange.peer import Answering, Peer, acknowledgement, answering, responses, session
 from tests.exchange.station import CODE_A, CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually
@@ -249,7 +249,7 @@ async def test_when_the_next_location_refuses_for_good_a_nerp_of_ours_goes_back(
             originator=TARGET,
             creator=OURS,
             reason=reason,
-            text=answered.text or answered.reason.meaning,
+            text=f"{reason.meaning}: {answered.text}" if answered.text else reason.meaning,
         )
         incoming, outgoing = await b.legs()
         assert (incoming.state, outgoing.state) == (TransferState.REFUSED, TransferState.FAILED)
@@ -338,7 +338,116 @@ async def test_when_the_next_location_cannot_be_had_in_time_the_nerp_says_why(
         (nerp,) = await collect(b)
         assert isinstance(nerp, c.Nerp)
         assert (nerp.reason, nerp.creator) == (reason, OURS)
-        assert nerp.text.startswith("given up after 60 minutes")
+        assert nerp.text == reason.meaning, "nothing of hosts and addresses, which are no business of the source"
+        assert b.spooled() == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["partner", "change", TARGET, "--inactive"],
+        ["partner", "change", TARGET, "--mode", "receive"],
+        ["partner", "remove", TARGET, "--yes"],
+    ],
+    ids=["switched off", "sends only", "removed"],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_file_whose_target_takes_none_any_more_when_it_has_come_is_answered_at_once(
+    a: Station, log: Log, command: list[str]
+) -> None:
+    async with between(a) as b, session(a) as peer:
+        offered = peer.offer("ORDERS", CONTENT, destination=TARGET)
+        peer.send(offered)
+        await peer.expect(c.Sfpa)
+        code, told = await a.run(*command)
+        assert code == 0, told
+        peer.write(bytes(buffers.encode(CONTENT, peer.ssid.buffer_size, last=True).stream))
+        peer.send(c.Efid(octets=len(CONTENT)))
+        while isinstance(answered := await peer.command(), c.Cdt):
+            pass
+        assert isinstance(answered, c.Efpa)
+        (nerp,) = responses(await peer.turn())
+        assert isinstance(nerp, c.Nerp)
+        assert (nerp.reason, nerp.creator) == (NegativeResponseReason.NOT_DELIVERED, OURS)
+        assert nerp.identity == offered.identity
+        (incoming,) = await a.transfers()
+        assert incoming.state is TransferState.REFUSED
+        assert b.spooled() == []
+        assert len(log.lines("error", "cannot go on", incoming.id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [
+        ({"wait_for_calls": True}, None),
+        ({"host": None}, None),
+        ({"wait_for_calls": True}, ["partner", "change", TARGET, "--inactive"]),
+        ({"wait_for_calls": True}, ["partner", "change", TARGET, "--mode", "receive"]),
+    ],
+    ids=["never calls", "cannot be called", "switched off", "sends only"],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_waits_for_its_target_in_vain_is_answered_in_the_end(
+    a: Station, target: dict[str, Any], command: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with between(a, target=target) as b:
+        await bring(b)
+        if command is not None:
+            assert (await a.run(*command))[0] == 0
+        await give_up_overdue(a.running.context)
+        assert await collect(b) == [], "not before its time"
+        later = a.running.context.now() + timedelta(days=8)
+        with monkeypatch.context() as patched:
+            patched.setattr(Context, "now", lambda _: later)
+            await give_up_overdue(a.running.context)
+        (nerp,) = await collect(b)
+        assert isinstance(nerp, c.Nerp)
+        assert (nerp.reason, nerp.text) == (NegativeResponseReason.NOT_DELIVERED, "not delivered to recipient")
+        incoming, outgoing = await b.legs()
+        assert (incoming.state, outgoing.state) == (TransferState.REFUSED, TransferState.FAILED)
+        assert b.spooled() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_arrived_and_is_never_answered_is_not_acknowledged_in_the_end(
+    a: Station, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with between(a) as b:
+        await bring(b)
+        peer = await b.target()
+        sfid, _ = await take(peer)
+        await answer(peer)
+        await a.idle()
+        later = a.running.context.now() + timedelta(days=8)
+        with monkeypatch.context() as patched:
+            patched.setattr(Context, "now", lambda _: later)
+            await give_up_overdue(a.running.context)
+        (nerp,) = await collect(b)
+        assert isinstance(nerp, c.Nerp)
+        assert (nerp.reason, nerp.creator) == (NegativeResponseReason.NOT_ACKNOWLEDGED, OURS)
+        assert b.spooled() == []
+        assert len(log.lines("error", "given up after 8 days without an end response; its originator is told so")) == 1
+        async with session(a, code=TARGET) as late:
+            late.send(acknowledgement(sfid))
+            await late.expect(c.Rtr)
+            await late.turn()
+        assert await collect(b) == [], "the first answer stands"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_operator_ends_the_wait_for_an_end_response(a: Station) -> None:
+    async with between(a) as b:
+        await bring(b)
+        peer = await b.target()
+        await take(peer)
+        await answer(peer)
+        await a.idle()
+        _, outgoing = await b.legs()
+        assert outgoing.state is TransferState.SENT
+        assert (await a.run("transfer", "cancel", outgoing.id))[0] == 0
+        (nerp,) = await collect(b)
+        assert isinstance(nerp, c.Nerp)
+        assert nerp.reason is NegativeResponseReason.STOPPED_BY_OPERATOR
         assert b.spooled() == []
 
 
@@ -441,10 +550,11 @@ async def test_an_end_response_that_cannot_be_written_costs_itself_and_not_the_s
         ({"may_forward": False}, {}, TARGET, f"{TARGET} is no station here"),
         ({}, {}, "O0013000004NOBODY", "no partner it could be forwarded to"),
         ({}, {"active": False}, TARGET, "no partner it could be forwarded to"),
+        ({}, {"mode": Traffic.RECEIVE}, TARGET, f"no files are sent to {TARGET}"),
         ({"sub_stations": ("O0013000002PLANT",)}, {}, "O0013000002PLANT", "is where the file came from"),
         ({}, {}, SOURCE, "is where the file came from"),
     ],
-    ids=["not allowed", "unknown", "inactive", "back to its sub-station", "back"],
+    ids=["not allowed", "unknown", "inactive", "sends only", "back to its sub-station", "back"],
 )
 @pytest_twisted.ensureDeferred
 async def test_a_file_for_a_third_party_is_refused(

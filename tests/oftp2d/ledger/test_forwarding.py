@@ -9,7 +9,17 @@ import pytest
 
 from oftp2.reasons import AnswerReason, EndSessionReason, NegativeResponseReason
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Direction, Ledger, NewReceipt, Partner, ReceiptKind, Transfer, TransferState
+from oftp2d.ledger import (
+    Direction,
+    IllegalMoveError,
+    Ledger,
+    NewReceipt,
+    Partner,
+    ReceiptKind,
+    Traffic,
+    Transfer,
+    TransferState,
+)
 from oftp2d.ledger.forwarding import negative_reason
 
 LEASE = timedelta(minutes=1)
@@ -101,3 +111,93 @@ def test_an_answer_for_a_file_of_ours_goes_nowhere(ledger: Ledger, partner: Part
     ours = ledger.transfers.queue(files.outgoing(partner), now)
     assert ledger.transfers.acknowledged(ours.key, now, answer=EERP) is not None
     assert ledger.receipts.count_owed() == 0
+
+
+@pytest.mark.parametrize("end", ["failed", "give_up"])
+def test_what_is_noted_for_our_administrators_does_not_travel(
+    ledger: Ledger, legs: tuple[Transfer, Transfer], end: str, now: datetime
+) -> None:
+    incoming, outgoing = legs
+    getattr(ledger.transfers, end)(outgoing.id, now, None, "10.0.0.7:6619 cannot be reached")
+    receipt = ledger.receipts.get(incoming.id)
+    assert receipt is not None
+    assert (receipt.reason, receipt.text) == (35, "not delivered to recipient")
+    assert ledger.transfers.get(outgoing.id).text == "10.0.0.7:6619 cannot be reached"
+
+
+def test_what_the_next_location_said_itself_travels(
+    ledger: Ledger, legs: tuple[Transfer, Transfer], now: datetime
+) -> None:
+    incoming, outgoing = legs
+    ledger.transfers.failed(outgoing.id, now, "SFNA 12", "given up after it was refused once", said="disk full")
+    receipt = ledger.receipts.get(incoming.id)
+    assert receipt is not None
+    assert (receipt.reason, receipt.text) == (22, "access method failure: disk full")
+
+
+def test_a_text_that_travels_fits_into_a_nerp(
+    ledger: Ledger, legs: tuple[Transfer, Transfer], other: Partner, now: datetime
+) -> None:
+    incoming, outgoing = legs
+    nerp = NewReceipt(kind=ReceiptKind.NERP, reason=34, text="\N{REPLACEMENT CHARACTER}" * 999)
+    assert ledger.transfers.refused(outgoing.key, now, "NERP 34", "", partner_id=other.id, answer=nerp) is not None
+    receipt = ledger.receipts.get(incoming.id)
+    assert receipt is not None
+    assert receipt.text == "\N{REPLACEMENT CHARACTER}" * 333
+
+
+def test_only_forwarded_files_are_overdue_at_a_partner_that_is_not_called(
+    ledger: Ledger, legs: tuple[Transfer, Transfer], other: Partner, files: Any, now: datetime
+) -> None:
+    _, outgoing = legs
+    ours = ledger.transfers.queue(files.outgoing(other), now)
+    for change in ({"host": None}, {"host": "there", "wait_for_calls": True}, {"active": False}):
+        ledger.partners.change(other.id, **change)  # type: ignore[arg-type]
+        assert [each.id for each in ledger.transfers.overdue(now)] == [outgoing.id]
+        assert ledger.transfers.overdue(now - timedelta(seconds=1)) == []
+    assert ledger.transfers.get(ours.id).state is TransferState.QUEUED
+
+
+def test_only_a_forwarded_file_is_given_up_or_cancelled_once_it_was_sent(
+    ledger: Ledger, legs: tuple[Transfer, Transfer], other: Partner, files: Any, now: datetime
+) -> None:
+    incoming, outgoing = legs
+    ours = ledger.transfers.queue(files.outgoing(other), now)
+    for each in (outgoing, ours):
+        claimed = ledger.transfers.claim_next(other.id, "session-2", now, LEASE)
+        assert claimed is not None
+        assert claimed.id == each.id
+        ledger.transfers.efid_going(each.id)
+        ledger.transfers.sent(each.id, now)
+    with pytest.raises(IllegalMoveError):
+        ledger.transfers.cancel(ours.id, now)
+    assert [each.id for each in ledger.transfers.overdue(now)] == [outgoing.id]
+    with pytest.raises(IllegalMoveError):
+        ledger.transfers.give_up(outgoing.id, now, None, "it was queued when it was found")
+    ledger.transfers.give_up(outgoing.id, now, None, "no answer", state=TransferState.SENT)
+    receipt = ledger.receipts.get(incoming.id)
+    assert receipt is not None
+    assert receipt.reason == NegativeResponseReason.NOT_ACKNOWLEDGED
+
+
+@pytest.mark.parametrize(
+    "change", [{"active": False}, {"mode": Traffic.RECEIVE}, None], ids=["off", "sends only", "gone"]
+)
+def test_a_file_that_came_for_a_partner_who_takes_none_any_more_is_refused_in_the_same_step(
+    ledger: Ledger, partner: Partner, other: Partner, files: Any, *, now: datetime, change: Any
+) -> None:
+    opened = ledger.transfers.open_incoming(files.incoming(partner), now, "session-1", LEASE)
+    assert isinstance(opened, Transfer)
+    if change is None:
+        ledger.partners.remove(other.id, now)
+    else:
+        ledger.partners.change(other.id, **change)
+    refused = ledger.transfers.received_and_forwarded(
+        opened.id, 10, "00" * 32, opened.spool_name, now, partner_id=other.id, owner="session-1"
+    )
+    assert (refused.state, refused.reason) == (TransferState.REFUSED, "NERP 35")
+    assert ledger.transfers.list() == [ledger.transfers.get(refused.id)]
+    assert ledger.transfers.spool_names() == set()
+    receipt = ledger.receipts.get(refused.id)
+    assert receipt is not None
+    assert (receipt.reason, receipt.creator, receipt.partner_id) == (35, "O0055US", partner.id)
