@@ -3,7 +3,8 @@
 The kernel's copy of a large file costs a processor as much as its decryption, pushes out what others need, and leaves all the
 writing to the fsync at the end, while the partner waits for its answer. So behind its first ``DIRECT`` octets a file is written
 with O_DIRECT in blocks from memory that is aligned as that demands, where the file system can do it; its tail goes the
-ordinary way. All methods block; call them in a disk worker.
+ordinary way. What comes before direct writes is brought to disk first: they make the file longer there at once, and a loss
+of power would leave a hole in front of them. All methods block; call them in a disk worker.
 """
 
 from __future__ import annotations
@@ -78,12 +79,16 @@ class Appending:
         self._block = None
 
     def _write(self, octets: memoryview) -> None:
-        while octets:
-            written = os.write(self._handle, octets)
+        done = 0
+        while done < len(octets):
+            # Released even where it fails, or the memory under it could not be given back as long as the error is told.
+            with octets[done:] as rest:
+                written = os.write(self._handle, rest)
             self._octets += written
-            octets = octets[written:]
+            done += written
 
     def _go_direct(self) -> None:
+        os.fdatasync(self._handle)
         try:
             _set_direct(self._handle, wanted=True)
         except OSError:

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from oftp2d.admin import AdminServer, Desk
 from oftp2d.admin.collaborators import ListenerView, SessionView
 from oftp2d.authentication import Authentication
+from oftp2d.boot import current_boot
 from oftp2d.certificates import Certificates
 from oftp2d.config import Config
 from oftp2d.context import Context
@@ -30,7 +31,7 @@ from oftp2d.delivery import Delivery
 from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
-from oftp2d.ledger import Holder, Kind, Ledger, TransferState, UnknownError
+from oftp2d.ledger import Direction, Holder, Kind, Ledger, TransferState, UnknownError
 from oftp2d.listeners import Listeners
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
@@ -136,9 +137,23 @@ class Daemon:
     async def _recover(self) -> None:
         """Bring right what the last run left behind: nothing acknowledged is lost, nothing arrives twice."""
         context = self.context
-        moved = await context.workers.database(context.ledger.transfers.recover, lambda _owner: False, context.now())
+        boot = current_boot()
+        rebooted = boot is None or boot != await context.workers.disk(context.spool.boot)
+        moved = await context.workers.database(
+            context.ledger.transfers.recover, lambda _owner: False, context.now(), rebooted=rebooted
+        )
         for transfer in moved:
-            self.log.info("transfer {transfer} goes on: {state}", transfer=transfer.id, state=transfer.state.value)
+            if rebooted and transfer.direction is Direction.IN:
+                await context.workers.disk(context.spool.discard_part, transfer.spool_name)
+                self.log.info(
+                    "transfer {transfer} begins anew: the machine was started since, what came of it may not be on disk",
+                    transfer=transfer.id,
+                )
+            else:
+                self.log.info("transfer {transfer} goes on: {state}", transfer=transfer.id, state=transfer.state.value)
+        if rebooted and boot is not None:
+            # Only now: until all of that is done, the next start has to do it.
+            await context.workers.disk(context.spool.note_boot, boot)
         await self._place_left_over()
         await self._expire()
         known = await context.workers.database(context.ledger.transfers.spool_names)
@@ -194,7 +209,7 @@ class Daemon:
         now = context.now()
         before = now - timedelta(hours=context.config.spool.keep_parts_hours)
         for transfer in await context.workers.database(context.ledger.transfers.expire, before, now):
-            await context.workers.disk(lambda name: context.spool.part(name).discard(), transfer.spool_name)
+            await context.workers.disk(context.spool.discard_part, transfer.spool_name)
             self.log.warn(
                 "{file} broke off long ago and is given up, transfer {transfer}: if it is still missed, ask the partner"
                 " to send it again",

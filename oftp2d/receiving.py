@@ -109,22 +109,28 @@ class Receiving:
             else:
                 part, begin = await disk(self._part, transfer, offer)
         except SpoolError as error:
-            await self._give_back(transfer)
+            await self._give_back(transfer, kept=False)
             self._refuse(transfer, Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True))
             return None
+        intake = self._intake(transfer, part, begin)
+        outcome: Transfer | Refusal | None = None
+        kept = False
         try:
-            outcome = await self._collect(transfer, part, begin)
-        except BaseException:
-            await self._give_back(transfer)
+            outcome = await self._collect(transfer, intake)
+            if isinstance(outcome, Refusal):
+                await self._discard(transfer, part)
+        except SessionOverError:
+            kept = await self._cut_off(transfer, intake)
             raise
         finally:
+            # Another session may open it as soon as it is given back: only behind the last touch of its part.
             if part.is_open:
                 await disk(part.close)
+            if not isinstance(outcome, Transfer):
+                await self._give_back(transfer, kept=kept)
         if isinstance(outcome, Transfer):
             self._line.request(ConfirmFile(wants_turn=wants_turn))
             return outcome
-        await self._give_back(transfer)
-        await self._discard(transfer, part)
         self._line.request(RejectFile(reason=outcome.reason, text=outcome.text))
         self._log_refusal(transfer, outcome, "EFNA")
         return None
@@ -144,9 +150,8 @@ class Receiving:
             raise
         return part, position
 
-    async def _collect(self, transfer: Transfer, part: Part, begin: Position) -> Transfer | Refusal:
-        """All of the file, made safe; or why it cannot be kept."""
-        intake = Intake(
+    def _intake(self, transfer: Transfer, part: Part, begin: Position) -> Intake:
+        return Intake(
             context=self._context,
             line=self._line,
             part=part,
@@ -156,6 +161,10 @@ class Receiving:
             limit=self._limit(transfer.kind),
             begin=begin,
         )
+
+    async def _collect(self, transfer: Transfer, intake: Intake) -> Transfer | Refusal:
+        """All of the file, made safe; or why it cannot be kept."""
+        begin = intake.begin
         if begin.count:
             self.log.info(
                 "{partner}: {file} goes on behind {octets} octets, transfer {transfer}",
@@ -168,9 +177,6 @@ class Receiving:
             self._line.request(AcceptFile(restart=begin.count))
             end = await intake.collect()
             return intake.refusal or await self._keep(transfer, intake, end)
-        except SessionOverError:
-            await self._cut_off(transfer, intake)
-            raise
         except SpoolFullError as error:
             return no_room(error)
         except SpoolError as error:
@@ -179,10 +185,11 @@ class Receiving:
             )
             return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text="the file could not be stored", retry=True)
 
-    async def _cut_off(self, transfer: Transfer, intake: Intake) -> None:
+    async def _cut_off(self, transfer: Transfer, intake: Intake) -> bool:
         """The session is over before the file is: keep what is there of it, if it serves the next try."""
         terms = self._line.session.terms
-        if terms is None or not terms.restart or not await intake.keep():
+        kept = terms is not None and terms.restart and await intake.keep()
+        if not kept:
             await self._discard(transfer, intake.part)
         self.log.info(
             "{partner}: {file} was cut off at {octets} octets and is expected again, transfer {transfer}",
@@ -191,6 +198,7 @@ class Receiving:
             octets=intake.octets,
             transfer=transfer.id,
         )
+        return kept
 
     def _writer(self, transfer: Transfer) -> Writer:
         if transfer.kind is Kind.EXCHANGE:
@@ -293,17 +301,17 @@ class Receiving:
             return kept, fault
         return kept, None
 
-    async def _give_back(self, transfer: Transfer) -> None:
+    async def _give_back(self, transfer: Transfer, *, kept: bool) -> None:
         await self._context.workers.database(
-            self._context.ledger.transfers.interrupted, transfer.id, self._context.now(), owner=self._owner
+            self._context.ledger.transfers.interrupted, transfer.id, self._context.now(), kept=kept, owner=self._owner
         )
 
     async def _discard(self, transfer: Transfer, part: Part) -> None:
-        """Free the room of a file that will not be kept; where that fails, the next start does it."""
+        """Free the room of a file that will not be kept; where that fails, the next try begins anew in it."""
 
         def discard() -> None:
-            part.discard()
-            self._context.spool.part(transfer.id).discard()
+            part.close()
+            self._context.spool.discard_part(transfer.id)
 
         try:
             await self._context.workers.disk(discard)

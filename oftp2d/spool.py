@@ -5,6 +5,7 @@
     received/   incoming files that are complete, and not yet opened or delivered; those that need no opening
                 are called .ready and go on into the inbox as soon as the ledger has committed
     inbox/      delivered files
+    boot        under which boot of the machine the daemon ran last
 
 Names are ours, never a peer's: an identifier with an optional suffix, and in the inbox a label made harmless. When
 a method returns, what it did is on disk, the folders included, unless it says otherwise. Every step is a rename, so
@@ -37,6 +38,7 @@ _LABEL_LENGTH: Final = 40
 _CHUNK: Final = 1 << 20
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READY: Final = ".ready"
+_BOOT: Final = "boot"
 _FOLDERS: Final = ("outgoing", "parts", "received", "inbox")
 
 
@@ -122,6 +124,17 @@ class Spool:
                         _move(folder / name, path)
         return Part(path, received=self._received, outgoing=self._outgoing, fresh=fresh)
 
+    def discard_part(self, name: str) -> None:
+        """Forget what is there of an incoming file that still grows; nothing there is no fault.
+
+        Nothing else of that name is touched: what is sealed may be acknowledged.
+        """
+        path = _path(self._parts, name)
+        with _told("remove a part file"):
+            for each in (path, _once(path)):
+                each.unlink(missing_ok=True)
+            _sync_folder(self._parts)
+
     def ready(self) -> list[str]:
         """The names of what is ready for the inbox and not there yet."""
         with _told("look for what is ready"):
@@ -191,6 +204,28 @@ class Spool:
         return self._inbox / name
 
     # --- upkeep ----------------------------------------------------------------------------------------------
+
+    def boot(self) -> str | None:
+        """What ``note_boot`` was told last; None if it never was."""
+        with _told("read the boot it was last used in"):
+            try:
+                return (self._root / _BOOT).read_text("ascii", errors="replace")
+            except FileNotFoundError:
+                return None
+
+    def note_boot(self, boot: str) -> None:
+        """Note the boot of the machine, before anything is received in it."""
+        path = self._root / _BOOT
+        new = path.with_suffix(".new")
+        with _told("note the boot it is used in"):
+            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(handle, boot.encode("ascii"))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            new.rename(path)
+            _sync_folder(self._root)
 
     def free_octets(self) -> int:
         """The room left on the disk for us, in octets."""
@@ -384,7 +419,7 @@ class Part(Writing):
         """From now on nobody shall go on from this part: after a crash it is as if it had never been there."""
         if self._kept:
             self._kept = False
-            once = self._path.with_name(f"{self._name}.once")
+            once = _once(self._path)
             if not self._fresh:
                 with _told(self._doing):
                     self._path.rename(once)
@@ -460,6 +495,11 @@ def _path(folder: Path, name: str) -> Path:
         message = f"{name!r} is no name of the spool"
         raise ValueError(message)
     return folder / name
+
+
+def _once(part: Path) -> Path:
+    """Where a part lies from which nobody shall go on."""
+    return part.with_name(f"{part.name}.once")
 
 
 def _pieces(source: BinaryIO) -> Iterator[bytes]:

@@ -24,7 +24,6 @@ from oftp2d.ledger import (
     TransferState,
 )
 from oftp2d.local import LONGEST_FIXED, Form, Outgoing, Text, stage
-from oftp2d.spool import Spool
 
 from . import documents
 from .bodies import BoundedBody
@@ -140,10 +139,8 @@ def _add_sending(app: Klein, desk: Desk) -> None:
         """
         body(request).finish()
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
-        cancelled = await desk.workers.database(desk.ledger.transfers.cancel, known.id, desk.now())
+        cancelled = await desk.workers.database(_cancelled, desk, known.id)
         await forget(desk.workers, desk.spool, cancelled)
-        if cancelled.direction is Direction.IN:
-            await desk.workers.disk(_discard_part, desk.spool, cancelled.spool_name)
         return await _one(desk, cancelled)
 
 
@@ -157,9 +154,16 @@ def _document(desk: Desk, transfer: Transfer, partner: Partner, forwarding: Forw
     return documents.transfer(transfer, partner, desk.now(), desk.house.progress(transfer.id), forwarding)
 
 
-def _discard_part(spool: Spool, name: str) -> None:
-    """Nobody waits for the rest of it. A partner that sends the file all the same begins at its beginning."""
-    spool.part(name).discard()
+def _cancelled(desk: Desk, transfer_id: str) -> Transfer:
+    """Cancel; nobody waits any more for the rest of a file that broke off.
+
+    A partner that sends it all the same begins at its beginning. In the database worker: so no session opens it again
+    before what is there of it is gone.
+    """
+    cancelled = desk.ledger.transfers.cancel(transfer_id, desk.now())
+    if cancelled.direction is Direction.IN:
+        desk.spool.discard_part(cancelled.spool_name)
+    return cancelled
 
 
 def _letter(fields: Fields) -> Letter:

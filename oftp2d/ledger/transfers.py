@@ -9,9 +9,9 @@ because what they say is found out again:
 
     claim, renew        without them the file is queued, which is what the start makes of a dead owner's claim
     sent                without it the file is sent again, and SFNA 13 says that the partner has it
-    open_incoming       without it the file is unknown, and its partner, who has no EFPA, sends it again; nothing of
+    open_incoming       of a new file; without it that is unknown, and its partner, who has no EFPA, sends it again; nothing of
                         it is in the inbox, since that comes after ``received``, which makes this durable too
-    interrupted         without it the file is being received, of which the start makes interrupted
+    interrupted         of what is not kept; without it the file is being received, of which the start makes interrupted
 """
 
 from __future__ import annotations
@@ -487,11 +487,13 @@ class Transfers:
 
         ``reached`` of the transfer is 0 where the file must come from its beginning on, None where it can go on behind
         what is in the spool. Duplicate: it is here already. Busy: another session with a running claim is receiving it.
+
+        To go on with a file is on disk when this returns: from here on not all that is there of it is.
         """
         with suppress(IntegrityError), self._database.writing(durable=False) as connection:
             return insert_incoming(connection, new, now, owner, now + lease)
         # Its key is known: rare enough to try without asking first.
-        return self._database.insist(lambda connection: _open(connection, new, now, owner, now + lease), durable=False)
+        return self._database.insist(lambda connection: _open(connection, new, now, owner, now + lease))
 
     def received(
         self,
@@ -582,10 +584,13 @@ class Transfers:
             transfer = _REFUSED_BY_US.apply(connection, transfer_id, now, **values)
             return _with_receipt(connection, transfer, receipt, now)
 
-    def interrupted(self, transfer_id: str, now: datetime, *, owner: str | None = None) -> Transfer:
-        """The session ended before the file did; the next try goes on behind what is in the spool."""
-        with self._database.writing(durable=False) as connection:
-            return _INTERRUPTED.apply(connection, transfer_id, now, owner=owner, reached=None)
+    def interrupted(self, transfer_id: str, now: datetime, *, kept: bool = True, owner: str | None = None) -> Transfer:
+        """The session ended before the file did.
+
+        ``kept``: what came of it is on disk, and the next try goes on behind it; else that begins anew.
+        """
+        with self._database.writing(durable=kept) as connection:
+            return _INTERRUPTED.apply(connection, transfer_id, now, owner=owner, reached=None if kept else 0)
 
     def expire(self, before: datetime, now: datetime) -> Sequence[Transfer]:
         """Give up files that broke off on their way in ``before`` that moment; what is there of them the caller removes.
@@ -702,7 +707,8 @@ class Transfers:
         """Give back what this owner still claims: sending is queued again, receiving interrupted.
 
         The end of a session is no failure of its files: the attempt does not count, and they are due at once or at
-        ``next_attempt_at``. Without effect the second time. Returns the transfers that moved, as they are now.
+        ``next_attempt_at``. What was being received begins anew: nobody has brought it to disk. Without effect the second
+        time. Returns the transfers that moved, as they are now.
         """
         claimed = (
             sa.select(transfers.c.id, transfers.c.state, transfers.c.attempts)
@@ -712,7 +718,7 @@ class Transfers:
         )
         with self._database.writing() as connection:
             return [
-                _INTERRUPTED.apply(connection, transfer_id, now, owner=owner, reached=None)
+                _INTERRUPTED.apply(connection, transfer_id, now, owner=owner, reached=0)
                 if state is _S.RECEIVING
                 else _REQUEUED.apply(
                     connection,
@@ -726,11 +732,15 @@ class Transfers:
                 for transfer_id, state, attempts in connection.execute(claimed).all()
             ]
 
-    def recover(self, owner_alive: Callable[[str], bool], now: datetime) -> Sequence[Transfer]:
+    def recover(
+        self, owner_alive: Callable[[str], bool], now: datetime, *, rebooted: bool = False
+    ) -> Sequence[Transfer]:
         """Give back what dead owners had claimed: sending is queued again, receiving interrupted.
 
-        Their end responses are owed again. A crash is no failure of the files, most of which were not even begun:
-        their attempt does not count. Returns the transfers that moved, as they are now.
+        ``rebooted``: the machine was started since, and not all that was received need be on disk; then receiving begins
+        anew. What a session has ``kept`` is on disk, and goes on. Their end responses are owed again. A crash is no
+        failure of the files, most of which were not even begun: their attempt does not count. Returns the transfers that
+        moved, as they are now.
         """
         claimed = sa.select(transfers.c.id, transfers.c.state, transfers.c.claim_owner, transfers.c.attempts).where(
             transfers.c.state.in_(_CLAIMED)
@@ -740,7 +750,7 @@ class Transfers:
             moved = [
                 _REQUEUED.apply(connection, transfer_id, now, reached=None, attempts=max(attempts - 1, 0))
                 if state is _S.SENDING
-                else _INTERRUPTED.apply(connection, transfer_id, now, reached=None)
+                else _INTERRUPTED.apply(connection, transfer_id, now, reached=0 if rebooted else None)
                 for transfer_id, state, owner, attempts in connection.execute(claimed.order_by(transfers.c.id)).all()
                 if owner is None or not owner_alive(owner)
             ]
@@ -798,7 +808,11 @@ def _open(
         move = _RESUMED
     else:
         return Duplicate(transfer=found)
-    same = move is _RESUMED and all(getattr(found, name) == getattr(new, name) for name in _OFFER)
+    same = (
+        found.state is _S.INTERRUPTED
+        and found.reached is None
+        and all(getattr(found, name) == getattr(new, name) for name in _OFFER)
+    )
     values = {name: getattr(new, name) for name in ("kind", *_OFFER, "file_name", "user")}
     values.update(claim_owner=owner, claim_until=until, attempts=found.attempts + 1, ended_at=None)
     values.update(reached=None if same else 0)

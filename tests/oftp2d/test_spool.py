@@ -362,3 +362,63 @@ def test_a_short_write_is_finished(spool: Spool, monkeypatch: pytest.MonkeyPatch
         assert part.seal().sha256 == hashlib.sha256(CONTENT).hexdigest()
     with spool.open_received(NAME) as file:
         assert file.read() == CONTENT
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("forgone", [False, True])
+def test_a_part_is_discarded_in_either_form(root: Path, spool: Spool, *, forgone: bool, fresh: bool) -> None:
+    with spool.part(NAME, fresh=fresh) as part:
+        if forgone:
+            part.forgo()
+        part.write(CONTENT)
+    assert len(_all(root)) == 1
+    for _ in range(2):
+        spool.discard_part(NAME)
+    assert _all(root) == set()
+
+
+@pytest.mark.parametrize("seal", ["seal", "seal_ready", "seal_outgoing"])
+def test_discarding_a_part_leaves_what_is_sealed_where_it_is(root: Path, spool: Spool, seal: str) -> None:
+    with spool.part(NAME) as part:
+        part.write(CONTENT)
+        getattr(part, seal)()
+    sealed = _all(root)
+    spool.discard_part(NAME)
+    assert _all(root) == sealed != set()
+
+
+def test_the_boot_it_is_used_in_is_on_disk_when_it_is_noted(
+    root: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert spool.boot() is None
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for boot in ("first", "second"):
+        synced.clear()
+        spool.note_boot(boot)
+        assert synced == ["boot.new", root.name]
+        assert Spool(root).boot() == boot
+    assert _all(root) == {"boot"}
+
+
+def test_what_is_kept_is_on_disk_with_its_name(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    for name in ("fsync", "fdatasync"):
+        real = getattr(os, name)
+
+        def sync(handle: int, name: str = name, real: Any = real) -> None:
+            steps.append(f"{name} {Path(f'/proc/self/fd/{handle}').readlink().name} {os.fstat(handle).st_size >> 20}")
+            real(handle)
+
+        monkeypatch.setattr(os, name, sync)
+    with spool.part(NAME, fresh=True) as part:
+        part.write(bytes(6 << 20))
+        assert part.keep()
+    assert steps[:2] == [f"fdatasync {NAME} 4", f"fsync {NAME} 6"]
+    assert [step.split()[1] for step in steps[2:]] == ["parts"]

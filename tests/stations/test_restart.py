@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,6 +234,54 @@ def test_what_counts_is_the_part_file_and_not_what_was_said_of_it(
         assert talk.hear(c.Sfpa).restart == here
         assert isinstance(go_on(talk, form, here), c.Efpa)
     assert station.arrived("FILE")[1] == whole(form)
+
+
+@pytest.mark.parametrize("rebooted", [False, True], ids=["killed", "without power"])
+def test_what_was_being_received_goes_on_after_a_kill_and_begins_anew_after_a_boot(
+    house: House, peer: Peer, *, rebooted: bool
+) -> None:
+    octets = CONTENT[U][0]
+    station = house.station()
+    peer.introduce(station)
+    station.start()
+    boot = station.home / "spool" / "boot"
+    assert boot.read_text() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    sfid = peer.sfid(station, "FILE", octets)
+    with peer.call(station, buffer_size=99_999, restart=True) as talk:
+        talk.say(sfid)
+        assert talk.hear(c.Sfpa).restart == 0
+        say(talk, octets[:1_500_000], [])
+        wait_for("some of it to be written", lambda: any(path.stat().st_size for path in station.part_files()))
+        station.kill()
+    if rebooted:
+        boot.write_text("of a machine that lost its power")
+        # What that does to a part: its size is there, its content is not.
+        (part,) = station.part_files()
+        part.write_bytes(bytes(part.stat().st_size))
+    station.start()
+    assert bool(station.part_files()) is not rebooted
+    with peer.call(station, buffer_size=99_999, restart=True) as talk:
+        talk.say(c.Sfid(**{**vars_of(sfid), "restart": 10**9}))
+        here = talk.hear(c.Sfpa).restart
+        assert (here == 0) is rebooted
+        assert isinstance(go_on(talk, U, here), c.Efpa)
+    assert station.arrived("FILE")[1] == octets
+    assert boot.read_text() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_what_a_session_kept_goes_on_after_a_boot(house: House, peer: Peer) -> None:
+    station = house.station()
+    peer.introduce(station)
+    station.start()
+    sfid = begin(peer, station, U, 700_123)
+    station.kill()
+    (station.home / "spool" / "boot").unlink()
+    station.start()
+    with peer.call(station, buffer_size=99_999, restart=True) as talk:
+        talk.say(c.Sfid(**{**vars_of(sfid), "restart": 10**9}))
+        assert talk.hear(c.Sfpa).restart == positions(U, 700_123)
+        assert isinstance(go_on(talk, U, positions(U, 700_123)), c.Efpa)
+    assert station.arrived("FILE")[1] == whole(U)
 
 
 @pytest.mark.parametrize(

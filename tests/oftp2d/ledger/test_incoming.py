@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from oftp2d.ledger import (
     Busy,
@@ -251,15 +252,51 @@ def test_a_file_that_broke_off_goes_on_behind_what_is_there(
     ledger: Ledger, partner: Partner, files: Any, open_: Transfer, now: datetime
 ) -> None:
     assert open_.reached == 0
-    for end in (
-        lambda: ledger.transfers.interrupted(open_.id, now),
-        lambda: ledger.transfers.release("session-2", now),
-        lambda: ledger.transfers.recover(lambda _owner: False, now),
+    for end, reached in (
+        (lambda: ledger.transfers.interrupted(open_.id, now), None),
+        (lambda: ledger.transfers.interrupted(open_.id, now, kept=False), 0),
+        (lambda: ledger.transfers.recover(lambda _owner: False, now), None),
+        (lambda: ledger.transfers.release("session-2", now), 0),
+        (lambda: ledger.transfers.recover(lambda _owner: False, now, rebooted=True), 0),
     ):
         end()
+        assert ledger.transfers.get(open_.id).reached == reached
         again = ledger.transfers.open_incoming(files.incoming(partner), now, "session-2", LEASE)
         assert isinstance(again, Transfer)
-        assert again.reached is None
+        assert again.reached == reached
+
+
+def test_what_was_kept_goes_on_after_a_boot_too(
+    ledger: Ledger, partner: Partner, files: Any, open_: Transfer, now: datetime
+) -> None:
+    ledger.transfers.interrupted(open_.id, now)
+    assert ledger.transfers.recover(lambda _owner: False, now, rebooted=True) == []
+    again = ledger.transfers.open_incoming(files.incoming(partner), now, "session-2", LEASE)
+    assert isinstance(again, Transfer)
+    assert again.reached is None
+
+
+def test_that_a_file_goes_on_is_on_disk_before_it_grows_and_that_it_was_kept_too(
+    ledger: Ledger, offer: NewIncoming, now: datetime
+) -> None:
+    """Else a loss of power would make what came since look kept."""
+    steps: list[tuple[str, str]] = []
+    engine = ledger.transfers._database._engine
+
+    @sa.event.listens_for(engine, "commit")
+    def committed(connection: sa.Connection) -> None:
+        steps.append((step, connection.info["synchronous"]))
+
+    step = "new"
+    opened = ledger.transfers.open_incoming(offer, now, "session-1", LEASE)
+    assert isinstance(opened, Transfer)
+    step = "kept"
+    ledger.transfers.interrupted(opened.id, now)
+    step = "goes on"
+    ledger.transfers.open_incoming(offer, now, "session-2", LEASE)
+    step = "not kept"
+    ledger.transfers.interrupted(opened.id, now, kept=False)
+    assert steps == [("new", "NORMAL"), ("kept", "FULL"), ("goes on", "FULL"), ("not kept", "NORMAL")]
 
 
 def test_another_file_under_the_same_name_and_stamp_comes_from_its_beginning(
