@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
 
 from oftp2.events import DataReceived, FileEnded
 from oftp2.reasons import AnswerReason, EndSessionReason
@@ -41,6 +42,8 @@ BUFFERED = 8 * CHUNK
 
 EXCESS = 64 * 1024 * 1024
 """Octets beyond the limit that are read and thrown away, so that EFNA can say why; then the session ends."""
+
+_log = Logger(namespace="intake")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,7 @@ class Intake:
         return self.begin.records + self.writer.records
 
     async def collect(self) -> FileEnded:
-        """Take all data of the file; returns what the Speaker says of it. A full disk becomes ``refusal``.
+        """Take all data of the file; returns what the Speaker says of it. A disk that does not take it becomes ``refusal``.
 
         What has come last is still to be written, by ``finish``.
         """
@@ -218,8 +221,8 @@ class Intake:
         self._waiting_octets -= octets
         try:
             await writing
-        except SpoolFullError as error:
-            self.refusal = no_room(error)
+        except SpoolError as error:
+            self.refusal = not_stored(error, self.transfer)
         except RecordError as error:
             self.refusal = _bad_record(error)
 
@@ -233,9 +236,18 @@ class Intake:
             )
 
 
-def no_room(error: SpoolFullError) -> Refusal:
-    """A full disk as an answer: another try may find room."""
-    return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
+def not_stored(error: SpoolError, transfer: Transfer) -> Refusal:
+    """A disk that does not take a file as an answer: another try may find room. What else is wrong with it is told."""
+    if isinstance(error, SpoolFullError):
+        return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text=error.what, retry=True)
+    _log.error(
+        "{file} could not be stored, transfer {transfer}: {what}; {advice}",
+        file=transfer.dataset,
+        transfer=transfer.id,
+        what=error.what,
+        advice=error.advice,
+    )
+    return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text="the file could not be stored", retry=True)
 
 
 def _bad_record(error: RecordError) -> Refusal:

@@ -33,11 +33,11 @@ from oftp2.values import FileFormat, SecurityLevel
 from oftp2d.acx import MAX_OCTETS, message_of
 from oftp2d.context import Context
 from oftp2d.forwarding import ORIGINATOR_TOLD, NoRoute, discard, route
-from oftp2d.intake import Intake, Refusal, no_room
+from oftp2d.intake import Intake, Refusal, not_stored
 from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer, TransferState
 from oftp2d.line import Line, SessionOverError
 from oftp2d.local import Text
-from oftp2d.spool import Part, SpoolError, SpoolFullError, Staged, inbox_name
+from oftp2d.spool import Part, SpoolError, Staged, inbox_name
 
 
 class Receiving:
@@ -177,13 +177,8 @@ class Receiving:
             self._line.request(AcceptFile(restart=begin.count))
             end = await intake.collect()
             return intake.refusal or await self._keep(transfer, intake, end)
-        except SpoolFullError as error:
-            return no_room(error)
         except SpoolError as error:
-            self.log.error(
-                "{partner}: {what}; {advice}", partner=self._partner.code, what=error.what, advice=error.advice
-            )
-            return Refusal(reason=AnswerReason.ACCESS_METHOD_FAILURE, text="the file could not be stored", retry=True)
+            return not_stored(error, transfer)
 
     async def _cut_off(self, transfer: Transfer, intake: Intake) -> bool:
         """The session is over before the file is: keep what is there of it, if it serves the next try."""
