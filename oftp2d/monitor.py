@@ -52,6 +52,7 @@ from oftp2d.exchange import Exchange, Proof
 from oftp2d.forwarding import travelling
 from oftp2d.gathering import Gathering
 from oftp2d.ledger import (
+    AmbiguousError,
     ClaimLostError,
     Kind,
     LedgerUnavailableError,
@@ -446,7 +447,7 @@ class Monitor:
                 transfers.refused, partner_id=partner.id, in_full=True, counted=counted, answer=travelling(response)
             )
             reason = f"NERP {response.reason:02}"
-            answered = await self._context.workers.database(refused, key, now, reason, text)
+            noting = partial(refused, key, now, reason, text)
         else:
             kind, text = "EERP", ""
             acknowledged = partial(
@@ -456,7 +457,20 @@ class Monitor:
                 counted=counted,
                 answer=travelling(response),
             )
-            answered = await self._context.workers.database(acknowledged, key, now)
+            noting = partial(acknowledged, key, now)
+        try:
+            answered = await self._context.workers.database(noting)
+        except AmbiguousError:
+            self.log.warn(
+                "{partner}: {kind} for one of several files, nothing changes, since release level {release_level} does not"
+                " say which of this second it is: {key}; ask the partner which of them it has, and say 'oftp2d partner"
+                " change {partner} --level {release_level}', so that files to come can be told apart",
+                partner=partner.code,
+                kind=kind,
+                release_level=int(self._level),
+                key=str(key),
+            )
+            return
         if answered is None:
             self.log.warn(
                 "{partner}: {kind} for a file never sent: {key}", partner=partner.code, kind=kind, key=str(key)

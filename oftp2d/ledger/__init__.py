@@ -13,7 +13,7 @@ from oftp2d.config import Transport
 from oftp2d.ledger.audit import Audit
 from oftp2d.ledger.certificates import Certificates
 from oftp2d.ledger.database import Database
-from oftp2d.ledger.errors import ClaimLostError, LedgerUnavailableError, UnknownError
+from oftp2d.ledger.errors import AmbiguousError, ClaimLostError, LedgerUnavailableError, UnknownError
 from oftp2d.ledger.exchanges import Exchanges
 from oftp2d.ledger.forwarding import Forwarding, Forwardings
 from oftp2d.ledger.partners import Partners
@@ -63,6 +63,7 @@ from oftp2d.ledger.transfers import Transfers
 
 __all__ = [
     "AcxMode",
+    "AmbiguousError",
     "Announcement",
     "Answered",
     "AuditEntry",

@@ -21,3 +21,7 @@ class LedgerUnavailableError(OperatorError):
 
 class ClaimLostError(Exception):
     """A transfer or receipt is no longer claimed by this owner: its lease ran out, another took it over."""
+
+
+class AmbiguousError(Exception):
+    """An end response came with a key that more than one file has: which of them it is about cannot be known."""

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from oftp2.values import FileIdentity, clip
-from oftp2d.ledger.errors import ClaimLostError, UnknownError
+from oftp2d.ledger.errors import AmbiguousError, ClaimLostError, UnknownError
 from oftp2d.ledger.identifiers import Identifiers
 from oftp2d.ledger.records import (
     NewIncoming,
@@ -53,8 +53,7 @@ _BY_SECOND = (
         *(transfers.c[name] == sa.bindparam(f"key_{name}") for name in FileIdentity.__slots__ if name != "time"),
         transfers.c.time.between(sa.bindparam("low"), sa.bindparam("high")),
     )
-    .order_by(transfers.c.ended_at.is_not(None), transfers.c.id)
-    .limit(1)
+    .limit(2)
     .with_for_update(of=transfers)
 )
 
@@ -89,11 +88,16 @@ def fetch_by_key(connection: Connection, direction: Direction, key: FileIdentity
 
 
 def fetch_by_second(connection: Connection, key: FileIdentity) -> Transfer | None:
-    """The file we sent within the second of this key, whatever its counter: first the oldest that waits for an answer."""
+    """The file we sent within the second of this key, whatever its counter, answered or not.
+
+    Raises AmbiguousError where there is more than one: to take any of them for the one that is meant would be a guess.
+    """
     values = {f"key_{name}": getattr(key, name) for name in FileIdentity.__slots__ if name != "time"}
     second = key.time[:6]
-    row = connection.execute(_BY_SECOND, values | {"low": f"{second}0000", "high": f"{second}9999"}).one_or_none()
-    return None if row is None else to_transfer(row)
+    rows = connection.execute(_BY_SECOND, values | {"low": f"{second}0000", "high": f"{second}9999"}).all()
+    if len(rows) > 1:
+        raise AmbiguousError(f"more than one file sent has the key {key}, as far as its second")
+    return to_transfer(rows[0]) if rows else None
 
 
 class Move:

@@ -405,7 +405,8 @@ class Transfers:
         """An EERP came for the file with this key; None where we never sent such a file (to this partner).
 
         ``in_full``: nor where its EFID never went out. Not ``counted``: the key came without the counter of its stamp, as
-        release levels 1 and 2 carry it, and is that of the file sent within its second. For a message of the certificate
+        release levels 1 and 2 carry it, and is that of the only file sent within its second; AmbiguousError is raised, and
+        nothing changes, where there are several, whether answered or not. For a message of the certificate
         exchange its record and the partner's confirmation of our certificate are part of the same transaction; so is, for
         a forwarded file, the ``answer`` as it came, which travels back. The first end response stands: a repeated or
         contradictory one is no news.
@@ -462,9 +463,7 @@ class Transfers:
         text: str | None = None,
     ) -> Answered | None:
         with self._database.writing() as connection:
-            transfer = fetch_by_key(connection, Direction.OUT, key)
-            if transfer is None and not counted:
-                transfer = fetch_by_second(connection, key)
+            transfer = fetch_by_key(connection, Direction.OUT, key) if counted else fetch_by_second(connection, key)
             if transfer is None or partner_id not in {None, transfer.partner_id}:
                 return None
             if in_full and not transfer.efid_sent:

@@ -128,6 +128,45 @@ def test_an_end_response_without_counter_is_about_the_file_of_its_second(
     assert station.lines(f"'oftp2d partner change {peer.code} --level {level}'")
 
 
+def same_second(station: Station, peer: Peer, *contents: bytes) -> list[str]:
+    """Files of one name, queued for the peer in one second: their transfers."""
+    queued = [station.queue(peer.code, {"SAME": content})["SAME"] for content in contents]
+    with station.ledger() as ledger, ledger.transfers._database.writing() as connection:
+        for number, transfer in enumerate(queued, 1):
+            stamp = "UPDATE transfers SET date = '20260304', time = ? WHERE id = ?"
+            connection.exec_driver_sql(stamp, (f"123015{number:04}", transfer))
+    return queued
+
+
+@pytest.mark.interop(12)
+def test_an_end_response_without_counter_answers_none_of_several_files_of_its_second(house: House, peer: Peer) -> None:
+    """However often it is said: the files behind the first are not what it is about."""
+    station = house.station()
+    peer.introduce(station)
+    queued = same_second(station, peer, b"one", b"other")
+    station.start()
+    sfids = []
+    with peer.call(station) as talk:
+        talk.say(c.Cd())
+        for _ in queued:
+            sfid, _content = talk.receive()
+            sfids.append(sfid)
+            talk.say(c.Efpa())
+        talk.hear(c.Cd)
+        talk.say(eerp(sfids[0]))
+        talk.hear(c.Rtr)
+        talk.leave()
+    station.has_no_session()
+    with peer.call(station, level=Level.REVISION_1_3) as talk:
+        for _ in range(2):
+            talk.say(eerp(sfids[0]))
+            talk.hear(c.Rtr)
+        talk.leave()
+    station.line("EERP for one of several files", "nothing changes", f"partner change {peer.code} --level 2", count=2)
+    states = [each.state for each in station.stored(Direction.OUT)]
+    assert states == [TransferState.ACKNOWLEDGED, TransferState.SENT]
+
+
 def test_a_refusal_that_a_level_has_no_word_for_is_owed_no_longer(house: House, peer: Peer) -> None:
     station = house.station()
     peer.introduce(station)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from oftp2d.ledger import (
+    AmbiguousError,
     Answered,
     ClaimLostError,
     Direction,
@@ -101,22 +102,46 @@ def sent(ledger: Ledger, partner: Partner, files: Any, now: datetime) -> Transfe
     return ledger.transfers.sent(transfer.id, now)
 
 
-def test_a_key_without_counter_is_the_oldest_unanswered_file_of_its_second(
+def test_a_key_without_counter_is_the_only_file_sent_within_its_second(
     ledger: Ledger, partner: Partner, files: Any, now: datetime
 ) -> None:
-    one, other = (sent(ledger, partner, files, now) for _ in range(2))
+    one = sent(ledger, partner, files, now)
     ledger.transfers.queue(files.outgoing(partner), now)  # it was never sent
     key = replace(one.key, time="1230150000")
     assert ledger.transfers.acknowledged(key, now, in_full=True) is None
-    for expected in (one, other):
+    for news in (True, False):
         answered = ledger.transfers.acknowledged(key, now, partner_id=partner.id, in_full=True, counted=False)
         assert answered is not None
-        assert (answered.transfer.id, answered.news) == (expected.id, True)
-    again = ledger.transfers.refused(key, now, "NERP 34", "too late", in_full=True, counted=False)
-    assert again is not None
-    assert (again.transfer.id, again.news) == (one.id, False)
+        assert (answered.transfer.id, answered.news) == (one.id, news)
     for elsewhere in ({"time": "1230160000"}, {"dataset": "OTHER"}, {"date": "20260305"}):
         assert ledger.transfers.acknowledged(replace(key, **elsewhere), now, in_full=True, counted=False) is None
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_key_without_counter_is_of_no_file_where_several_were_sent_within_its_second(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime, *, answered: bool
+) -> None:
+    one, other = (sent(ledger, partner, files, now) for _ in range(2))
+    if answered:
+        ledger.transfers.acknowledged(one.key, now)
+    before = [ledger.transfers.get(each.id) for each in (one, other)]
+    key = replace(one.key, time="1230150000")
+    with pytest.raises(AmbiguousError):
+        ledger.transfers.acknowledged(key, now, partner_id=partner.id, in_full=True, counted=False)
+    with pytest.raises(AmbiguousError):
+        ledger.transfers.refused(key, now, "NERP 34", "", partner_id=partner.id, in_full=True, counted=False)
+    assert [ledger.transfers.get(each.id) for each in (one, other)] == before
+
+
+def test_a_key_without_counter_is_of_no_file_either_where_one_of_several_has_a_whole_second(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    ledger.partners.change(partner.id, level=1)
+    whole = sent(ledger, partner, files, now)
+    ledger.partners.change(partner.id, level=5)
+    sent(ledger, partner, files, now)
+    with pytest.raises(AmbiguousError):
+        ledger.transfers.acknowledged(whole.key, now, in_full=True, counted=False)
 
 
 def test_files_for_a_partner_from_which_we_only_receive_are_no_reason_to_call(
