@@ -31,12 +31,13 @@ from oftp2.events import (
 from oftp2.reasons import EndSessionReason
 from oftp2.records import BEGINNING, BLOCK, PlainReader, Position, Reader, Records, has_records, last_position, reader
 from oftp2.requests import MAX_DATA, CloseFile, SendData, StartFile
-from oftp2.values import FileFormat, SecurityLevel, clip
+from oftp2.values import FileFormat, Level, SecurityLevel, clip
 from oftp2d.claims import Outgoing
 from oftp2d.context import Context
 from oftp2d.forwarding import ORIGINATOR_TOLD, forget
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.line import Line, SessionOverError, end_politely
+from oftp2d.partners import highest_level
 from oftp2d.retries import Command, Course, advice, backoff, course, exhausted
 from oftp2d.spool import SpoolError, read_piece, seek
 
@@ -72,7 +73,9 @@ class Sending:
         Raises ``SessionOverError`` when the session ends before the answer; the transfer is queued again. Also when it is
         ended because of the file, which has then failed.
         """
-        transfer = outgoing.transfer
+        transfer = await self._told_apart(outgoing.transfer)
+        if transfer is None:
+            return
         self._may_have = transfer.efid_sent
         self._reached = transfer.reached
         try:
@@ -95,6 +98,39 @@ class Sending:
         confirmed, self._confirmed = self._confirmed, None
         if confirmed is not None:
             await self._sent(confirmed, "")
+
+    async def _told_apart(self, transfer: Transfer) -> Transfer | None:
+        """The file with a stamp that the partner can tell from any other at the level of this session; None where it waits.
+
+        Below level 4 the counter of the stamp stays behind (RFC 2204 section 5.3.3). To be taken for another file would
+        mean SFNA 13 for a file that the partner has not got, or an EERP for both.
+        """
+        level = self._level
+        if level >= Level.REVISION_1_4:
+            return transfer
+        apart = await self._context.workers.database(
+            self._context.ledger.transfers.tell_apart, transfer.id, self._owner, self._context.now()
+        )
+        if apart is not None:
+            return apart
+        self._may_have, self._reached = transfer.efid_sent, transfer.reached
+        why = (
+            f"release level {int(level)} cannot tell it from another file of its name and second, and its stamp may be"
+            " known already"
+        )
+        if highest_level(self._partner) >= Level.REVISION_1_4:
+            await self._again(transfer, f"{why}; it waits for a session of level 4 or 5", None)
+        else:
+            own = "; ask the partner whether it has it: if so, cancel it, else say 'oftp2d transfer retry --new-stamp'"
+            await self._fail(transfer, None, why if transfer.forwarded_from else why + own)
+        return None
+
+    @property
+    def _level(self) -> Level:
+        """The release level of the session that stands."""
+        terms = self._line.session.terms
+        assert terms is not None  # noqa: S101 - it stands
+        return terms.level
 
     async def _unable(self, transfer: Transfer, text: str) -> None:
         """We cannot send this file, and it alone has failed.

@@ -57,6 +57,17 @@ _BY_SECOND = (
     .with_for_update(of=transfers)
 )
 
+_SECOND_SHARED = (
+    sa.select(transfers.c.id)
+    .where(
+        transfers.c.direction == Direction.OUT,
+        *(transfers.c[name] == sa.bindparam(f"key_{name}") for name in FileIdentity.__slots__ if name != "time"),
+        transfers.c.time.between(sa.bindparam("low"), sa.bindparam("high")),
+        transfers.c.id != sa.bindparam("own"),
+    )
+    .limit(1)
+)
+
 _INSERT_TRANSFER = sa.insert(transfers)
 _INSERT_RECEIPT = sa.insert(receipts)
 
@@ -92,12 +103,22 @@ def fetch_by_second(connection: Connection, key: FileIdentity) -> Transfer | Non
 
     Raises AmbiguousError where there is more than one: to take any of them for the one that is meant would be a guess.
     """
-    values = {f"key_{name}": getattr(key, name) for name in FileIdentity.__slots__ if name != "time"}
-    second = key.time[:6]
-    rows = connection.execute(_BY_SECOND, values | {"low": f"{second}0000", "high": f"{second}9999"}).all()
+    rows = connection.execute(_BY_SECOND, _second_of(key)).all()
     if len(rows) > 1:
         raise AmbiguousError(f"more than one file sent has the key {key}, as far as its second")
     return to_transfer(rows[0]) if rows else None
+
+
+def is_second_shared(connection: Connection, transfer: Transfer) -> bool:
+    """Whether the key of an outgoing file without its counter is that of another one too, sent or not."""
+    return connection.execute(_SECOND_SHARED, {"own": transfer.id, **_second_of(transfer.key)}).first() is not None
+
+
+def _second_of(key: FileIdentity) -> dict[str, str]:
+    """A key as far as the second of its time, as parameters."""
+    values = {f"key_{name}": getattr(key, name) for name in FileIdentity.__slots__ if name != "time"}
+    second = key.time[:6]
+    return {**values, "low": f"{second}0000", "high": f"{second}9999"}
 
 
 class Move:

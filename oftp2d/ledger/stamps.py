@@ -45,13 +45,23 @@ _LEVEL = sa.select(partners.c.level).where(partners.c.id == sa.bindparam("partne
 
 
 def allot(
-    connection: Connection, *, partner_id: int, originator: str, destination: str, dataset: str, now: datetime
+    connection: Connection,
+    *,
+    partner_id: int,
+    originator: str,
+    destination: str,
+    dataset: str,
+    now: datetime,
+    uncounted: bool = False,
 ) -> tuple[str, str]:
-    """The next free (CCYYMMDD, HHMMSScccc) for this name at or after now, in UTC."""
+    """The next free (CCYYMMDD, HHMMSScccc) for this name at or after now, in UTC.
+
+    ``uncounted``: a second that serves this file alone, whatever the partner's level.
+    """
     name = {"by": originator, "to": destination, "name": dataset}
     second = now.astimezone(UTC).replace(microsecond=0)
     level = connection.execute(_LEVEL, {"partner": partner_id}).scalar()
-    if level is not None and level <= Level.REVISION_1_3:
+    if uncounted or (level is not None and level <= Level.REVISION_1_3):
         return _whole_second(connection, name, second)
     while True:
         day, clock = second.strftime("%Y%m%d"), second.strftime("%H%M%S")

@@ -43,6 +43,7 @@ from oftp2d.ledger.moves import (
     insert_incoming,
     insert_outgoing,
     insert_receipt,
+    is_second_shared,
     release_receipts,
     to_transfer,
 )
@@ -160,6 +161,16 @@ _RENEW_ALL = sa.update(transfers).where(
     transfers.c.claim_owner == sa.bindparam("by"), sa.or_(*(transfers.c.state == state for state in _CLAIMED))
 )
 _EFID_GOING = sa.update(transfers).where(transfers.c.id == sa.bindparam("key"), transfers.c.state == _S.SENDING)
+_RESTAMP = (
+    sa.update(transfers)
+    .where(
+        transfers.c.id == sa.bindparam("key"),
+        transfers.c.claim_owner == sa.bindparam("by"),
+        transfers.c.state == _S.SENDING,
+    )
+    .values(reached=0)
+    .returning(*transfers.c)
+)
 _OWN_EFID_GOING = _EFID_GOING.where(transfers.c.claim_owner == sa.bindparam("by"))
 
 
@@ -250,6 +261,36 @@ class Transfers:
         """Prolong every claim that this owner still has."""
         with self._database.writing(durable=False) as connection:
             connection.execute(_RENEW_ALL, {"by": owner, "claim_until": now + lease})
+
+    def tell_apart(self, transfer_id: str, owner: str, now: datetime) -> Transfer | None:
+        """A claimed file with a second that no other file of its name and stations has, as release levels 1 and 2 need it.
+
+        One whose EFID has gone, or that is not ours, must keep its stamp: None where that second is another one's too; any
+        other gets a new stamp then. Raises ClaimLostError.
+        """
+
+        def apart(connection: Connection) -> Transfer | None:
+            transfer = fetch(connection, transfer_id)
+            if not is_second_shared(connection, transfer):
+                return transfer
+            if transfer.efid_sent or transfer.forwarded_from is not None:
+                return None
+            date, time = allot(
+                connection,
+                partner_id=transfer.partner_id,
+                originator=transfer.originator,
+                destination=transfer.destination,
+                dataset=transfer.dataset,
+                now=now,
+                uncounted=True,
+            )
+            values = {"key": transfer_id, "by": owner, "date": date, "time": time, "updated_at": now}
+            row = connection.execute(_RESTAMP, values).one_or_none()
+            if row is None:
+                raise ClaimLostError(f"transfer {transfer_id} is not claimed by {owner}")
+            return to_transfer(row)
+
+        return self._database.insist(apart)
 
     def efid_going(self, transfer_id: str, owner: str | None = None) -> None:
         """Note that EFID is about to be written: from here on the partner may have the file."""

@@ -167,6 +167,62 @@ def test_an_end_response_without_counter_answers_none_of_several_files_of_its_se
     assert states == [TransferState.ACKNOWLEDGED, TransferState.SENT]
 
 
+@pytest.mark.interop(12)
+def test_files_of_one_name_and_second_get_seconds_of_their_own_in_a_session_without_counters(
+    house: House, peer: Peer
+) -> None:
+    station = house.station()
+    peer.introduce(station)
+    contents = [b"one", b"two", b"three"]
+    same_second(station, peer, *contents)
+    station.start()
+    sfids = {}
+    with peer.call(station, level=Level.REVISION_1_3) as talk:
+        talk.say(c.Cd())
+        for _ in contents:
+            sfid, content = talk.receive()
+            sfids[sfid.date, sfid.time] = content
+            talk.say(c.Efpa())
+            last = sfid
+        talk.hear(c.Cd)
+        assert list(sfids.values()) == contents
+        for _ in range(2):
+            talk.say(eerp(last))
+            talk.hear(c.Rtr)
+        talk.leave()
+    states = [each.state for each in station.stored(Direction.OUT)]
+    assert states == [TransferState.SENT, TransferState.SENT, TransferState.ACKNOWLEDGED]
+
+
+@pytest.mark.interop(12)
+@pytest.mark.parametrize("agreed", [2, 5])
+def test_a_file_that_the_partner_may_have_is_not_offered_without_its_counter_where_it_could_be_another(
+    house: House, peer: Peer, agreed: int
+) -> None:
+    station = house.station()
+    peer.introduce(station)
+    kept, again = same_second(station, peer, b"one", b"other")
+    station.start()
+    with peer.call(station) as talk:
+        talk.say(c.Cd())
+        talk.receive()
+        talk.say(c.Efpa())
+        talk.receive()
+    station.has_no_session()
+    with station.ledger() as ledger, ledger.transfers._database.writing() as connection:
+        connection.exec_driver_sql("UPDATE transfers SET next_attempt_at = NULL")
+        connection.exec_driver_sql("UPDATE partners SET level = ?", (agreed,))
+    with peer.call(station, level=Level.REVISION_1_3) as talk:
+        talk.say(c.Cd())
+        talk.hear_end(EndSessionReason.NORMAL)
+    station.has_no_session()
+    assert station.state(kept) is TransferState.SENT
+    assert station.state(again) is (TransferState.QUEUED if agreed == 5 else TransferState.FAILED)
+    station.line("SAME", "cannot tell it from another file", "level 4 or 5" if agreed == 5 else "--new-stamp")
+    before, after = station.stored(Direction.OUT)
+    assert (before.time, after.time, after.efid_sent) == ("1230150001", "1230150002", True)
+
+
 def test_a_refusal_that_a_level_has_no_word_for_is_owed_no_longer(house: House, peer: Peer) -> None:
     station = house.station()
     peer.introduce(station)
