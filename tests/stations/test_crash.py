@@ -113,10 +113,9 @@ def test_a_file_of_64_mib_survives_kills_at_random_instants_and_arrives_exactly_
     chance = random.Random(f"{SEED} {victims}")  # noqa: S311 - repeatable, not secret
     first, second, wire = linked(house)
     killed = VICTIMS[victims]((first, second))
-    kills = [
-        Kill(OUT, int(chance.uniform(0, 1) * LARGE), killed)
-        for _ in range(INSTANTS if len(killed) == 1 else INSTANTS // 2)
-    ]
+    count = INSTANTS if len(killed) == 1 else INSTANTS // 2
+    # The file goes on where it was, so all of them together must come before its end.
+    kills = [Kill(OUT, int(chance.uniform(0, 1) * LARGE / count), killed) for _ in range(count)]
     house.start()
     survive(house, wire, kills, lambda: first.send(second.code, large(), "LARGE"))
     everything_once(first, second, {"LARGE": large()})
