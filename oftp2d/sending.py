@@ -5,7 +5,7 @@ and its SFNA 13 (duplicate) at the next try means that it arrived. What was hand
 restart position, the most that the partner can have; it says from where it wants to go on (RFC 5024 section 4.3.3).
 
 A file that is small enough to be at hand as a whole is begun as soon as the one before it is confirmed. One
-transaction notes both, the confirmation and the EFID to come, while SFID is on its way and is answered.
+transaction notes both, the confirmation and the EFID to come, while the content is on its way.
 """
 
 from __future__ import annotations
@@ -161,20 +161,21 @@ class Sending:
     async def _send_small(self, transfer: Transfer, content: bytes) -> None:
         # Too little to be worth a restart position.
         self._say(StartFile(command=_start_of(transfer, restart=0)))
+        answer = await self._line.event()
+        if isinstance(answer, FileRefused):
+            await self.settle()
+            await self._refused(transfer, answer)
+            return
+        # Not before SFPA: were we killed meanwhile, a later SFNA 13 would be about some other file, not about this one.
         noting = Deferred.fromCoroutine(self._note_going(transfer))
         try:
-            answer = await self._line.event()
-            if isinstance(answer, FileAccepted):
-                self._reached = len(content)
-                self._line.request(SendData(octets=content, last=True, compress=self._partner.compression))
-                await self._line.drained()
+            self._reached = len(content)
+            self._line.request(SendData(octets=content, last=True, compress=self._partner.compression))
+            await self._line.drained()
         finally:
             # Whatever has come: nothing more is said before the ledger knows, nor noted before this is.
             await noting
-        if isinstance(answer, FileRefused):
-            await self._refused(transfer, answer)
-        else:
-            await self._close(transfer)
+        await self._close(transfer)
 
     async def _send_large(self, transfer: Transfer) -> None:
         await self.settle()

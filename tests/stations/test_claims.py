@@ -108,7 +108,7 @@ def test_a_confirmed_file_is_answered_though_nothing_followed_it(house: House, p
 
 
 def test_a_duplicate_that_never_came_to_its_efid_was_not_delivered(house: House, peer: Peer) -> None:
-    """The ledger notes EFID while SFID is answered: SFNA takes that back."""
+    """The ledger notes EFID once SFPA has come, and not before."""
     station = queued(house, peer, 2)
     talk = listening(peer, station)
     refused = talk.hear(c.Sfid)
@@ -118,6 +118,24 @@ def test_a_duplicate_that_never_came_to_its_efid_was_not_delivered(house: House,
     assert stored.dataset == refused.dataset
     assert not stored.efid_sent
     assert stored.state not in {TransferState.SENT, TransferState.ACKNOWLEDGED}
+
+
+def test_after_a_kill_before_the_answer_to_sfid_a_duplicate_was_not_delivered_either(house: House, peer: Peer) -> None:
+    station = queued(house, peer, 2)
+    talk = listening(peer, station)
+    talk.receive()
+    talk.say(c.Efpa())
+    talk.hear(c.Sfid)
+    station.kill()
+    station.start()
+    confirmed, begun = station.stored(Direction.OUT)
+    assert (confirmed.efid_sent, begun.efid_sent) == (True, False)
+    talk = listening(peer, station)
+    for dataset in ("F0", "F1"):
+        assert talk.hear(c.Sfid).dataset == dataset
+        talk.say(c.Sfna(reason=AnswerReason.DUPLICATE_FILE))
+    talk.hear(c.Cd)
+    assert [each.state for each in station.stored(Direction.OUT)] == [TransferState.SENT, TransferState.FAILED]
 
 
 def test_what_a_loss_of_power_kept_from_the_inbox_is_there_after_the_next_start(house: House, peer: Peer) -> None:
