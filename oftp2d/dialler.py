@@ -206,10 +206,10 @@ class Dialler:
             self.log.info("{partner}: asks for authentication, calling again with it", partner=partner.code)
             _, _, report = await self._dial(partner, Purpose.EXCHANGE, authentication=True)
         now = self._context.now()
-        if report.normal and not report.one_way:
+        if report.normal and not report.left:
             await self._context.workers.database(self._context.ledger.partners.call_made, partner.id, now)
             return report
-        why = "the partner only sends, what waits for it stays queued" if report.normal else report.text
+        why = report.left if report.normal else report.text
         if partner.call is CallPolicy.WAIT:
             await self._context.workers.database(
                 self._context.ledger.partners.call_failed, partner.id, now, why, None, report.refusal

@@ -94,8 +94,8 @@ class Report:
     refusal: str | None = None
     """The partner's ESID, such as ``ESID 04``, where that ended the session before its time."""
     level: int | None = None
-    one_way: bool = False
-    """Whether the partner would not receive anything in it: what waits for the partner still waits."""
+    left: str = ""
+    """Why something that waits for the partner still waits, though nothing went wrong."""
     progress: dict[str, int] = field(default_factory=dict)
     """Octets already sent of the transfers under way."""
 
@@ -327,10 +327,11 @@ class Monitor:
         receipt = await claims.end_response()
         if receipt is not None:
             await sending.settle()
-            await self._send_end_response(receipt)
+            await self._send_end_response(partner, receipt)
             return
         if self._line.session.terms is not None and self._line.session.terms.mode is Mode.RECEIVER:
-            self.report.one_way = partner.mode is not Traffic.RECEIVE
+            if partner.mode is not Traffic.RECEIVE:
+                self.report.left = "the partner only sends, what waits for it stays queued"
         elif not self._context.stopping:
             file = await claims.file()
             if file is not None:
@@ -349,7 +350,21 @@ class Monitor:
         assert terms is not None  # noqa: S101 - it stands
         return terms.level
 
-    async def _send_end_response(self, receipt: Receipt) -> None:
+    async def _send_end_response(self, partner: Partner, receipt: Receipt) -> None:
+        if _sayable(receipt, self._level) < _sayable(receipt, highest_level(partner)):
+            # It stays claimed as long as this session lasts, and is owed again behind it.
+            self.report.left = f"release level {int(self._level)} cannot carry an end response that is owed"
+            self.log.warn(
+                "{partner}: {kind} for {file} waits for a session of a higher level, transfer {transfer}: release level"
+                " {release_level} cannot carry all of it; where the partner speaks no higher one, say 'oftp2d partner change"
+                " {partner} --level {release_level}', and what can be told at that level is told",
+                partner=partner.code,
+                kind=receipt.kind.value,
+                file=receipt.dataset,
+                transfer=receipt.transfer_id,
+                release_level=int(self._level),
+            )
+            return
         if receipt.kind is ReceiptKind.NERP and self._level < Level.REVISION_1_4:
             await self._context.workers.database(self._context.ledger.receipts.withdraw, receipt.id)
             self.log.warn(
@@ -531,6 +546,13 @@ class Monitor:
 
 def _over(reason: EndSessionReason, text: str) -> SessionOverError:
     return SessionOverError(SessionAborted(origin=Origin.LOCAL, reason=reason, text=text))
+
+
+def _sayable(receipt: Receipt, level: Level) -> int:
+    """How much of an end response a level can say: 0 nothing, 1 all but hash and signature, 2 all."""
+    if receipt.kind is ReceiptKind.NERP and level < Level.REVISION_1_4:
+        return 0
+    return 1 if (receipt.hash or receipt.signature) and level < Level.REVISION_2_0 else 2
 
 
 def _end_response(receipt: Receipt) -> EndResponse:

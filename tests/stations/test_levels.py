@@ -20,6 +20,7 @@ from oftp2d.ledger import (
     NewIncoming,
     NewReceipt,
     ReceiptKind,
+    ReceiptState,
     Traffic,
     TransferState,
 )
@@ -225,7 +226,7 @@ def test_a_file_that_the_partner_may_have_is_not_offered_without_its_counter_whe
 
 def test_a_refusal_that_a_level_has_no_word_for_is_owed_no_longer(house: House, peer: Peer) -> None:
     station = house.station()
-    peer.introduce(station)
+    peer.introduce(station, level=2)
     refused = refuse_one(station, peer)
     station.start()
     with peer.call(station, level=Level.REVISION_1_2) as talk:
@@ -235,7 +236,65 @@ def test_a_refusal_that_a_level_has_no_word_for_is_owed_no_longer(house: House, 
     assert station.receipt(refused) is None
 
 
-def refuse_one(station: Station, peer: Peer) -> str:
+def test_an_end_response_that_only_this_session_cannot_carry_waits_for_one_that_can(house: House, peer: Peer) -> None:
+    station = house.station()
+    peer.introduce(station)
+    refused = refuse_one(station, peer)
+    station.start()
+    for level in (Level.REVISION_1_2, Level.REVISION_1_3):
+        with peer.call(station, level=level) as talk:
+            talk.say(c.Cd())
+            talk.hear_end(EndSessionReason.NORMAL)
+        station.has_no_session()
+        station.line("waits for a session of a higher level", refused, f"--level {level}")
+    with peer.call(station) as talk:
+        talk.say(c.Cd())
+        nerp = talk.hear(c.Nerp)
+        talk.say(c.Rtr())
+        talk.hear(c.Cd)
+        talk.leave()
+    assert (nerp.dataset, nerp.reason, nerp.text) == ("REFUSED", 34, "it cannot be read")
+
+
+@pytest.mark.parametrize("agreed", [5, 4])
+def test_a_signature_is_left_out_only_for_a_partner_that_never_speaks_its_level(
+    house: House, peer: Peer, agreed: int
+) -> None:
+    station = house.station()
+    peer.introduce(station, level=agreed)
+    refused = refuse_one(station, peer, hash=b"h" * 20, signature=b"signature")
+    station.start()
+    with peer.call(station, level=Level.REVISION_1_4) as talk:
+        talk.say(c.Cd())
+        if agreed == 5:
+            talk.hear_end(EndSessionReason.NORMAL)
+        else:
+            assert talk.hear(c.Nerp).signature == b""
+            talk.say(c.Rtr())
+            talk.hear(c.Cd)
+            talk.leave()
+    station.has_no_session()
+    receipt = station.receipt(refused)
+    assert receipt is not None
+    assert receipt.state is (ReceiptState.OWED if agreed == 5 else ReceiptState.SENT)
+
+
+def test_a_partner_is_not_called_again_at_once_for_what_its_level_cannot_carry(house: House, peer: Peer) -> None:
+    station = house.station()
+    peer.introduce(station, callable_=True)
+    refuse_one(station, peer)
+    station.start()
+    with peer.accept() as talk:
+        talk.level = Level.REVISION_1_3
+        talk.say(c.Ssrm())
+        talk.agree(talk.hear(c.Ssid))
+        talk.say(talk.ssid(peer.code))
+        talk.hear(c.Cd)
+        talk.leave()
+    station.line("the call failed, next one in", "release level 2 cannot carry an end response that is owed")
+
+
+def refuse_one(station: Station, peer: Peer, **signed: bytes) -> str:
     """A file of the peer that was received and refused behind the daemon's back; its NERP is owed."""
     now = datetime.now(UTC)
     new = NewIncoming(
@@ -255,7 +314,7 @@ def refuse_one(station: Station, peer: Peer) -> str:
     with station.ledger() as ledger:
         opened = ledger.transfers.open_incoming(new, now, "test", timedelta(seconds=1))
         ledger.transfers.received(opened.id, 0, "", "", now)  # type: ignore[union-attr]  # it is the first
-        receipt = NewReceipt(kind=ReceiptKind.NERP, reason=34, text="it cannot be read")
+        receipt = NewReceipt(kind=ReceiptKind.NERP, reason=34, text="it cannot be read", **signed)
         return ledger.transfers.refuse(opened.id, "NERP 34", "", now, receipt).id  # type: ignore[union-attr]  # as above
 
 
