@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from oftp2 import buffers
+from oftp2d.config import SessionTerms
 from oftp2d.ledger import TransferState, Transport
 from tests.stations.house import House, noise, wait_for
 from tests.wireshark.capture import seen, tshark
@@ -50,7 +52,7 @@ def test_a_captured_session_is_seen_command_by_command(house: House, tmp_path: P
         capture.wait(20)
     found = commands(path, theirs.tcp_port)
     assert found[:4] == ["SSRM", "SSID", "SSID", "SFID"]
-    assert found.count("DATA") == -(-500_000 // 32_255)
+    assert found.count("DATA") == -(-500_000 // buffers.capacity(SessionTerms().buffer_size))
     assert [each for each in found if each not in {"DATA", "CDT"}][4:7] == ["SFPA", "EFID", "EFPA"]
     assert found[-1] == "ESID"
 
