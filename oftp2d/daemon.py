@@ -15,7 +15,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -31,7 +31,7 @@ from oftp2d.delivery import Delivery
 from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
-from oftp2d.ledger import Direction, Holder, Kind, Ledger, TransferState, UnknownError
+from oftp2d.ledger import Direction, Holder, Kind, Ledger, Transfer, TransferState, UnknownError
 from oftp2d.listeners import Listeners
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
@@ -60,6 +60,8 @@ class Daemon:
         self._undo: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._upkeep = LoopingCall(lambda: Deferred.fromCoroutine(self._look_after()))
         self._upkeep.clock = reactor
+        self._upkeep_over: Deferred[Any] = succeed(None)
+        """Fires when the upkeep was stopped, and what it had begun is done."""
 
     async def start(self) -> None:
         """Start everything. Raises ``OperatorError``, with everything stopped again, when something cannot be."""
@@ -119,7 +121,7 @@ class Daemon:
         self._undo.append(self._stop_working)
         self.dialler.start()
         await self._look_at_certificates()
-        self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
+        self._upkeep_over = self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
             lambda failure: self.log.failure("the upkeep failed", failure)
         )
         self._runs = True
@@ -133,6 +135,7 @@ class Daemon:
             self._upkeep.stop()
         await self.running.stop(0)
         await self.dialler.finished()
+        await self._upkeep_over
 
     async def _recover(self) -> None:
         """Bring right what the last run left behind: nothing acknowledged is lost, nothing arrives twice."""
@@ -200,22 +203,29 @@ class Daemon:
             await give_up_overdue(self.context)
             # A certificate becomes valid, or ends, without anybody saying so.
             await self._take_up_certificates()
+            await self._expire()
         except OperatorError as error:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
 
     async def _expire(self) -> None:
         """Free the room of what partners began to send and never went on with."""
-        context = self.context
-        now = context.now()
-        before = now - timedelta(hours=context.config.spool.keep_parts_hours)
-        for transfer in await context.workers.database(context.ledger.transfers.expire, before, now):
-            await context.workers.disk(context.spool.discard_part, transfer.spool_name)
+        for transfer in await self.context.workers.database(self._expired):
             self.log.warn(
                 "{file} broke off long ago and is given up, transfer {transfer}: if it is still missed, ask the partner"
                 " to send it again",
                 file=transfer.dataset,
                 transfer=transfer.id,
             )
+
+    def _expired(self) -> Sequence[Transfer]:
+        """In the database worker, like the beginning of a reception: none may go on before its part is gone."""
+        context = self.context
+        now = context.now()
+        before = now - timedelta(hours=context.config.spool.keep_parts_hours)
+        expired = context.ledger.transfers.expire(before, now)
+        for transfer in expired:
+            context.spool.discard_part(transfer.spool_name)
+        return expired
 
     def _desk(self) -> Desk:
         context = self.context
@@ -312,6 +322,7 @@ class Daemon:
         await self._listeners.stop()
         await self.running.stop(self._config.session.stop_seconds if seconds is None else seconds)
         await self.dialler.finished()
+        await self._upkeep_over
         await self._stop_all()
 
     def hurry(self) -> None:

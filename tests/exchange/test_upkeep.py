@@ -1,0 +1,78 @@
+"""What a station looks after now and then while it runs, here every few milliseconds."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+
+from oftp2 import buffers
+from oftp2 import commands as c
+from oftp2d import daemon
+from oftp2d.context import Context
+from oftp2d.ledger import TransferState, Transport
+from tests.exchange.peer import session
+from tests.exchange.station import CLOCK, CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "UPKEEP", timedelta(milliseconds=50))
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_nobody_goes_on_with_is_given_up_while_the_station_runs(a: Station, log: Log) -> None:
+    a.settings = "[spool]\nkeep_parts_hours = 2\nfree_octets_reserved = 0\n"
+    a.add_partner(CODE_B, transport=Transport.TCP, password_ours=PASSWORD_A, password_theirs=PASSWORD_B)
+    await a.start()
+    content = os.urandom(100_000)
+    async with session(a, restart=True) as peer:
+        sfid = peer.offer("ORDERS", content)
+        peer.send(sfid)
+        await peer.expect(c.Sfpa)
+        peer.write(bytes(buffers.encode(content, peer.ssid.buffer_size, last=True).between(0, 2)))
+        peer.hang_up()
+        await peer.gone()
+    await a.idle()
+    assert [each.state for each in await a.transfers()] == [TransferState.INTERRUPTED]
+    assert list((a.home / "spool").glob("*/*")) != []
+    with closing(sqlite3.connect(a.home / "ledger.sqlite")) as database, database:
+        database.execute("update transfers set updated_at = updated_at - 3 * 3600 * 1000000")
+
+    async def given_up() -> bool:
+        return [each.state for each in await a.transfers()] == [TransferState.CANCELLED]
+
+    await eventually("the end of what was not gone on with", given_up)
+    assert list((a.home / "spool").glob("*/*")) == []
+    assert len(log.lines("ORDERS broke off long ago and is given up")) == 1
+    async with session(a, restart=True) as peer:
+        assert isinstance(await peer.send_file(sfid, content), c.Efpa)
+        await peer.turn()
+    assert a.inbox() == [content]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_station_that_stops_lets_the_upkeep_come_to_its_end(
+    a: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: Deferred[None] = Deferred()
+    go_on: Deferred[None] = Deferred()
+    done: list[str] = []
+
+    async def slow(context: Context) -> None:
+        begun.callback(None)
+        await go_on
+        await context.workers.database(context.ledger.transfers.counts)
+        done.append("upkeep")
+
+    monkeypatch.setattr(daemon, "give_up_overdue", slow)
+    await a.start()
+    await begun
+    CLOCK.callLater(0.3, go_on.callback, None)
+    await a.stop()
+    assert done == ["upkeep"]
