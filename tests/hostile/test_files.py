@@ -118,7 +118,13 @@ async def test_a_name_from_a_partner_never_becomes_a_path(dataset: str, victim: 
         "spool",
     }
     assert {path.name for path in victim.home.iterdir()} <= known | {"admin.sock.lock"}
-    assert {path.name for path in (victim.home / "spool").iterdir()} == {"inbox", "outgoing", "parts", "received"}
+    assert {path.name for path in (victim.home / "spool").iterdir()} == {
+        "boot",
+        "inbox",
+        "outgoing",
+        "parts",
+        "received",
+    }
     await serves(victim)
 
 
