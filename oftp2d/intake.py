@@ -75,7 +75,6 @@ class Intake:
     _strand: Strand = field(init=False)
     _writing: deque[tuple[Deferred[None], int]] = field(default_factory=deque)
     """Writes under way, and the octets of each."""
-    _waiting_octets: int = 0
     _broken: bool = False
     """Set by the first write that fails: what comes behind it must not be written in its place."""
     _renewed_at: datetime | None = None
@@ -173,7 +172,7 @@ class Intake:
         self._held_octets += len(data.octets) + data.ends.nbytes
         if self._held_octets >= CHUNK:
             self._write()
-        while self._writing and (self._writing[0][0].called or self._waiting_octets > BUFFERED):
+        while self._writing and (self._writing[0][0].called or sum(octets for _, octets in self._writing) > BUFFERED):
             await self._written()
         await self._renew()
 
@@ -181,7 +180,6 @@ class Intake:
         pieces, octets = self._held, self._held_octets
         self._held, self._held_octets = [], 0
         self._writing.append((self._strand.run(self._put, pieces), octets))
-        self._waiting_octets += octets
 
     def _put(self, pieces: list[DataReceived]) -> None:
         if self._broken:
@@ -217,8 +215,7 @@ class Intake:
 
     async def _written(self) -> None:
         """Wait for the oldest write under way."""
-        writing, octets = self._writing.popleft()
-        self._waiting_octets -= octets
+        writing, _ = self._writing.popleft()
         try:
             await writing
         except SpoolError as error:

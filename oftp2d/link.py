@@ -34,7 +34,7 @@ from oftp2.requests import Abort, EndSession, Request
 from oftp2.session import Session
 from oftp2.tables import State
 from oftp2d.line import PeerTls, SessionOverError, origin
-from oftp2d.progress import octets_taken
+from oftp2d.progress import below_tls, octets_taken
 from oftp2d.trace import Recording
 
 _BEFORE_READY = frozenset({State.IDLE, State.I_WF_NC, State.I_WF_RM, State.WF_NDISC})
@@ -173,8 +173,7 @@ class Link(Protocol):
             self._pump()
             # It may have been asked from elsewhere, by a time limit or at the end of the daemon.
             self._hold_or_go_on()
-            self._wake_event()
-            self._wake_drain()
+            self._wake()
             return
         self._pump()
 
@@ -367,6 +366,10 @@ class Link(Protocol):
         """No session came about, or it ended without an event: whoever waits is told."""
         if self._end is None:
             self._end = SessionAborted(origin=Origin.NETWORK, reason=EndSessionReason.UNSPECIFIED, text=why)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Whoever waits for anything looks again: the session is over."""
         self._wake_event()
         self._wake_drain()
 
@@ -383,7 +386,7 @@ class Link(Protocol):
 
 def _read_at_once(transport: object, octets: int) -> None:
     """Have the TCP transport, under TLS or not, read more at once than its 64 KiB."""
-    below = getattr(transport, "transport", None) or transport
+    below = below_tls(transport)
     if hasattr(below, "bufferSize"):
         below.bufferSize = octets
 

@@ -15,10 +15,14 @@ _ACKNOWLEDGED: Final = 120
 """Where ``tcpi_bytes_acked`` stands in Linux's struct tcp_info (linux/tcp.h), eight octets; it is there since 4.1."""
 
 
+def below_tls(transport: object) -> object:
+    """The transport of TCP that is under that of TLS, or is the one given."""
+    return getattr(transport, "transport", None) or transport
+
+
 def octets_taken(transport: object) -> int | None:
     """Octets that the peer's side has acknowledged since the connection stands, TLS and all; None where nobody knows."""
-    below = getattr(transport, "transport", None) or transport
-    handle = getattr(below, "socket", None)
+    handle = getattr(below_tls(transport), "socket", None)
     if not isinstance(handle, socket.socket) or _TCP_INFO is None:
         return None
     try:
