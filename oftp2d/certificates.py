@@ -352,11 +352,20 @@ class Certificates:
         self, usage: Usage, *, partner_id: int, station: str, now: datetime
     ) -> CertificateFacts | None:
         """The partner's certificate we use towards it: to encrypt a file or to make a challenge."""
-        entries = [
-            selectable(entry) for entry in self._entries(Holder.PARTNER, partner_id) if entry.slot is Slot.CURRENT
-        ]
-        found = selection.select(_SITUATIONS[usage], entries, station=station, party=PARTY, now=now).taken
+        found = self.explain_partner(_SITUATIONS[usage], partner_id=partner_id, station=station, now=now).taken
         return None if found is None else found.facts
+
+    def explain_partner(
+        self, situation: Situation, *, partner_id: int, station: str, now: datetime, least_bits: int = 0
+    ) -> Selection:
+        """The certificates of a partner for a situation, best first, with the account of all that were looked at.
+
+        Outbound, to encrypt or to challenge, only current ones; inbound, to verify, those too that are previous ones by
+        now: what they signed may be under way. ``station`` is the partner's.
+        """
+        slots = {Slot.CURRENT} if situation.one else {Slot.CURRENT, Slot.PREVIOUS}
+        entries = [selectable(entry) for entry in self._entries(Holder.PARTNER, partner_id) if entry.slot in slots]
+        return selection.select(situation, entries, station=station, party=PARTY, now=now, least_bits=least_bits)
 
     def partner_certificates(self, *, partner_id: int, station: str | None = None) -> tuple[StoredCertificate, ...]:
         """All entries of a partner, withdrawn ones too."""

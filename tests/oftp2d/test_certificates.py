@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from oftp2.certs import selection
 from oftp2.certs.acceptance import Assurance, Message, Mode, Verdict, judge
 from oftp2.certs.clid import Clid
 from oftp2.certs.facts import CertificateFacts
@@ -304,6 +305,17 @@ def test_an_imported_successor_moves_the_former_one_down(store: Certificates, pa
     assert chosen is not None
     assert chosen.fingerprint == pki.certificate("CA02").fingerprint
     assert store.partner_certificate(Usage.SIGNATURE, partner_id=partner, station="X", now=NOW) is None
+    # What its predecessor signed may still be under way; nothing is encrypted for it any more.
+    verifying = store.explain_partner(selection.EERP_VERIFICATION, partner_id=partner, station=THEIRS, now=NOW)
+    assert [entry.facts.fingerprint for entry in verifying.entries] == [
+        pki.certificate(name).fingerprint for name in ("CA02", "CA01")
+    ]
+    encrypting = store.explain_partner(selection.ENCRYPTION, partner_id=partner, station=THEIRS, now=NOW)
+    considered = {item.entry.facts.fingerprint: item.why for item in encrypting.considered}
+    assert considered == {
+        pki.certificate("CA01").fingerprint: "taken",
+        pki.certificate("CA02").fingerprint: "not for encryption",
+    }
 
 
 def test_an_issuing_authority_imported_with_its_root_is_the_anchor(store: Certificates) -> None:

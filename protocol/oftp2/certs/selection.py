@@ -96,17 +96,18 @@ def select(
     party: str | None = None,
     named: str | None = None,
     confirmed: Collection[str] | None = None,
+    least_bits: int = 0,
     oldest: bool = False,
 ) -> Selection:
     """Choose among the entries of one holder.
 
     ``named`` is the fingerprint that a CMS identifier means. ``confirmed`` are the fingerprints of ours
-    that the partner is known to have: they narrow the choice, unless none of them would do. ``now`` is the
-    time the file was received when something inbound is opened later.
+    that the partner is known to have: they narrow the choice, unless none of them would do. Keys of fewer than
+    ``least_bits`` bits are not used. ``now`` is the time the file was received when something inbound is opened later.
     """
     aliases = [alias for alias in (station, party) if alias is not None]
     looked_at = list(entries)
-    refusals = {id(entry): _refusal(situation, entry, aliases, now) for entry in looked_at}
+    refusals = {id(entry): _refusal(situation, entry, aliases, now, least_bits) for entry in looked_at}
     fit = [entry for entry in looked_at if refusals[id(entry)] is None]
     narrowed = [entry for entry in fit if confirmed is not None and entry.facts.fingerprint in confirmed]
     candidates = sorted(narrowed or fit, key=_age, reverse=not oldest)
@@ -135,7 +136,7 @@ def to_deliver(entries: Sequence[Entry], *, station: str, now: datetime, party: 
     return tuple({entry.facts.fingerprint: entry for entry in chosen if entry is not None}.values())
 
 
-def _refusal(situation: Situation, entry: Entry, aliases: Sequence[str], now: datetime) -> str | None:
+def _refusal(situation: Situation, entry: Entry, aliases: Sequence[str], now: datetime, least_bits: int) -> str | None:
     facts = entry.facts
     if not entry.active:
         return "inactive"
@@ -147,7 +148,8 @@ def _refusal(situation: Situation, entry: Entry, aliases: Sequence[str], now: da
         return f"not for {situation.usage.value}"
     if situation.alias and entry.alias not in aliases:
         return f"alias is {entry.alias}"
-    return None
+    short = (facts.key_bits or 0) < least_bits
+    return f"its key has {facts.key_bits} bits, fewer than {least_bits}" if short else None
 
 
 def _inside_slice(entry: Entry, now: datetime) -> bool:

@@ -153,6 +153,18 @@ def test_confirmed_certificates_narrow_the_choice_until_the_partner_has_the_new_
     assert marks(choose(selection.SIGNING, entry("a", ends=-1), new, confirmed={"a" * 64})) == "b"
 
 
+@pytest.mark.parametrize("situation", [selection.ENCRYPTION, *VERIFYING])
+def test_keys_that_are_too_short_are_not_used(situation: Situation) -> None:
+    short = entry("a", begins=-1)
+    short = replace(short, facts=replace(short.facts, key_bits=1024))
+    none = entry("b", begins=-1)
+    none = replace(none, facts=replace(none.facts, key_bits=None))
+    found = choose(situation, short, none, entry("c"), least_bits=2048)
+    assert marks(found) == "c"
+    assert "its key has 1024 bits, fewer than 2048" in found.text
+    assert marks(choose(situation, short, least_bits=1024)) == "a"
+
+
 def test_nothing_at_all_is_said_so() -> None:
     found = select(selection.SIGNING, [], station="STATION", now=NOW)
     assert found.text == "outbound signature: there is no certificate at all"
