@@ -1,0 +1,43 @@
+"""One step on the way of a secured file: octets in, octets out, piece by piece (RFC 5024 section 6.1).
+
+Signing, compressing, enveloping and their inverses are stages. Each holds a piece and a little more, never the
+file. :func:`chain` runs several in one thread; who has threads to spare may drive them as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+
+class Stage(Protocol):
+    """Takes octets in pieces of any size and gives back what is ready.
+
+    What comes out before :meth:`finish` has returned is not vouched for yet: a signature stands behind the content.
+    Both methods raise what the stage says, :class:`oftp2.cms.errors.CmsError` for what a partner sent; a stage that
+    has raised is of no further use.
+    """
+
+    def update(self, octets: bytes) -> bytes:
+        """What comes out for a piece; it may be empty, and longer or shorter than the piece."""
+
+    def finish(self) -> bytes:
+        """The rest. Called once, behind the last piece."""
+
+
+def chain(stages: Sequence[Stage], pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The octets of ``pieces`` through all stages, the first one first. No piece that comes out is empty."""
+    for piece in pieces:
+        if through := _through(stages, piece):
+            yield through
+    for number, stage in enumerate(stages, start=1):
+        if rest := _through(stages[number:], stage.finish()):
+            yield rest
+
+
+def _through(stages: Sequence[Stage], octets: bytes) -> bytes:
+    for stage in stages:
+        if not octets:
+            break
+        octets = stage.update(octets)
+    return octets

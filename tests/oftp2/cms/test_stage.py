@@ -1,0 +1,35 @@
+"""Stages one behind the other."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oftp2.cms.stage import chain
+
+
+class Hold:
+    """Gives back what came, one piece later, with a mark at the end."""
+
+    def __init__(self, mark: bytes) -> None:
+        self.held, self.mark = b"", mark
+
+    def update(self, octets: bytes) -> bytes:
+        assert octets, "no stage is asked for nothing"
+        ready, self.held = self.held, octets
+        return ready
+
+    def finish(self) -> bytes:
+        return self.held + self.mark
+
+
+@given(st.lists(st.binary(max_size=3)))
+def test_what_each_stage_held_goes_through_those_behind_it(pieces: list[bytes]) -> None:
+    out = list(chain([Hold(b"1"), Hold(b"2"), Hold(b"3")], pieces))
+    assert b"".join(out) == b"".join(pieces) + b"123"
+    assert all(out)
+
+
+def test_without_stages_the_pieces_come_out_as_they_are() -> None:
+    assert list(chain([], [b"a", b"", b"b"])) == [b"a", b"b"]
+    assert list(chain([Hold(b"")], [])) == []
