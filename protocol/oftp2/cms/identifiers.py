@@ -1,0 +1,41 @@
+"""How a message names a certificate: by issuer and serial number, or by subject key identifier (RFC 5652 section 5.3).
+
+SignerIdentifier and RecipientIdentifier are written in the same way, and so are read and made by the same functions.
+"""
+
+from __future__ import annotations
+
+from asn1crypto import cms, core
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+
+def issuer_and_serial(certificate: x509.Certificate) -> cms.IssuerAndSerialNumber:
+    """What names the certificate by its issuer, octet by octet as it stands there, and its serial number."""
+    return cms.IssuerAndSerialNumber(
+        {"issuer": _issuer(certificate), "serial_number": certificate.serial_number},
+    )
+
+
+def key_identifier(certificate: x509.Certificate) -> bytes:
+    """The subject key identifier in the certificate; without one the usual hash of the key, which senders then take."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+
+
+def names(identifier: cms.IssuerAndSerialNumber | core.OctetString, certificate: x509.Certificate) -> bool:
+    """Whether the chosen alternative of a signer or recipient identifier names this certificate.
+
+    An issuer that is written in another encoding of the same name is not found: such certificates are tried as those
+    that are not named.
+    """
+    if isinstance(identifier, cms.IssuerAndSerialNumber):
+        same_serial: bool = identifier["serial_number"].native == certificate.serial_number
+        return same_serial and bool(identifier["issuer"].dump() == _issuer(certificate).dump())
+    return bool(identifier.native == key_identifier(certificate))
+
+
+def _issuer(certificate: x509.Certificate) -> cms.Name:
+    return cms.Certificate.load(certificate.public_bytes(Encoding.DER)).issuer
