@@ -31,11 +31,23 @@ from oftp2d.ledger import (
 from oftp2d.trace import Order
 from oftp2d.tracefiles import Trace
 
-from .summaries import summary
+from .summaries import services, summary
 
 Document = dict[str, Any]
 Codes = Mapping[int, str]
 """The codes of partners by their ids."""
+
+_INNER = (
+    "claim_owner",
+    "claim_until",
+    "spool_name",
+    "reached",
+    "forwarded_from",
+    "plain_name",
+    "plain_octets",
+    "raw_name",
+)
+"""Fields of a transfer that are the station's own affair."""
 
 
 def moment(value: datetime | None) -> str | None:
@@ -71,8 +83,11 @@ def transfer(
     ``forwarding`` says between whom a third party's file is forwarded.
     """
     document = asdict(record)
-    for inner in ("claim_owner", "claim_until", "spool_name", "reached", "forwarded_from"):
+    for inner in _INNER:
         del document[inner]
+    document["virtual_hash"] = None if record.virtual_hash is None else record.virtual_hash.hex()
+    document["services"] = services(record)
+    document["raw_kept"] = record.raw_name is not None
     document["forwarded"] = None if forwarding is None else asdict(forwarding)
     document["partner"] = partner.code
     del document["partner_id"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from oftp2.values import SecurityLevel
 from oftp2d.ledger import Direction, Forwarding, Partner, Transfer, TransferState
 from oftp2d.retries import GIVEN_UP, advice, rule_of, times
 
@@ -58,10 +59,11 @@ def _forwarded(record: Transfer, forwarding: Forwarding, waits_for: str | None) 
 def _outgoing(record: Transfer, code: str, waits_for: str | None) -> str:
     again = f"'oftp2d transfer retry {record.id}'"
     told = {
+        TransferState.SECURING: (f"it is being {_done_to(record)}", ""),
         TransferState.QUEUED: (f"it waits for {waits_for}", ""),
         TransferState.SENDING: (f"it is being sent to {code}", ""),
         TransferState.SENT: (
-            f"{code} has it since {_moment(record.sent_at)}, and its receipt (EERP) has not come",
+            f"{code} has it since {_moment(record.sent_at)}, and {_no_receipt(record)}",
             f"if that takes days, ask {code} whether its system took the file over",
         ),
         TransferState.ACKNOWLEDGED: (f"delivered: the receipt (EERP) of {code} came {_moment(record.ended_at)}", ""),
@@ -75,6 +77,29 @@ def _outgoing(record: Transfer, code: str, waits_for: str | None) -> str:
     happened, todo = told[record.state]
     tried = "it was not tried yet" if not record.attempts else f"it was tried {times(record.attempts)}"
     return "; ".join(part for part in (happened, tried, todo) if part)
+
+
+def services(record: Transfer) -> list[str]:
+    """What was done to a file, or is to be done to it, in the order of RFC 5024 section 6.1."""
+    done = {
+        "signed": record.security in {SecurityLevel.SIGNED, SecurityLevel.ENCRYPTED_AND_SIGNED},
+        "compressed": bool(record.compression),
+        "encrypted": record.security in {SecurityLevel.ENCRYPTED, SecurityLevel.ENCRYPTED_AND_SIGNED},
+    }
+    return [service for service, wanted in done.items() if wanted]
+
+
+def _done_to(record: Transfer) -> str:
+    """What is done to a file before it is queued."""
+    *others, last = services(record) or ["hashed, for a signed receipt"]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _no_receipt(record: Transfer) -> str:
+    """Why the partner's end response is missing: it did not come, or did not count."""
+    if record.text:
+        return f"no receipt (EERP) that counts has come: {record.text}"
+    return "its receipt (EERP) has not come"
 
 
 def _failed(record: Transfer, code: str) -> str:

@@ -25,6 +25,7 @@ _COLOURS = {
     "acknowledged": "green",
     "delivered": "green",
     "accepted": "green",
+    "securing": "cyan",
     "sent": "cyan",
     "sending": "cyan",
     "receiving": "cyan",

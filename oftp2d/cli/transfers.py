@@ -31,7 +31,7 @@ from .terminal import Exit, Terminal
 
 POLL_SECONDS = 0.3
 _STATES = (
-    "queued", "sending", "sent", "acknowledged", "refused", "failed", "cancelled",
+    "securing", "queued", "sending", "sent", "acknowledged", "refused", "failed", "cancelled",
     "receiving", "interrupted", "received", "delivered",
 )  # fmt: skip
 _ENDS = {
@@ -97,7 +97,8 @@ def add_to(group: click.Group) -> None:
         """Files on their way, and those that went before.
 
         \b
-        Out: queued, sending, sent (the partner has it), acknowledged (its EERP came);
+        Out: securing (being signed, compressed or encrypted), queued, sending,
+             sent (the partner has it), acknowledged (its EERP came);
              refused (NERP or a refusal for good), failed (waits for you), cancelled.
         In:  receiving, interrupted (goes on with the partner's next try), received,
              delivered (in the inbox, and the EERP is on its way), refused.

@@ -14,6 +14,7 @@ from oftp2d.ledger.audit import Audit
 from oftp2d.ledger.certificates import Certificates
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import AmbiguousError, ClaimLostError, LedgerUnavailableError, UnknownError
+from oftp2d.ledger.evidence import Evidences
 from oftp2d.ledger.exchanges import Exchanges
 from oftp2d.ledger.forwarding import Forwarding, Forwardings
 from oftp2d.ledger.partners import Partners
@@ -28,7 +29,9 @@ from oftp2d.ledger.records import (
     CallPolicy,
     Conclusion,
     Confirmation,
+    Demand,
     Duplicate,
+    Evidence,
     ExchangeMessage,
     ExchangeRecord,
     ExchangeState,
@@ -37,6 +40,7 @@ from oftp2d.ledger.records import (
     NewAnnouncement,
     NewAuditEntry,
     NewCertificate,
+    NewEvidence,
     NewExchange,
     NewIncoming,
     NewOutgoing,
@@ -73,8 +77,10 @@ __all__ = [
     "ClaimLostError",
     "Conclusion",
     "Confirmation",
+    "Demand",
     "Direction",
     "Duplicate",
+    "Evidence",
     "ExchangeMessage",
     "ExchangeRecord",
     "ExchangeState",
@@ -89,6 +95,7 @@ __all__ = [
     "NewAnnouncement",
     "NewAuditEntry",
     "NewCertificate",
+    "NewEvidence",
     "NewExchange",
     "NewIncoming",
     "NewOutgoing",
@@ -123,6 +130,7 @@ class Ledger:
         self.partners = Partners(database)
         self.transfers = Transfers(database)
         self.receipts = Receipts(database)
+        self.evidence = Evidences(database)
         self.certificates = Certificates(database)
         self.exchanges = Exchanges(database)
         self.forwardings = Forwardings(database)

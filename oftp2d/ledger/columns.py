@@ -58,6 +58,21 @@ class Names(TypeDecorator[frozenset[str]]):
         return frozenset(value.split(",")) if value else frozenset()
 
 
+class Fingerprints(TypeDecorator[tuple[str, ...]]):
+    """Fingerprints of certificates in their order, stored joined with commas."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str:  # noqa: ARG002
+        """The fingerprints joined."""
+        return ",".join(value or ())
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> tuple[str, ...]:  # noqa: ARG002
+        """The fingerprints parted."""
+        return tuple(value.split(",")) if value else ()
+
+
 class Usages(TypeDecorator[frozenset[Usage]]):
     """A set of certificate usages, stored as ``Names``."""
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from oftp2.values import FileIdentity, clip
+from oftp2.records import stored_octets
+from oftp2.values import FileFormat, FileIdentity, clip
 from oftp2d.ledger.errors import AmbiguousError, ClaimLostError, UnknownError
 from oftp2d.ledger.identifiers import Identifiers
 from oftp2d.ledger.records import (
@@ -183,7 +184,7 @@ class Move:
 
 
 def insert_outgoing(connection: Connection, new: NewOutgoing, now: datetime) -> Transfer:
-    """A queued transfer with a stamp of its own."""
+    """A queued transfer with a stamp of its own, or one to be secured first."""
     date, time = allot(
         connection,
         partner_id=new.partner_id,
@@ -192,21 +193,22 @@ def insert_outgoing(connection: Connection, new: NewOutgoing, now: datetime) -> 
         dataset=new.dataset,
         now=now,
     )
-    return _insert(
-        connection,
-        Transfer(
-            **_values(new),
-            **_beginning(now),
-            direction=Direction.OUT,
-            date=date,
-            time=time,
-            state=TransferState.QUEUED,
-            attempts=0,
-            queued_at=now,
-            claim_owner=None,
-            claim_until=None,
-        ),
+    queued = Transfer(
+        **_values(new),
+        **_beginning(now),
+        direction=Direction.OUT,
+        date=date,
+        time=time,
+        state=TransferState.QUEUED,
+        attempts=0,
+        queued_at=now,
+        claim_owner=None,
+        claim_until=None,
     )
+    if new.to_be_secured:
+        plain = stored_octets(FileFormat(new.format), new.octets, new.records)
+        queued = replace(queued, state=TransferState.SECURING, plain_name=new.spool_name, plain_octets=plain)
+    return _insert(connection, queued)
 
 
 def insert_incoming(connection: Connection, new: NewIncoming, now: datetime, owner: str, until: datetime) -> Transfer:

@@ -59,6 +59,14 @@ class LineEnds(StrEnum):
     CRLF = "crlf"
 
 
+class Demand(StrEnum):
+    """What we want of the files a partner sends, in one service: signature, encryption or compression."""
+
+    REQUIRED = "required"
+    ALLOWED = "allowed"
+    REFUSED = "refused"
+
+
 class CallPolicy(StrEnum):
     """When a partner with an address is called by itself."""
 
@@ -113,6 +121,24 @@ class NewPartner:
     text_charset: str | None = None
     """The partner's character set of T files, ours being UTF-8; None leaves their octets as they are."""
     text_line_ends: LineEnds = LineEnds.AS_IS
+    sign_files: bool = False
+    """Whether files sent to it are signed, compressed and encrypted (CMS, RFC 5024 section 6)."""
+    compress_files: bool = False
+    encrypt_files: bool = False
+    cipher_suite: int = 4
+    """The suite in which that is done, 1 to 10 (SFIDCIPH); of files that come, 1 and 2 are taken only where set here."""
+    signed_receipts: bool = False
+    """Whether a signed end response is asked for (SFIDSIGN)."""
+    signer_certificate: bool = False
+    """Whether our signatures carry our certificate."""
+    incoming_signed: Demand = Demand.ALLOWED
+    incoming_encrypted: Demand = Demand.ALLOWED
+    incoming_compressed: Demand = Demand.ALLOWED
+    """Allowed or refused: there is no harm in a file that is not compressed."""
+    unsigned_receipts: bool = False
+    """Whether an unsigned end response counts where a signed one was asked for."""
+    least_rsa_bits: int = 2048
+    """Bits below which no RSA key of this partner is used, 1024 to 4096."""
 
     @property
     def call(self) -> CallPolicy:
@@ -166,6 +192,17 @@ class PartnerChange(TypedDict, total=False):
     next_call_at: datetime | None
     text_charset: str | None
     text_line_ends: LineEnds
+    sign_files: bool
+    compress_files: bool
+    encrypt_files: bool
+    cipher_suite: int
+    signed_receipts: bool
+    signer_certificate: bool
+    incoming_signed: Demand
+    incoming_encrypted: Demand
+    incoming_compressed: Demand
+    unsigned_receipts: bool
+    least_rsa_bits: int
 
 
 # --- transfers -----------------------------------------------------------------------------------------
@@ -192,6 +229,19 @@ class NewOutgoing:
     """The longest record, in octets (SFIDLRECL); 0 for U and T."""
     records: int = 0
     """How many records it has (EFIDRCNT); 0 for U and T."""
+    security: int = 0
+    """What is to be done to it (SFIDSEC, SFIDCIPH, SFIDCOMP, SFIDENV), and whether a signed EERP is asked for (SFIDSIGN)."""
+    cipher: int = 0
+    compression: int = 0
+    envelope: int = 0
+    signed_response: bool = False
+    original_size: int | None = None
+    """1K blocks of the file as it is now (SFIDOSIZ); None where that is its size."""
+
+    @property
+    def to_be_secured(self) -> bool:
+        """Whether anything is to be done to it before it goes: for a signed end response it is at least hashed."""
+        return bool(self.security or self.compression or self.envelope or self.signed_response)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +341,20 @@ class Transfer:
     """1K blocks of the file before it was secured (SFIDOSIZ); None where that is its size."""
     forwarded_from: str | None = None
     """Outgoing only: the incoming transfer that brought it, where it is a third party's file."""
+    plain_name: str | None = None
+    """Outgoing only: the file in the spool as it was before it was secured; None where nothing was to be done to it."""
+    plain_octets: int | None = None
+    """Octets of that in the spool."""
+    virtual_hash: bytes | None = None
+    """Of the Virtual File as it travels, by the digest of the suite in ``cipher``."""
+    signers: tuple[str, ...] = ()
+    """Fingerprints of the certificates that signed it: ours of an outgoing file, the partner's verified ones else."""
+    recipients: tuple[str, ...] = ()
+    """Fingerprints of the certificates it is encrypted for; of an incoming file, that of ours which opened it."""
+    choice: str = ""
+    """Why these, for people."""
+    raw_name: str | None = None
+    """Incoming only: the content of a refused file as it came, kept for analysis; its name in the spool."""
     end_response: str | None = None
     """Incoming only: ``owed`` or ``sent``."""
 
@@ -398,6 +462,40 @@ class Receipt:
     hash: bytes | None = None
     """Hash and signature of an end response that was made elsewhere and travels back through us."""
     signature: bytes | None = None
+
+
+# --- evidence -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvidence:
+    """The partner's signed end response for a file of ours, as it came, and the certificate that verified it."""
+
+    kind: ReceiptKind
+    creator: str = ""
+    """NERPCREA; empty in an EERP."""
+    reason: int | None = None
+    """NERPREAS; None in an EERP."""
+    text: str = ""
+    user: str = ""
+    hash: bytes
+    """EERPHSH or NERPHSH."""
+    signature: bytes
+    """EERPSIG or NERPSIG."""
+    certificate: bytes = field(repr=False)
+    """Of the signer, DER."""
+    chain: bytes = field(default=b"", repr=False)
+    """The certificates above it as far as we knew them, DER, one behind the other."""
+    signed_at: datetime | None = None
+    """When the signer says it was signed; None where it does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence(NewEvidence):
+    """What proves that the partner has, or has refused, a file of ours."""
+
+    transfer_id: str
+    received_at: datetime
 
 
 # --- certificates --------------------------------------------------------------------------------------

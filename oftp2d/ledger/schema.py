@@ -10,10 +10,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from oftp2d.config import Transport
-from oftp2d.ledger.columns import Detail, Instant, Names, Usages, enumeration
+from oftp2d.ledger.columns import Detail, Fingerprints, Instant, Names, Usages, enumeration
 from oftp2d.ledger.records import (
     AcxMode,
     Authentication,
+    Demand,
     ExchangeMessage,
     ExchangeState,
     Holder,
@@ -90,6 +91,18 @@ partners = sa.Table(
     sa.Column("mode", enumeration(Traffic, "mode", checked=False), nullable=False, server_default=Traffic.BOTH.value),
     sa.Column("restart", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("may_forward", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("sign_files", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("compress_files", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("encrypt_files", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("cipher_suite", sa.Integer, nullable=False, server_default="4"),
+    sa.Column("signed_receipts", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("signer_certificate", sa.Boolean, nullable=False, server_default=sa.false()),
+    *(
+        sa.Column(name, enumeration(Demand, name, checked=False), nullable=False, server_default=Demand.ALLOWED.value)
+        for name in ("incoming_signed", "incoming_encrypted", "incoming_compressed")
+    ),
+    sa.Column("unsigned_receipts", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("least_rsa_bits", sa.Integer, nullable=False, server_default="2048"),
 )
 # A removed partner stays as the owner of its history; its code is free again.
 _present = partners.c.removed_at.is_(None)
@@ -145,6 +158,13 @@ transfers = sa.Table(
     sa.Column("signed_response", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("original_size", sa.BigInteger),
     sa.Column("forwarded_from", sa.String(16)),
+    sa.Column("plain_name", sa.Text),
+    sa.Column("plain_octets", sa.BigInteger),
+    sa.Column("virtual_hash", sa.LargeBinary),
+    sa.Column("signers", Fingerprints, nullable=False, server_default=""),
+    sa.Column("recipients", Fingerprints, nullable=False, server_default=""),
+    sa.Column("choice", sa.Text, nullable=False, server_default=""),
+    sa.Column("raw_name", sa.Text),
     sa.UniqueConstraint(
         "direction", "originator", "destination", "dataset", "date", "time", name="uq_transfers_duplicate_key"
     ),
@@ -152,6 +172,8 @@ transfers = sa.Table(
     sa.Index("ix_transfers_state", "state", "id"),
     sa.Index("uq_transfers_forwarded_from", "forwarded_from", unique=True),
 )
+_raw = transfers.c.raw_name.is_not(None)
+sa.Index("ix_transfers_raw", transfers.c.ended_at, sqlite_where=_raw, postgresql_where=_raw)
 
 receipts = sa.Table(
     "receipts",
@@ -177,6 +199,23 @@ receipts = sa.Table(
     sa.Column("hash", sa.LargeBinary),
     sa.Column("signature", sa.LargeBinary),
     sa.Index("ix_receipts_owed", "state", "partner_id", "id"),
+)
+
+evidence = sa.Table(
+    "evidence",
+    metadata,
+    sa.Column("transfer_id", sa.ForeignKey("transfers.id"), primary_key=True),
+    sa.Column("kind", enumeration(ReceiptKind, "kind"), nullable=False),
+    sa.Column("creator", sa.String(25), nullable=False),
+    sa.Column("reason", sa.Integer),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("certificate", sa.LargeBinary, nullable=False),
+    sa.Column("chain", sa.LargeBinary, nullable=False),
+    sa.Column("signed_at", Instant),
+    sa.Column("received_at", Instant, nullable=False),
 )
 
 certificates = sa.Table(

@@ -4,7 +4,8 @@
 direction of the transfer (``STATES_OF``). Nothing in the ledger changes a state in any other way, and what is
 put right after a crash goes by the same table.
 
-Outgoing: queued, sending (claimed by a session), sent (EFPA seen), acknowledged (EERP) or refused (NERP).
+Outgoing: securing (being signed, compressed or encrypted, where that was asked for), queued, sending (claimed by a
+session), sent (EFPA seen), acknowledged (EERP) or refused (NERP).
 Incoming: receiving, received (on disk and committed, so EFPA may go), then delivered (EERP owed) or refused
 (NERP owed).
 """
@@ -34,6 +35,7 @@ class Kind(StrEnum):
 class TransferState(StrEnum):
     """Where a transfer stands."""
 
+    SECURING = "securing"
     QUEUED = "queued"
     SENDING = "sending"
     SENT = "sent"
@@ -50,6 +52,7 @@ class TransferState(StrEnum):
 STATES_OF: Final[dict[Direction, frozenset[TransferState]]] = {
     Direction.OUT: frozenset(
         {
+            TransferState.SECURING,
             TransferState.QUEUED,
             TransferState.SENDING,
             TransferState.SENT,
@@ -73,8 +76,10 @@ STATES_OF: Final[dict[Direction, frozenset[TransferState]]] = {
 """The states each direction knows. Cancelled and refused belong to both."""
 
 # An end response may overtake everything: a partner that got the file answers, whatever our side believed. So
-# acknowledged and refused can be reached from every outgoing state that may follow an EFID.
+# acknowledged and refused can be reached from every outgoing state that may follow an EFID. Securing never does: a file
+# goes back there only with a new stamp, or where none of it has gone.
 MOVES: Final[dict[TransferState, frozenset[TransferState]]] = {
+    TransferState.SECURING: frozenset({TransferState.QUEUED, TransferState.FAILED, TransferState.CANCELLED}),
     TransferState.QUEUED: frozenset(
         {
             TransferState.SENDING,
@@ -98,18 +103,31 @@ MOVES: Final[dict[TransferState, frozenset[TransferState]]] = {
         {
             TransferState.ACKNOWLEDGED,
             TransferState.REFUSED,
+            TransferState.SECURING,
             TransferState.QUEUED,
             TransferState.FAILED,
             TransferState.CANCELLED,
         }
     ),
     TransferState.FAILED: frozenset(
-        {TransferState.QUEUED, TransferState.CANCELLED, TransferState.ACKNOWLEDGED, TransferState.REFUSED}
+        {
+            TransferState.SECURING,
+            TransferState.QUEUED,
+            TransferState.CANCELLED,
+            TransferState.ACKNOWLEDGED,
+            TransferState.REFUSED,
+        }
     ),
     TransferState.CANCELLED: frozenset(
-        {TransferState.QUEUED, TransferState.ACKNOWLEDGED, TransferState.REFUSED, TransferState.RECEIVING}
+        {
+            TransferState.SECURING,
+            TransferState.QUEUED,
+            TransferState.ACKNOWLEDGED,
+            TransferState.REFUSED,
+            TransferState.RECEIVING,
+        }
     ),
-    TransferState.REFUSED: frozenset({TransferState.QUEUED}),
+    TransferState.REFUSED: frozenset({TransferState.SECURING, TransferState.QUEUED}),
     TransferState.ACKNOWLEDGED: frozenset(),
     TransferState.RECEIVING: frozenset({TransferState.RECEIVED, TransferState.INTERRUPTED}),
     TransferState.INTERRUPTED: frozenset({TransferState.RECEIVING, TransferState.CANCELLED}),
@@ -120,6 +138,7 @@ MOVES: Final[dict[TransferState, frozenset[TransferState]]] = {
 
 UNFINISHED: Final[frozenset[TransferState]] = frozenset(
     {
+        TransferState.SECURING,
         TransferState.QUEUED,
         TransferState.SENDING,
         TransferState.SENT,

@@ -27,10 +27,12 @@ from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
 from oftp2.reasons import NegativeResponseReason
-from oftp2.values import FileIdentity
+from oftp2.records import LENGTH_OCTETS
+from oftp2.values import FileFormat, FileIdentity
 from oftp2d.errors import OperatorError
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import ClaimLostError
+from oftp2d.ledger.evidence import drop, keep
 from oftp2d.ledger.exchanges import reopen, set_going, settle
 from oftp2d.ledger.forwarding import answer_for, pass_back, takes_files, turn_back
 from oftp2d.ledger.moves import (
@@ -52,6 +54,7 @@ from oftp2d.ledger.records import (
     Busy,
     Duplicate,
     ExchangeState,
+    NewEvidence,
     NewIncoming,
     NewOutgoing,
     NewReceipt,
@@ -71,9 +74,13 @@ _SENT = Move(Direction.OUT, [_S.SENDING], _S.SENT, overtaken=_ANSWERED)
 _REQUEUED = Move(Direction.OUT, [_S.SENDING], _S.QUEUED, overtaken=_ANSWERED)
 _FAILED = Move(Direction.OUT, [_S.SENDING, _S.QUEUED], _S.FAILED, overtaken=_ANSWERED)
 _GIVEN_UP = {state: Move(Direction.OUT, [state], _S.FAILED) for state in (_S.QUEUED, _S.SENT)}
-_RETRIED = Move(Direction.OUT, [_S.FAILED, _S.CANCELLED, _S.REFUSED, _S.SENT], _S.QUEUED)
+_SECURED = Move(Direction.OUT, [_S.SECURING], _S.QUEUED, overtaken=[_S.CANCELLED])
+_UNSECURABLE = Move(Direction.OUT, [_S.SECURING], _S.FAILED, overtaken=[_S.CANCELLED])
+_RETRIED = {
+    goal: Move(Direction.OUT, [_S.FAILED, _S.CANCELLED, _S.REFUSED, _S.SENT], goal) for goal in (_S.QUEUED, _S.SECURING)
+}
 _CANCELLED = {
-    Direction.OUT: Move(Direction.OUT, [_S.QUEUED, _S.FAILED], _S.CANCELLED),
+    Direction.OUT: Move(Direction.OUT, [_S.SECURING, _S.QUEUED, _S.FAILED], _S.CANCELLED),
     Direction.IN: Move(Direction.IN, [_S.INTERRUPTED], _S.CANCELLED),
 }
 _CANCELLED_ONWARD = Move(Direction.OUT, [_S.QUEUED, _S.FAILED, _S.SENT], _S.CANCELLED)
@@ -171,6 +178,11 @@ _RESTAMP = (
     .values(reached=0)
     .returning(*transfers.c)
 )
+_NOT_ACCEPTED = sa.update(transfers).where(
+    transfers.c.id == sa.bindparam("key"),
+    transfers.c.direction == Direction.OUT,
+    transfers.c.state.not_in(_ANSWERED),
+)
 _OWN_EFID_GOING = _EFID_GOING.where(transfers.c.claim_owner == sa.bindparam("by"))
 
 
@@ -183,8 +195,55 @@ class Transfers:
     # --- out ---------------------------------------------------------------------------------------------------
 
     def queue(self, new: NewOutgoing, now: datetime) -> Transfer:
-        """Queue a staged file, with a stamp no other file of its name and stations has."""
+        """Queue a staged file, with a stamp no other file of its name and stations has; or have it secured first.
+
+        It is secured where it is to be signed, compressed or encrypted, and where a signed end response is asked for, to
+        which it must be hashed.
+        """
         return self._database.insist(lambda connection: insert_outgoing(connection, new, now))
+
+    def to_secure(self, *, limit: int = 100, after: str = "") -> Sequence[Transfer]:
+        """What is to be secured, oldest first, beginning after an identifier."""
+        found = SELECT_TRANSFERS.where(transfers.c.state == _S.SECURING, transfers.c.id > after)
+        with self._database.reading() as connection:
+            return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id).limit(limit))]
+
+    def secured(
+        self,
+        transfer_id: str,
+        now: datetime,
+        *,
+        octets: int,
+        sha256: str,
+        spool_name: str,
+        virtual_hash: bytes,
+        signers: Sequence[str] = (),
+        recipients: Sequence[str] = (),
+        choice: str = "",
+    ) -> Transfer:
+        """A file was secured and is queued as ``spool_name``; with nothing to do but to hash it, that is the file it was.
+
+        ``octets``: of the Virtual File as it travels. Without effect where it was cancelled meanwhile.
+        """
+        with self._database.writing() as connection:
+            return _SECURED.apply(
+                connection,
+                transfer_id,
+                now,
+                queued_at=now,
+                octets=octets,
+                sha256=sha256,
+                spool_name=spool_name,
+                virtual_hash=virtual_hash,
+                signers=tuple(signers),
+                recipients=tuple(recipients),
+                choice=choice,
+            )
+
+    def unsecurable(self, transfer_id: str, now: datetime, text: str) -> Transfer:
+        """A file cannot be secured; an operator may retry it. Without effect where it was cancelled meanwhile."""
+        with self._database.writing() as connection:
+            return _UNSECURABLE.apply(connection, transfer_id, now, text=text, ended_at=now)
 
     def claim_next(
         self,
@@ -380,7 +439,7 @@ class Transfers:
             return given_up
 
     def cancel(self, transfer_id: str, now: datetime) -> Transfer:
-        """Take a queued or failed file out of the queue, or give up waiting for an interrupted one.
+        """Take a file out of the queue that waits, is being secured or failed, or give up waiting for an interrupted one.
 
         A forwarded file also when it was sent, and its end response does not come. The content of a file of ours stays in
         the spool for ``retry``; that of any other the caller removes.
@@ -398,6 +457,9 @@ class Transfers:
         What failed or was cancelled keeps its stamp, so that the partner can resume or recognise it. What the
         partner has had in full it would refuse as a duplicate: that gets a new stamp, as does anything with
         ``new_stamp``. In either case it has all its attempts again.
+
+        A file that is sent secured is secured anew where it gets a new stamp, or was never secured; with its old stamp it
+        must be the same octets, and goes again as it is.
         """
         values: dict[str, Any] = {
             "attempts": 0,
@@ -426,7 +488,12 @@ class Transfers:
                     now=now,
                 )
                 values.update(date=date, time=time, efid_sent=False, sent_at=None, reached=0)
-            transfer = _RETRIED.apply(connection, transfer_id, now, **values)
+                drop(connection, transfer_id)
+            goal = _S.QUEUED
+            if old.plain_name is not None and ("time" in values or old.virtual_hash is None):
+                goal = _S.SECURING
+                values.update(_plain(old))
+            transfer = _RETRIED[goal].apply(connection, transfer_id, now, **values)
             if transfer.kind is Kind.EXCHANGE:
                 reopen(connection, transfer)
             return transfer
@@ -442,6 +509,7 @@ class Transfers:
         in_full: bool = False,
         counted: bool = True,
         answer: NewReceipt | None = None,
+        evidence: NewEvidence | None = None,
     ) -> Answered | None:
         """An EERP came for the file with this key; None where we never sent such a file (to this partner).
 
@@ -449,8 +517,8 @@ class Transfers:
         release levels 1 and 2 carry it, and is that of the only file sent within its second; AmbiguousError is raised, and
         nothing changes, where there are several, whether answered or not. For a message of the certificate
         exchange its record and the partner's confirmation of our certificate are part of the same transaction; so is, for
-        a forwarded file, the ``answer`` as it came, which travels back. The first end response stands: a repeated or
-        contradictory one is no news.
+        a forwarded file, the ``answer`` as it came, which travels back, and the ``evidence`` that it is. The first end
+        response stands: a repeated or contradictory one is no news.
         """
         return self._answered(
             _ACKNOWLEDGED,
@@ -460,6 +528,7 @@ class Transfers:
             in_full=in_full,
             counted=counted,
             answer=answer,
+            evidence=evidence,
             outcome=ExchangeState.ACCEPTED,
         )
 
@@ -474,6 +543,7 @@ class Transfers:
         in_full: bool = False,
         counted: bool = True,
         answer: NewReceipt | None = None,
+        evidence: NewEvidence | None = None,
     ) -> Answered | None:
         """A NERP came for the file with this key; otherwise as ``acknowledged``."""
         return self._answered(
@@ -484,6 +554,7 @@ class Transfers:
             in_full=in_full,
             counted=counted,
             answer=answer,
+            evidence=evidence,
             outcome=ExchangeState.REFUSED,
             reason=reason,
             text=text,
@@ -499,6 +570,7 @@ class Transfers:
         in_full: bool,
         counted: bool,
         answer: NewReceipt | None,
+        evidence: NewEvidence | None,
         outcome: ExchangeState,
         reason: str | None = None,
         text: str | None = None,
@@ -507,7 +579,7 @@ class Transfers:
             transfer = fetch_by_key(connection, Direction.OUT, key) if counted else fetch_by_second(connection, key)
             if transfer is None or partner_id not in {None, transfer.partner_id}:
                 return None
-            if in_full and not transfer.efid_sent:
+            if transfer.state is _S.SECURING or (in_full and not transfer.efid_sent):
                 return None
             if transfer.state in _ANSWERED:
                 return Answered(transfer=transfer, news=False)
@@ -516,7 +588,17 @@ class Transfers:
                 settle(connection, transfer, outcome, text or "", now)
             if answer is not None:
                 pass_back(connection, transfer, answer, now)
+            if evidence is not None:
+                keep(connection, transfer.id, evidence, now)
             return Answered(transfer=transfer, news=True)
+
+    def not_accepted(self, transfer_id: str, now: datetime, text: str) -> None:
+        """An end response came that does not count; ``text`` says why, and is shown while no other one comes.
+
+        Without effect where the file is answered by now.
+        """
+        with self._database.writing() as connection:
+            connection.execute(_NOT_ACCEPTED, {"key": transfer_id, "text": text, "updated_at": now})
 
     # --- in ----------------------------------------------------------------------------------------------------
 
@@ -580,15 +662,27 @@ class Transfers:
         return self._database.insist(forward)
 
     def delivered(
-        self, transfer_id: str, spool_name: str, now: datetime, receipt: NewReceipt | None, *, sha256: str | None = None
+        self,
+        transfer_id: str,
+        spool_name: str,
+        now: datetime,
+        receipt: NewReceipt | None,
+        *,
+        sha256: str | None = None,
+        virtual_hash: bytes | None = None,
+        signers: Sequence[str] = (),
+        recipients: Sequence[str] = (),
+        choice: str = "",
     ) -> Transfer:
         """A received file is in the inbox as ``spool_name`` (empty: not kept), and its EERP is owed.
 
-        ``sha256`` is given where it is another than that of the received file.
+        ``sha256`` is given where it is another than that of the received file. The others tell of the file as it came:
+        its hash, who signed it, which certificate of ours opened it, and why these.
         """
         values: dict[str, Any] = {"spool_name": spool_name, "ended_at": now}
         if sha256 is not None:
             values["sha256"] = sha256
+        values.update(_opened(virtual_hash, signers, recipients, choice))
         with self._database.writing() as connection:
             transfer = _DELIVERED.apply(connection, transfer_id, now, **values)
             return _with_receipt(connection, transfer, receipt, now)
@@ -603,6 +697,7 @@ class Transfers:
         *,
         receipt: NewReceipt | None,
         records: int = 0,
+        virtual_hash: bytes | None = None,
         owner: str | None = None,
     ) -> Transfer:
         """``received`` and ``delivered`` at once, for a file that needs no opening and is in the inbox already."""
@@ -611,18 +706,47 @@ class Transfers:
             "records": records,
             "sha256": sha256,
             "spool_name": spool_name,
+            "virtual_hash": virtual_hash,
             "ended_at": now,
         }
         with self._database.writing() as connection:
             transfer = _RECEIVED_AND_DELIVERED.apply(connection, transfer_id, now, owner=owner, **values)
             return _with_receipt(connection, transfer, receipt, now)
 
-    def refuse(self, transfer_id: str, reason: str, text: str, now: datetime, receipt: NewReceipt | None) -> Transfer:
-        """A received file cannot be delivered, and its NERP is owed."""
+    def refuse(
+        self,
+        transfer_id: str,
+        reason: str,
+        text: str,
+        now: datetime,
+        receipt: NewReceipt | None,
+        *,
+        virtual_hash: bytes | None = None,
+        signers: Sequence[str] = (),
+        recipients: Sequence[str] = (),
+        choice: str = "",
+        raw_name: str | None = None,
+    ) -> Transfer:
+        """A received file cannot be delivered, and its NERP is owed.
+
+        ``raw_name``: where the spool keeps the file as it came, if it does. The others as in ``delivered``.
+        """
+        values: dict[str, Any] = {"reason": reason, "text": text, "ended_at": now, "raw_name": raw_name}
+        values.update(_opened(virtual_hash, signers, recipients, choice))
         with self._database.writing() as connection:
-            values: dict[str, Any] = {"reason": reason, "text": text, "ended_at": now}
             transfer = _REFUSED_BY_US.apply(connection, transfer_id, now, **values)
             return _with_receipt(connection, transfer, receipt, now)
+
+    def raw_expired(self, before: datetime) -> Sequence[Transfer]:
+        """Refused files, ended before then, whose content is still kept as it came."""
+        found = SELECT_TRANSFERS.where(transfers.c.raw_name.is_not(None), transfers.c.ended_at < before)
+        with self._database.reading() as connection:
+            return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.ended_at).limit(1000))]
+
+    def forget_raw(self, transfer_id: str) -> None:
+        """The content of a refused file is kept no longer. Without effect the second time."""
+        with self._database.writing() as connection:
+            connection.execute(sa.update(transfers).where(transfers.c.id == transfer_id).values(raw_name=None))
 
     def interrupted(self, transfer_id: str, now: datetime, *, kept: bool = True, owner: str | None = None) -> Transfer:
         """The session ended before the file did.
@@ -726,22 +850,26 @@ class Transfers:
         """The names of all content the spool must keep outside the inbox; what else lies there was abandoned.
 
         Files of ours are kept for a retry, until they are acknowledged, and forwarded ones until they are given up. Those
-        of a partner are kept until they are delivered, refused or given up.
+        of a partner are kept until they are delivered, refused or given up. A file that is secured is kept as it was too,
+        and a refused one as it came, as long as the ledger knows of it.
         """
-        kept = sa.select(transfers.c.spool_name).where(
-            sa.or_(
-                *(
-                    sa.and_(
-                        transfers.c.direction == direction,
-                        transfers.c.state.in_(states),
-                        sa.or_(transfers.c.forwarded_from.is_(None), transfers.c.state.in_(UNFINISHED)),
-                    )
-                    for direction, states in _IN_SPOOL.items()
+        kept = sa.or_(
+            *(
+                sa.and_(
+                    transfers.c.direction == direction,
+                    transfers.c.state.in_(states),
+                    sa.or_(transfers.c.forwarded_from.is_(None), transfers.c.state.in_(UNFINISHED)),
                 )
+                for direction, states in _IN_SPOOL.items()
             )
         )
+        names = sa.union(
+            sa.select(transfers.c.spool_name).where(kept),
+            sa.select(transfers.c.plain_name).where(kept, transfers.c.plain_name.is_not(None)),
+            sa.select(transfers.c.raw_name).where(transfers.c.raw_name.is_not(None)),
+        )
         with self._database.reading() as connection:
-            return set(connection.execute(kept).scalars())
+            return set(connection.execute(names).scalars())
 
     def release(self, owner: str, now: datetime, *, next_attempt_at: datetime | None = None) -> Sequence[Transfer]:
         """Give back what this owner still claims: sending is queued again, receiving interrupted.
@@ -778,9 +906,9 @@ class Transfers:
         """Give back what dead owners had claimed: sending is queued again, receiving interrupted.
 
         ``rebooted``: the machine was started since, and not all that was received need be on disk; then receiving begins
-        anew. What a session has ``kept`` is on disk, and goes on. Their end responses are owed again. A crash is no
-        failure of the files, most of which were not even begun: their attempt does not count. Returns the transfers that
-        moved, as they are now.
+        anew. What a session has ``kept`` is on disk, and goes on. What is being secured stays so: that begins anew. Their
+        end responses are owed again. A crash is no failure of the files, most of which were not even begun: their attempt
+        does not count. Returns the transfers that moved, as they are now.
         """
         claimed = sa.select(transfers.c.id, transfers.c.state, transfers.c.claim_owner, transfers.c.attempts).where(
             transfers.c.state.in_(_CLAIMED)
@@ -822,9 +950,36 @@ def _efid_going(connection: Connection, transfer_id: str, owner: str | None) -> 
         raise ClaimLostError(f"transfer {transfer_id} is not being sent by this session")
 
 
+def _plain(transfer: Transfer) -> dict[str, Any]:
+    """A file as it was before it was secured."""
+    stored = transfer.plain_octets or 0
+    lengths = LENGTH_OCTETS * transfer.records if transfer.format == FileFormat.VARIABLE else 0
+    return {
+        "spool_name": transfer.plain_name,
+        "octets": stored - lengths,
+        "sha256": None,
+        "virtual_hash": None,
+        "signers": (),
+        "recipients": (),
+        "choice": "",
+    }
+
+
+def _opened(
+    virtual_hash: bytes | None, signers: Sequence[str], recipients: Sequence[str], choice: str
+) -> dict[str, Any]:
+    """What is known of a file as it came."""
+    return {
+        "virtual_hash": virtual_hash,
+        "signers": tuple(signers),
+        "recipients": tuple(recipients),
+        "choice": choice,
+    }
+
+
 def _sent(connection: Connection, transfer_id: str, now: datetime, owner: str | None) -> Transfer:
     """EFPA has come."""
-    transfer = _SENT.apply(connection, transfer_id, now, owner=owner, sent_at=now, efid_sent=True)
+    transfer = _SENT.apply(connection, transfer_id, now, owner=owner, sent_at=now, efid_sent=True, text=None)
     if transfer.kind is Kind.EXCHANGE and transfer.state is _S.SENT:
         set_going(connection, transfer)
     return transfer

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Ledger, NewReceipt, Partner, ReceiptKind, Transfer
+from oftp2d.ledger import Demand, Ledger, NewReceipt, Partner, ReceiptKind, Transfer, TransferState
 from oftp2d.ledger.database import Database, migrate
 from oftp2d.ledger.schema import metadata
 
@@ -66,19 +68,70 @@ def test_every_constraint_and_index_has_a_name(tmp_path: Path) -> None:
             assert item.name
 
 
-def test_the_first_migration_can_be_taken_back(tmp_path: Path, url: str) -> None:
-    migrate(url)
-    migrate_down = sa.create_engine(url)
-    with migrate_down.begin() as connection:
-        from alembic import command
-        from alembic.config import Config
-
+def _downgrade(url: str, revision: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
         config = Config()
         config.set_main_option("script_location", "oftp2d:migrations")
         config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-    migrate_down.dispose()
+        command.downgrade(config, revision)
+    engine.dispose()
+
+
+def test_the_first_migration_can_be_taken_back(tmp_path: Path, url: str) -> None:
+    migrate(url)
+    _downgrade(url, "base")
     assert _definitions(tmp_path / "ledger.db") == {}
+
+
+OF_REVISION_6 = """
+    INSERT INTO stations (code, name, main) VALUES ('O0055US', 'ours', 1);
+    INSERT INTO partners (id, code, name, station, port, transport, client_certificate, password_ours, password_theirs, acx,
+                          authentication, buffer_size, credit, compression, active, created_at, call_failures)
+        VALUES (1, 'O0055THEM', 'theirs', 'O0055US', 6619, 'tls', 0, '', '', 'off', 'off', 99999, 999, 1, 1, 1, 0);
+    INSERT INTO transfers (id, direction, kind, partner_id, dataset, date, time, user, originator, destination, format,
+                           description, octets, spool_name, file_name, state, attempts, created_at, updated_at, efid_sent,
+                           reached, original_size)
+        VALUES ('0123456789AB', 'out', 'file', 1, 'INVOICE', '20260304', '1230150001', '', 'O0055US', 'O0055THEM', 'V',
+                'of March', 5, 'one', 'invoice.edi', 'queued', 0, 1, 1, 0, 3, 7),
+               ('0123456789AC', 'in', 'file', 1, 'ORDER', '20260304', '1230150001', '', 'O0055THEM', 'O0055US', 'U',
+                '', 5, 'two', 'order.edi', 'delivered', 1, 1, 1, 0, NULL, NULL);
+    INSERT INTO receipts (transfer_id, partner_id, kind, dataset, date, time, user, originator, destination, creator, text,
+                          state, created_at)
+        VALUES ('0123456789AC', 1, 'EERP', 'ORDER', '20260304', '1230150001', '', 'O0055US', 'O0055THEM', 'O0055US', '',
+                'owed', 1);
+"""
+
+
+def test_a_ledger_in_use_becomes_one_with_file_security_and_loses_nothing(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "ledger.db"
+    migrate(url, "0006")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(OF_REVISION_6)
+        before = connection.execute("SELECT * FROM transfers ORDER BY id").fetchall()
+    ledger = Ledger.open(url)
+    partner = ledger.partners.by_code("O0055THEM")
+    assert partner is not None
+    assert (partner.sign_files, partner.encrypt_files, partner.cipher_suite) == (False, False, 4)
+    assert (partner.incoming_signed, partner.least_rsa_bits) == (Demand.ALLOWED, 2048)
+    first = ledger.transfers.get("0123456789AB")
+    assert (first.state, first.original_size, first.plain_name, first.signers) == (TransferState.QUEUED, 7, None, ())
+    assert ledger.transfers.get("0123456789AC").end_response == "owed"
+    ledger.close()
+    with closing(sqlite3.connect(path)) as connection:
+        after = connection.execute("SELECT * FROM transfers ORDER BY id").fetchall()
+        assert [row[: len(before[0])] for row in after] == before
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        connection.execute("UPDATE transfers SET state = 'securing' WHERE id = '0123456789AB'")
+        with pytest.raises(sqlite3.IntegrityError, match="ck_transfers_state"):
+            connection.execute("UPDATE transfers SET state = 'elsewhere'")
+        connection.commit()
+    _downgrade(url, "0006")
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT state FROM transfers ORDER BY id").fetchall()
+        assert found == [("failed",), ("delivered",)]
+        with pytest.raises(sqlite3.IntegrityError, match="ck_transfers_state"):
+            connection.execute("UPDATE transfers SET state = 'securing'")
 
 
 def test_the_schema_compiles_for_postgresql() -> None:

@@ -30,6 +30,8 @@ QUESTIONS: dict[str, Any] = {
     "list a state": lambda ledger: ledger.transfers.list(state=TransferState.FAILED),
     "release": lambda ledger: ledger.transfers.release("session-1", NOW),
     "recover": lambda ledger: ledger.transfers.recover(bool, NOW),
+    "what to secure": lambda ledger: ledger.transfers.to_secure(),
+    "raw content to forget": lambda ledger: ledger.transfers.raw_expired(NOW),
     "undelivered": lambda ledger: ledger.transfers.undelivered(),
 }
 

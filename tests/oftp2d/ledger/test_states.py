@@ -41,6 +41,10 @@ def test_a_refused_file_can_be_sent_again_but_never_received_again() -> None:
     assert not is_legal(Direction.IN, TransferState.REFUSED, TransferState.QUEUED)
 
 
+def test_what_is_being_secured_cannot_have_been_answered() -> None:
+    assert MOVES[TransferState.SECURING] == {TransferState.QUEUED, TransferState.FAILED, TransferState.CANCELLED}
+
+
 def test_a_verb_cannot_be_made_against_the_table() -> None:
     with pytest.raises(IllegalMoveError, match="acknowledged and cannot become queued"):
         Move(Direction.OUT, [TransferState.ACKNOWLEDGED], TransferState.QUEUED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,10 +31,12 @@ from oftp2d.ledger import (
 LEASE = timedelta(seconds=60)
 S = TransferState
 OUT_VERBS = {
+    "secured": {S.SECURING: S.QUEUED},
+    "unsecurable": {S.SECURING: S.FAILED},
     "sent": {S.SENDING: S.SENT},
     "requeue": {S.SENDING: S.QUEUED},
     "failed": {S.SENDING: S.FAILED, S.QUEUED: S.FAILED},
-    "cancel": {S.QUEUED: S.CANCELLED, S.FAILED: S.CANCELLED},
+    "cancel": dict.fromkeys((S.SECURING, S.QUEUED, S.FAILED), S.CANCELLED),
     "retry": dict.fromkeys((S.FAILED, S.CANCELLED, S.REFUSED, S.SENT), S.QUEUED),
 }
 IN_VERBS = {
@@ -55,6 +57,9 @@ class Expected:
     until: datetime | None = None
     owner: str | None = None
     receipt: ReceiptKind | None = None
+    to_secure: bool = False
+    """Whether it is to be secured, anew or for the first time, before it goes again."""
+    signed: bool = False
 
 
 class TransfersModel(RuleBasedStateMachine):
@@ -81,8 +86,8 @@ class TransfersModel(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
 
-    @rule(target=out, name=st.sampled_from("AB"))
-    def queue(self, name: str) -> str:
+    @rule(target=out, name=st.sampled_from("AB"), signed=st.booleans())
+    def queue(self, name: str, *, signed: bool) -> str:
         new = NewOutgoing(
             kind=Kind.FILE,
             partner_id=self.partner,
@@ -91,9 +96,10 @@ class TransfersModel(RuleBasedStateMachine):
             destination="THEM",
             octets=1,
             spool_name="x",
+            security=2 if signed else 0,
         )
         transfer = self.ledger.transfers.queue(new, self.now)
-        self.expected[transfer.id] = Expected(S.QUEUED)
+        self.expected[transfer.id] = Expected(S.SECURING if signed else S.QUEUED, to_secure=signed, signed=signed)
         return transfer.id
 
     @rule(owner=st.sampled_from(["one", "two"]))
@@ -107,19 +113,33 @@ class TransfersModel(RuleBasedStateMachine):
         claimed = self.ledger.transfers.claim_next(self.partner, owner, self.now, LEASE)
         assert (claimed and claimed.id) == next(iter([*queued, *lapsed]), None)
         if claimed is not None:
-            self.expected[claimed.id] = Expected(S.SENDING, self.now + LEASE, owner)
+            self.move(claimed.id, S.SENDING, until=self.now + LEASE, owner=owner)
 
     @rule(transfer_id=out, verb=st.sampled_from(sorted(OUT_VERBS)))
     def move_out(self, transfer_id: str, verb: str) -> None:
         transfers, now = self.ledger.transfers, self.now
+        secured = {"octets": 9, "sha256": "", "spool_name": "y", "virtual_hash": b"hash"}
         call = {
+            "secured": lambda: transfers.secured(transfer_id, now, **secured),
+            "unsecurable": lambda: transfers.unsecurable(transfer_id, now, "no key"),
             "sent": lambda: transfers.sent(transfer_id, now),
             "requeue": lambda: transfers.requeue(transfer_id, now, None, "lost"),
             "failed": lambda: transfers.failed(transfer_id, now, "SFNA 02", ""),
             "cancel": lambda: transfers.cancel(transfer_id, now),
             "retry": lambda: transfers.retry(transfer_id, now),
         }[verb]
-        self.check(transfer_id, call, OUT_VERBS[verb], may_be_late=verb in {"sent", "requeue", "failed"})
+        known = self.expected[transfer_id]
+        moves = OUT_VERBS[verb]
+        late = {"secured": {S.CANCELLED}, "unsecurable": {S.CANCELLED}}.get(verb, set())
+        if verb in {"sent", "requeue", "failed"}:
+            late = {S.ACKNOWLEDGED, S.REFUSED}
+        if verb == "retry":
+            # What was never secured, or gets a new stamp, is secured first.
+            anew = known.signed and (known.to_secure or known.state in {S.REFUSED, S.SENT})
+            moves = dict.fromkeys(moves, S.SECURING) if anew else moves
+            known.to_secure = anew
+        if self.check(transfer_id, call, moves, late=late) and verb == "secured":
+            self.expected[transfer_id].to_secure = False
 
     @rule(transfer_id=out, refused=st.booleans())
     def end_response(self, transfer_id: str, refused: bool) -> None:
@@ -129,9 +149,12 @@ class TransfersModel(RuleBasedStateMachine):
         else:
             answered = self.ledger.transfers.acknowledged(key, self.now)
         known = self.expected[transfer_id]
+        if known.state is S.SECURING:
+            assert answered is None
+            return
         news = known.state not in {S.ACKNOWLEDGED, S.REFUSED}
         if news:
-            self.expected[transfer_id] = Expected(S.REFUSED if refused else S.ACKNOWLEDGED)
+            self.move(transfer_id, S.REFUSED if refused else S.ACKNOWLEDGED)
         assert answered is not None
         assert answered.news is news
         assert answered.transfer.state is self.expected[transfer_id].state
@@ -185,7 +208,7 @@ class TransfersModel(RuleBasedStateMachine):
         self.ledger.transfers.recover(lambda owner: owner == "two", self.now)
         for key, known in self.expected.items():
             if known.owner == "one" and known.state in {S.SENDING, S.RECEIVING}:
-                self.expected[key] = Expected(S.QUEUED if known.state is S.SENDING else S.INTERRUPTED)
+                self.move(key, S.QUEUED if known.state is S.SENDING else S.INTERRUPTED)
 
     @rule(transfer_id=consumes(out))
     def forget(self, transfer_id: str) -> None:
@@ -201,14 +224,18 @@ class TransfersModel(RuleBasedStateMachine):
         owed = {receipt.transfer_id: receipt.kind for receipt in self.ledger.receipts.owed(self.partner, 1000)}
         assert owed == {key: known.receipt for key, known in self.expected.items() if known.receipt}
 
-    def check(self, transfer_id: str, call, moves, *, may_be_late: bool = False) -> bool:  # type: ignore[no-untyped-def]
+    def move(self, transfer_id: str, state: TransferState, *, until: datetime | None = None, owner: str = "") -> None:
+        """Expect a transfer in another state, and the rest of what is known of it as it was."""
+        self.expected[transfer_id] = replace(self.expected[transfer_id], state=state, until=until, owner=owner or None)
+
+    def check(self, transfer_id: str, call, moves, *, late=frozenset()) -> bool:  # type: ignore[no-untyped-def]
         """Make a call and see whether the model allows it."""
         here = self.expected[transfer_id].state
         if here in moves:
             assert call().state is moves[here]
-            self.expected[transfer_id] = Expected(moves[here])
+            self.move(transfer_id, moves[here])
             return True
-        if may_be_late and here in {S.ACKNOWLEDGED, S.REFUSED}:
+        if here in late:
             assert call().state is here
             return False
         with pytest.raises(IllegalMoveError) as raised:

@@ -1,0 +1,43 @@
+"""What the partner's signed end responses prove: kept with the certificate that verified them, for as long as the transfer is.
+
+It is written in the transaction that notes the end response (``Transfers.acknowledged`` and ``refused``), so that there is no
+answer that counts for its signature without that signature. Evidence belongs to the stamp it names: a file that gets a new
+one begins without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oftp2d.ledger.database import Database
+from oftp2d.ledger.records import Evidence, NewEvidence
+from oftp2d.ledger.schema import evidence
+
+
+class Evidences:
+    """The evidence in the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, transfer_id: str) -> Evidence | None:
+        """The evidence for an outgoing transfer, if its end response was signed."""
+        with self._database.reading() as connection:
+            found = sa.select(evidence).where(evidence.c.transfer_id == transfer_id)
+            row = connection.execute(found).one_or_none()
+            return None if row is None else Evidence(**row._asdict())
+
+
+def keep(connection: Connection, transfer_id: str, new: NewEvidence, now: datetime) -> None:
+    """Keep what came for a transfer that has none."""
+    values = {**asdict(new), "transfer_id": transfer_id, "received_at": now}
+    connection.execute(sa.insert(evidence).values(values))
+
+
+def drop(connection: Connection, transfer_id: str) -> None:
+    """Forget what came for the stamp that a transfer had."""
+    connection.execute(sa.delete(evidence).where(evidence.c.transfer_id == transfer_id))
