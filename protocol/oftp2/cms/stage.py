@@ -7,7 +7,7 @@ file. :func:`chain` runs several in one thread; who has threads to spare may dri
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Stage(Protocol):
@@ -25,19 +25,25 @@ class Stage(Protocol):
         """The rest. Called once, behind the last piece."""
 
 
+@runtime_checkable
+class Expanding(Stage, Protocol):
+    """A stage that makes very much of a small piece, and gives it back in parts instead of all at once."""
+
+    def parts(self, octets: bytes) -> Iterator[bytes]:
+        """What :meth:`update` gives back, in parts of bounded length; to be taken to the end."""
+
+
 def chain(stages: Sequence[Stage], pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The octets of ``pieces`` through all stages, the first one first. No piece that comes out is empty."""
-    for piece in pieces:
-        if through := _through(stages, piece):
-            yield through
-    for number, stage in enumerate(stages, start=1):
-        if rest := _through(stages[number:], stage.finish()):
-            yield rest
-
-
-def _through(stages: Sequence[Stage], octets: bytes) -> bytes:
     for stage in stages:
-        if not octets:
-            break
-        octets = stage.update(octets)
-    return octets
+        pieces = _through(stage, pieces)
+    return filter(None, pieces)
+
+
+def _through(stage: Stage, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in filter(None, pieces):
+        if isinstance(stage, Expanding):
+            yield from stage.parts(piece)
+        else:
+            yield stage.update(piece)
+    yield stage.finish()

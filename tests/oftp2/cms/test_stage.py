@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +30,27 @@ def test_what_each_stage_held_goes_through_those_behind_it(pieces: list[bytes]) 
     out = list(chain([Hold(b"1"), Hold(b"2"), Hold(b"3")], pieces))
     assert b"".join(out) == b"".join(pieces) + b"123"
     assert all(out)
+
+
+class Grow(Hold):
+    """Makes three of each piece, and gives them back one by one."""
+
+    def parts(self, octets: bytes) -> Iterator[bytes]:
+        yield from (octets, b"", octets, octets)
+
+
+def test_a_stage_that_expands_hands_on_its_parts_one_by_one() -> None:
+    taken: list[bytes] = []
+
+    def source() -> Iterator[bytes]:
+        for piece in (b"a", b"b"):
+            taken.append(piece)
+            yield piece
+
+    out = chain([Grow(b"")], source())
+    assert [next(out), next(out)] == [b"a", b"a"]
+    assert taken == [b"a"]
+    assert list(out) == [b"a", b"b", b"b", b"b"]
 
 
 def test_without_stages_the_pieces_come_out_as_they_are() -> None:
