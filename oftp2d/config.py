@@ -135,6 +135,13 @@ class Limits:
         100 * 1024**3,
         "The largest file, in octets (100 GiB).",
     )
+    max_expansion: int = whole(
+        1,
+        100_000,
+        200,
+        "How many times its size a compressed file may have when it is decompressed; one that grows to less than 64 MiB is"
+        " not measured. A file that goes beyond is refused (NERP 32), for it may be made to fill the disk.",
+    )
     max_sessions: int = whole(1, 100_000, 200, "The most sessions at the same time.")
     max_sessions_per_peer_address: int = whole(1, 100_000, 10, "The most sessions at the same time from one address.")
     handshake_seconds: int = whole(1, 600, 30, "The time a caller has for TLS and to say who it is, in seconds.")
@@ -203,6 +210,13 @@ class SpoolSettings:
         8760,
         168,
         "What there is of a file whose transfer broke off is kept for so long, for the partner to go on, in hours.",
+    )
+    keep_refused_hours: int = whole(
+        1,
+        8760,
+        168,
+        "A secured file that could not be opened is kept as it came for so long, for analysis, in hours (7 days):"
+        " 'oftp2d transfer raw'.",
     )
 
 

@@ -208,7 +208,7 @@ class Daemon:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
 
     async def _expire(self) -> None:
-        """Free the room of what partners began to send and never went on with."""
+        """Free the room of what partners began to send and never went on with, and of what was refused long ago."""
         for transfer in await self.context.workers.database(self._expired):
             self.log.warn(
                 "{file} broke off long ago and is given up, transfer {transfer}: if it is still missed, ask the partner"
@@ -216,6 +216,24 @@ class Daemon:
                 file=transfer.dataset,
                 transfer=transfer.id,
             )
+
+        for transfer in await self.context.workers.database(self._forgotten):
+            self.log.info(
+                "the content of {file}, transfer {transfer}, which was refused, is kept no longer",
+                file=transfer.dataset,
+                transfer=transfer.id,
+            )
+
+    def _forgotten(self) -> Sequence[Transfer]:
+        """What was refused and kept as it came for long enough. The file goes first: its name is known until it is gone."""
+        context = self.context
+        before = context.now() - timedelta(hours=context.config.spool.keep_refused_hours)
+        forgotten = context.ledger.transfers.raw_expired(before)
+        for transfer in forgotten:
+            assert transfer.raw_name is not None  # noqa: S101 - what is asked for
+            context.spool.remove_refused(transfer.raw_name)
+            context.ledger.transfers.forget_raw(transfer.id)
+        return forgotten
 
     def _expired(self) -> Sequence[Transfer]:
         """In the database worker, like the beginning of a reception: none may go on before its part is gone."""

@@ -4,6 +4,7 @@
     parts/      incoming files that are still growing
     received/   incoming files that are complete, and not yet opened or delivered; those that need no opening
                 are called .ready and go on into the inbox as soon as the ledger has committed
+    refused/    incoming files that were refused after they had come, as they came, kept for analysis
     inbox/      delivered files
     boot        under which boot of the machine the daemon ran last
 
@@ -39,7 +40,7 @@ _CHUNK: Final = 1 << 20
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READY: Final = ".ready"
 _BOOT: Final = "boot"
-_FOLDERS: Final = ("outgoing", "parts", "received", "inbox")
+_FOLDERS: Final = ("outgoing", "parts", "received", "refused", "inbox")
 
 
 class SpoolError(OperatorError):
@@ -64,7 +65,7 @@ class Spool:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._outgoing, self._parts, self._received, self._inbox = (root / folder for folder in _FOLDERS)
+        self._outgoing, self._parts, self._received, self._refused, self._inbox = (root / each for each in _FOLDERS)
         with _told("make its folders"):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in _FOLDERS:
@@ -196,6 +197,27 @@ class Spool:
         """Forget a received file that will not be delivered; one that is gone already is no fault."""
         self._remove(self._received, name)
 
+    def refuse(self, name: str) -> None:
+        """Keep a received file that is refused as it came. Done again after a crash it finds it kept.
+
+        The ledger learns of it first: until this is done, ``open_refused`` finds the file where it was.
+        """
+        source = _path(self._received, name)
+        with _told("keep a refused file"):
+            if source.exists():
+                _move(source, self._refused / name)
+
+    def open_refused(self, name: str) -> BinaryIO:
+        """A refused file as it came, open for reading and without a buffer of its own."""
+        kept, received = _path(self._refused, name), _path(self._received, name)
+        with _told("open a refused file"):
+            return (kept if kept.exists() else received).open("rb", buffering=0)
+
+    def remove_refused(self, name: str) -> None:
+        """Forget a refused file; one that is gone already is no fault."""
+        for folder in (self._refused, self._received):
+            self._remove(folder, name)
+
     def inbox_path(self, name: str) -> Path:
         """Where a delivered file is. Raises ValueError for a name the inbox cannot have given."""
         if not _INBOX_NAME.fullmatch(name):
@@ -240,7 +262,7 @@ class Spool:
         """
         removed = []
         with _told("sweep"):
-            for folder in (self._outgoing, self._parts, self._received):
+            for folder in (self._outgoing, self._parts, self._received, self._refused):
                 strangers = sorted(path for path in folder.iterdir() if path.name not in known)
                 for path in strangers:
                     path.unlink()

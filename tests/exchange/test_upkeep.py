@@ -15,7 +15,7 @@ from oftp2 import buffers
 from oftp2 import commands as c
 from oftp2d import daemon
 from oftp2d.context import Context
-from oftp2d.ledger import TransferState, Transport
+from oftp2d.ledger import Kind, NewIncoming, Transfer, TransferState, Transport
 from tests.exchange.peer import session
 from tests.exchange.station import CLOCK, CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually
 
@@ -54,6 +54,50 @@ async def test_what_nobody_goes_on_with_is_given_up_while_the_station_runs(a: St
         assert isinstance(await peer.send_file(sfid, content), c.Efpa)
         await peer.turn()
     assert a.inbox() == [content]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_refused_is_kept_as_it_came_for_its_time_only(a: Station, log: Log) -> None:
+    a.settings = "[spool]\nkeep_refused_hours = 2\n"
+    partner = a.add_partner(CODE_B)
+    await a.start()
+    context = a.running.context
+
+    def refuse(hours: int, dataset: str) -> Transfer:
+        """A file that came so long ago, and could not be opened."""
+        ended = context.now() - timedelta(hours=hours)
+        new = NewIncoming(
+            kind=Kind.FILE,
+            partner_id=partner.id,
+            dataset=dataset,
+            date="20260102",
+            time="0304050001",
+            originator=CODE_B,
+            destination=partner.station,
+            security=1,
+        )
+        opened = a.ledger.transfers.open_incoming(new, ended, "session", timedelta(minutes=5))
+        assert isinstance(opened, Transfer)
+        with context.spool.part(opened.id) as part:
+            part.write(b"no envelope")
+            staged = part.seal()
+        a.ledger.transfers.received(opened.id, staged.octets, staged.sha256, staged.name, ended)
+        refused = a.ledger.transfers.refuse(opened.id, "NERP 33", "", ended, None, raw_name=staged.name)
+        context.spool.refuse(staged.name)
+        return refused
+
+    young = await a.db(refuse, 1, "YOUNG")
+    old = await a.db(refuse, 3, "OLD")
+
+    async def forgotten() -> bool:
+        return (await a.db(a.ledger.transfers.get, old.id)).raw_name is None
+
+    await eventually("the end of what was kept long enough", forgotten)
+    assert (await a.db(a.ledger.transfers.get, young.id)).raw_name == young.raw_name
+    assert [path.name for path in (a.home / "spool").glob("*/*")] == [young.id]
+    assert len(log.lines("the content of OLD", "is kept no longer")) == 1
+    await a.restart()
+    assert [path.name for path in (a.home / "spool").glob("*/*")] == [young.id]
 
 
 @pytest_twisted.ensureDeferred

@@ -249,18 +249,27 @@ def test_a_link_planted_under_our_name_is_not_followed(tmp_path: Path, root: Pat
 def test_the_sweep_removes_what_nobody_knows_but_never_from_the_inbox(root: Path, spool: Spool) -> None:
     known = spool.stage(io.BytesIO(b"known")).name
     lost = spool.stage(io.BytesIO(b"lost")).name
-    for name in ("PART1", "PART2", "SEALED1", "SEALED2", "READY", "INBOX"):
+    for name in ("PART1", "PART2", "SEALED1", "SEALED2", "REFUSED1", "REFUSED2", "READY", "INBOX"):
         with spool.part(name) as part:
             part.write(b"x")
-            if name.startswith("SEALED"):
+            if name.startswith(("SEALED", "REFUSED")):
                 part.seal()
             elif name in {"READY", "INBOX"}:
                 part.seal_ready()
     spool.place("INBOX", "INBOX")
-    removed = spool.sweep({known, "PART1", "SEALED1"})
-    assert removed == [f"outgoing/{lost}", "parts/PART2", "received/READY.ready", "received/SEALED2"]
-    assert _all(root) == {f"outgoing/{known}", "parts/PART1", "received/SEALED1", "inbox/INBOX"}
-    assert spool.sweep({known, "PART1", "SEALED1"}) == []
+    for name in ("REFUSED1", "REFUSED2"):
+        spool.refuse(name)
+    kept = {known, "PART1", "SEALED1", "REFUSED1"}
+    removed = spool.sweep(kept)
+    assert removed == [
+        f"outgoing/{lost}",
+        "parts/PART2",
+        "received/READY.ready",
+        "received/SEALED2",
+        "refused/REFUSED2",
+    ]
+    assert _all(root) == {f"outgoing/{known}", "parts/PART1", "received/SEALED1", "refused/REFUSED1", "inbox/INBOX"}
+    assert spool.sweep(kept) == []
 
 
 def test_a_received_file_can_be_dropped(root: Path, spool: Spool) -> None:
@@ -269,6 +278,38 @@ def test_a_received_file_can_be_dropped(root: Path, spool: Spool) -> None:
     for _ in range(2):
         spool.remove_received(NAME)
     assert _all(root) == set()
+
+
+def test_a_refused_file_is_kept_as_it_came_until_it_is_forgotten(root: Path, spool: Spool) -> None:
+    with spool.part(NAME) as part:
+        part.write(CONTENT)
+        part.seal()
+    for place in (f"received/{NAME}", f"refused/{NAME}", f"refused/{NAME}"):
+        # Before the first time, as after a crash between the ledger and this.
+        assert _all(root) == {place}
+        with spool.open_refused(NAME) as kept:
+            assert kept.read() == CONTENT
+        spool.refuse(NAME)
+    assert spool.sweep({NAME}) == []
+    for _ in range(2):
+        spool.remove_refused(NAME)
+    assert _all(root) == set()
+    with pytest.raises(SpoolError):
+        spool.open_refused(NAME)
+
+
+def test_a_refused_file_that_is_forgotten_before_it_was_put_aside_is_gone_too(root: Path, spool: Spool) -> None:
+    with spool.part(NAME) as part:
+        part.seal()
+    spool.remove_refused(NAME)
+    assert _all(root) == set()
+
+
+@pytest.mark.parametrize("name", ["", "..", "../inbox/X", "a/b", ".hidden"])
+def test_a_refused_file_has_a_name_of_ours(spool: Spool, name: str) -> None:
+    for act in (spool.refuse, spool.open_refused, spool.remove_refused):
+        with pytest.raises(ValueError, match="name"):
+            act(name)
 
 
 def test_free_room_is_told_in_octets(spool: Spool) -> None:
