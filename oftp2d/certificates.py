@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -59,6 +60,9 @@ _SITUATIONS: dict[Usage, Situation] = {
 _PLACES = {Slot.CURRENT: Place.CURRENT, Slot.PREVIOUS: Place.PREVIOUS, Slot.WITHDRAWN: Place.WITHDRAWN}
 _SLOTS = {place: slot for slot, place in _PLACES.items()}
 _MIN_PREFIX = 4
+
+SIGNERS: Final = 2
+"""The most certificates of ours that sign one file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,13 +336,32 @@ class Certificates:
             entries = issued_first(entries, now)
         return selection.select(_SITUATIONS[usage], entries, station=station, party=PARTY, now=now, confirmed=confirmed)
 
+    def signers(self, *, station: str, now: datetime, partner_id: int) -> tuple[tuple[Credential, ...], Selection]:
+        """Who signs a file of a station of ours for a partner: one, or in a roll-over the two newest.
+
+        Two where the partner has confirmed none of several: one of them it should know. None where there is none.
+        """
+        entries = [selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
+        chosen = selection.select(
+            selection.SIGNING,
+            entries,
+            station=station,
+            party=PARTY,
+            now=now,
+            confirmed=self._ledger.certificates.confirmed(partner_id),
+            unsure=SIGNERS,
+        )
+        return tuple(self._credential(self._stored_own(entry)) for entry in chosen.entries), chosen
+
+    def explain_decryption(self, now: datetime, named: str | None = None) -> Selection:
+        """Every certificate of ours whose key opens challenges and files, the ``named`` one first, with the account of all."""
+        return selection.select(selection.DECRYPTION, map(selectable, self._owned()), station="", now=now, named=named)
+
     def decryption_keys(
         self, now: datetime, named: str | None = None
     ) -> tuple[tuple[x509.Certificate, RSAPrivateKey], ...]:
         """Every key of ours that opens challenges and files, the one ``named`` by fingerprint first."""
-        chosen = selection.select(
-            selection.DECRYPTION, map(selectable, self._owned()), station="", now=now, named=named
-        )
+        chosen = self.explain_decryption(now, named)
         credentials_ = (self._credential(self._stored_own(entry)) for entry in chosen.entries)
         return tuple((item.certificate, item.key) for item in credentials_)
 

@@ -96,7 +96,8 @@ class Daemon:
         self._servers = Servers(context)
         authentication = Authentication(context)
         self.exchange = Exchange(context, authentication, changed=self.certificates_changed)
-        self._delivery = Delivery(context)
+        self._delivery = Delivery(context, owed=self._nudge_dialler)
+        self._undo.append(self._delivery.stop)
         self.traces = Traces(context.reactor, workers, self._config.home / "traces")
         self._undo.append(self.traces.finish)
         self.running = Sessions(
@@ -126,6 +127,10 @@ class Daemon:
         )
         self._runs = True
         self.log.info("the station runs, version {version}", version=version("oftp2d"))
+
+    def _nudge_dialler(self, partner_id: int) -> None:
+        """Something became due for a partner outside of a session."""
+        self.dialler.nudge(partner_id)
 
     async def _stop_working(self) -> None:
         """Make no more calls, and end what they have begun: nothing may use the ledger any more."""
@@ -173,6 +178,8 @@ class Daemon:
                 if transfer.state is TransferState.DELIVERED:
                     await context.workers.disk(context.spool.place, transfer.id, transfer.spool_name)
                     self.log.info("transfer {transfer} is in the inbox now", transfer=transfer.id)
+                elif transfer.state is TransferState.RECEIVED:
+                    await context.workers.disk(context.spool.reclaim, transfer.spool_name, transfer.id)
 
     async def _judge_left_over(self) -> None:
         """Files that were received, and whose session ended before they were judged or delivered.
@@ -188,7 +195,7 @@ class Daemon:
                 if transfer.kind is Kind.EXCHANGE:
                     await self.exchange.judge(partner, transfer, Proof())
                 else:
-                    await self._delivery.deliver(partner, transfer)
+                    self._delivery.begin(partner, transfer)
             except OperatorError as error:
                 self.log.error(
                     "transfer {transfer}: {what}; {advice}", transfer=transfer.id, what=error.what, advice=error.advice

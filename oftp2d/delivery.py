@@ -1,64 +1,166 @@
-"""Delivery: what a received text needs before it can lie in the inbox, outside of the session that brought it.
+"""Delivery: what a received file needs before it can lie in the inbox, beside the session that brought it.
 
-The file is safe and confirmed (EFPA) when this begins. It is turned into the form that was set for the partner's text, and
-its end response is owed: an EERP when it lies in the inbox, a NERP when it is no text in the partner's character set. Done
-again after a crash it comes to the same end.
+The file is safe and confirmed (EFPA) when this begins; the session goes on meanwhile. Text is turned into the form that was
+set for the partner's, and the end response is owed: an EERP when the file lies in the inbox, a NERP when it is not what it
+should be. Done again after a crash it comes to the same end: nothing is in the inbox before the ledger knows, and what is
+ready for it and was not placed is placed at the next start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from oftp2.reasons import NegativeResponseReason
+from oftp2.values import FileFormat
 from oftp2d.context import Context
+from oftp2d.errors import OperatorError
 from oftp2d.ledger import NewReceipt, Partner, ReceiptKind, Transfer
-from oftp2d.local import LocalFileError, Text, deliver_text
-from oftp2d.spool import SpoolError
+from oftp2d.local import LocalFileError, Text, ready_text
+from oftp2d.pipeline import AbandonedError, Work
+from oftp2d.spool import SpoolError, inbox_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _UnderWay:
+    """A file that is being delivered."""
+
+    partner_id: int
+    work: Work = field(default_factory=Work)
+    over: Deferred[None] = field(default_factory=Deferred)
 
 
 class Delivery:
-    """Delivers received files to the inbox."""
+    """Delivers received files to the inbox, side by side."""
 
     log = Logger(namespace="delivery")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, owed: Callable[[int], None]) -> None:
         self._context = context
-        self._under_way: set[str] = set()
+        self._owed = owed
+        """Called with the partner when an end response is owed to it."""
+        self._under_way: dict[str, _UnderWay] = {}
+        self._waiting: list[tuple[int, Deferred[bool]]] = []
 
-    async def deliver(self, partner: Partner, transfer: Transfer) -> None:
-        """Deliver or refuse a received file; where the disk does not allow it now, it stays received."""
-        if transfer.id in self._under_way:
-            return
-        self._under_way.add(transfer.id)
+    def begin(self, partner: Partner, transfer: Transfer) -> None:
+        """Deliver or refuse a received file; where the disk does not allow it now, it stays received.
+
+        Without effect on one that is being delivered already, and when the station is stopping.
+        """
+        if transfer.id not in self._under_way and not self._context.stopping:
+            under_way = self._under_way[transfer.id] = _UnderWay(partner_id=partner.id)
+            Deferred.fromCoroutine(self._run(partner, transfer, under_way))
+
+    async def outcome(self, partner_id: int, seconds: float) -> bool:
+        """Wait until one more file of the partner is delivered or not; False where none is under way, or time is over."""
+        if not any(each.partner_id == partner_id for each in self._under_way.values()):
+            return False
+        outcome: Deferred[bool] = Deferred()
+        self._waiting.append((partner_id, outcome))
+        late = self._context.reactor.callLater(seconds, self._tell, outcome, came=False)
         try:
-            await self._deliver(partner, transfer)
-        except SpoolError as error:
-            self.log.error(
-                "transfer {transfer}: {what}; {advice}", transfer=transfer.id, what=error.what, advice=error.advice
-            )
+            return await outcome
         finally:
-            self._under_way.discard(transfer.id)
+            if late.active():
+                late.cancel()
 
-    async def _deliver(self, partner: Partner, transfer: Transfer) -> None:
-        workers, spool, ledger = self._context.workers, self._context.spool, self._context.ledger
+    def progress(self, transfer_id: str) -> int | None:
+        """Octets that were read of a received file that is being opened; None of any other."""
+        under_way = self._under_way.get(transfer_id)
+        return None if under_way is None else under_way.work.octets
+
+    async def stop(self) -> None:
+        """Abandon what is under way, and wait until it is. It stays received, and begins anew at the next start."""
+        for under_way in self._under_way.values():
+            under_way.work.abandon()
+        await DeferredList([under_way.over for under_way in self._under_way.values()])
+
+    async def _run(self, partner: Partner, transfer: Transfer, under_way: _UnderWay) -> None:
         try:
-            made = await workers.disk(deliver_text, spool, transfer.spool_name, transfer.dataset, Text.of(partner))
-        except LocalFileError as error:
-            reason = NegativeResponseReason.PROCESSING_FAILED
-            receipt = NewReceipt(kind=ReceiptKind.NERP, reason=reason.value, text=error.what)
-            await workers.database(
-                ledger.transfers.refuse, transfer.id, f"NERP {reason:02}", error.what, self._context.now(), receipt
-            )
-            self.log.warn(
-                "{partner}: refused {file} with NERP {reason}: {text}, transfer {transfer}",
+            await self._deliver(partner, transfer, under_way.work)
+            self._owed(partner.id)
+        except AbandonedError:
+            pass
+        except OperatorError as error:
+            self.log.error(
+                "{partner}: {file} cannot be delivered now, transfer {transfer}: {what}; {advice}",
                 partner=partner.code,
                 file=transfer.dataset,
-                reason=reason,
-                text=error.what,
                 transfer=transfer.id,
+                what=error.what,
+                advice=error.advice,
             )
-        else:
-            receipt = NewReceipt(kind=ReceiptKind.EERP)
-            now = self._context.now()
-            await workers.database(ledger.transfers.delivered, transfer.id, made.name, now, receipt, sha256=made.sha256)
-        await workers.disk(spool.remove_received, transfer.spool_name)
+        except Exception:  # noqa: BLE001 - whatever it is, this file stays received and the daemon goes on
+            self.log.failure("transfer {transfer} cannot be delivered", transfer=transfer.id)
+        finally:
+            del self._under_way[transfer.id]
+            for partner_id, outcome in list(self._waiting):
+                if partner_id == partner.id:
+                    self._tell(outcome, came=True)
+            under_way.over.callback(None)
+
+    def _tell(self, outcome: Deferred[bool], *, came: bool) -> None:
+        self._waiting = [each for each in self._waiting if each[1] is not outcome]
+        outcome.callback(came)
+
+    async def _deliver(self, partner: Partner, transfer: Transfer, work: Work) -> None:
+        workers, spool, ledger = self._context.workers, self._context.spool, self._context.ledger
+        text = Text.of(partner)
+        await workers.disk(spool.reclaim, transfer.spool_name, transfer.id)
+        sha256 = None
+        try:
+            if transfer.format == FileFormat.TEXT and not text.same:
+                made = await workers.disk(ready_text, spool, transfer.spool_name, transfer.id, text)
+                sha256 = made.sha256
+            else:
+                await workers.disk(spool.make_ready, transfer.spool_name, transfer.id)
+        except LocalFileError as error:
+            await self._refuse(partner, transfer, NegativeResponseReason.PROCESSING_FAILED, error.what)
+            return
+        work.go_on()
+        name = inbox_name(transfer.id, transfer.dataset)
+        receipt = NewReceipt(kind=ReceiptKind.EERP)
+        now = self._context.now()
+        await workers.database(ledger.transfers.delivered, transfer.id, name, now, receipt, sha256=sha256)
+        try:
+            await workers.disk(self._place, transfer, name)
+        except SpoolError as fault:
+            self.log.error(
+                "{partner}: {file} will be in the inbox after the next start, transfer {transfer}: {what}; {advice}",
+                partner=partner.code,
+                file=transfer.dataset,
+                transfer=transfer.id,
+                what=fault.what,
+                advice=fault.advice,
+            )
+
+    def _place(self, transfer: Transfer, name: str) -> None:
+        """Into the inbox with what the ledger knows there; behind that nobody needs the received file any more."""
+        self._context.spool.place(transfer.id, name)
+        self._context.spool.sync_inbox()
+        self._context.spool.remove_received(transfer.spool_name)
+
+    async def _refuse(self, partner: Partner, transfer: Transfer, reason: NegativeResponseReason, text: str) -> None:
+        workers, spool, ledger = self._context.workers, self._context.spool, self._context.ledger
+        receipt = NewReceipt(kind=ReceiptKind.NERP, reason=reason.value, text=text)
+        await workers.database(
+            ledger.transfers.refuse,
+            transfer.id,
+            f"NERP {reason:02}",
+            text,
+            self._context.now(),
+            receipt,
+            raw_name=transfer.spool_name,
+        )
+        await workers.disk(spool.refuse, transfer.spool_name)
+        self.log.warn(
+            "{partner}: refused {file} with NERP {reason}: {text}, transfer {transfer}",
+            partner=partner.code,
+            file=transfer.dataset,
+            reason=reason,
+            text=text,
+            transfer=transfer.id,
+        )

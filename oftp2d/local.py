@@ -190,9 +190,9 @@ def _check_line_ends(letters: str, line_ends: LineEnds, line: int) -> None:
 # --- in ------------------------------------------------------------------------------------------------------------
 
 
-def deliver_text(spool: Spool, name: str, label: str, text: Text) -> Staged:
-    """Deliver a received text as it is to be here. Raises LocalFileError and SpoolError; the received file stays."""
-    return spool.deliver_as(name, label, lambda source: _incoming_text(_pieces(source), text))
+def ready_text(spool: Spool, source: str, name: str, text: Text) -> Staged:
+    """Make a received text ready for the inbox, as it is to be here. Raises LocalFileError and SpoolError; the source stays."""
+    return spool.make_ready_as(source, name, lambda file: _incoming_text(_pieces(file), text))
 
 
 def _incoming_text(pieces: Iterable[bytes], text: Text) -> Iterator[bytes]:

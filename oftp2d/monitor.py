@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
+from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -67,6 +68,9 @@ from oftp2d.partners import MODES, Denial, Gate, highest_level, least_level, pro
 from oftp2d.receiving import Receiving
 from oftp2d.sending import Sending
 from oftp2d.spool import SpoolError
+
+DELIVERY_SECONDS: Final = 3.0
+"""How long all in all a turn is kept for files of the partner that are being opened. What takes longer is answered later."""
 
 
 class Purpose(Enum):
@@ -132,6 +136,7 @@ class Monitor:
         self._owner = f"{context.owner}#{report.id}"
         self._authenticated = False
         self._listening_since = 0.0
+        self._patience = DELIVERY_SECONDS
         self._answered = Gathering(self._note_answered)
         self._finished = Gathering(self._remove)
 
@@ -312,6 +317,7 @@ class Monitor:
                     # A partner that asked for the turn may keep it for long.
                     await self._rest(claims, sending)
                     await self._listen(partner, receiving)
+                    self._patience = DELIVERY_SECONDS
         finally:
             await self._rest(claims, sending)
             await receiving.settle()
@@ -337,11 +343,22 @@ class Monitor:
             if file is not None:
                 await sending.send(file)
                 return
+            if await self._delivered(partner):
+                return
         if self._line.session.state is State.IDLESPCD:
             self._line.request(EndSession())
         else:
             self._line.request(ChangeDirection())
             self._listening_since = self._context.reactor.seconds()
+
+    async def _delivered(self, partner: Partner) -> bool:
+        """Wait a little for a file of the partner that is being opened: its end response is then said in this turn."""
+        if self._patience <= 0:
+            return False
+        begun = self._context.reactor.seconds()
+        came = await self._delivery.outcome(partner.id, self._patience)
+        self._patience -= self._context.reactor.seconds() - begun
+        return came
 
     @property
     def _level(self) -> Level:
@@ -424,7 +441,7 @@ class Monitor:
                 if received is not None and received.kind is Kind.EXCHANGE:
                     await self._exchange.judge(partner, received, await self._proof(partner))
                 elif received is not None and receiving.awaits_delivery(received):
-                    await self._delivery.deliver(partner, received)
+                    self._delivery.begin(partner, received)
             case EndResponseReceived(command=response):
                 await self._note(partner, response)
                 self._line.request(SendReady())

@@ -2,8 +2,9 @@
 
     outgoing/   staged files that wait to be sent or acknowledged
     parts/      incoming files that are still growing
-    received/   incoming files that are complete, and not yet opened or delivered; those that need no opening
-                are called .ready and go on into the inbox as soon as the ledger has committed
+    received/   incoming files that are complete, and not yet opened or delivered; what is made of a secured one is
+                called .opened, and what needs nothing more .ready: it goes on into the inbox as soon as the ledger has
+                committed
     refused/    incoming files that were refused after they had come, as they came, kept for analysis
     inbox/      delivered files
     boot        under which boot of the machine the daemon ran last
@@ -24,7 +25,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -39,6 +40,7 @@ _LABEL_LENGTH: Final = 40
 _CHUNK: Final = 1 << 20
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READY: Final = ".ready"
+_OPENED: Final = ".opened"
 _BOOT: Final = "boot"
 _FOLDERS: Final = ("outgoing", "parts", "received", "refused", "inbox")
 
@@ -161,41 +163,43 @@ class Spool:
         with _told("open a received file"):
             return _path(self._received, name).open("rb", buffering=0)
 
-    def deliver(self, name: str, label: str) -> str:
-        """Rename a received file into the inbox; returns its name there.
+    def opening(self, name: str) -> Writing:
+        """A new file for what a received one is opened into, called ``opened_name``; that of an earlier try is gone."""
+        return self._made(opened_name(name), "open a received file")
 
-        The label is whatever people call the file; only what is harmless of it is used. Done again after a crash it
-        finds the file in the inbox and returns its name.
+    def make_ready(self, source: str, name: str) -> None:
+        """Have what is called ``source`` in ``received``, as it is, ready for the inbox as what the file ``name`` holds."""
+        with _told("make a file ready for the inbox"):
+            _path(self._received, source).rename(_path(self._received, name + _READY))
+            _sync_folder(self._received)
+
+    def make_ready_as(self, source: str, name: str, convert: Callable[[BinaryIO], Iterable[bytes]]) -> Staged:
+        """The same for what ``convert`` makes of it; the source stays."""
+        with self.open_received(source) as file:
+            return _sealed(self._made(name + _READY, "convert a received file"), convert(file))
+
+    def reclaim(self, source: str, name: str) -> None:
+        """Put a received file back as ``source``, if the ledger has not learned where it went.
+
+        It says that the file is neither delivered nor refused: what is made ready of it counts for nothing, unless that
+        is the file itself. Nothing there is no fault.
         """
-        source = _path(self._received, name)
-        with _told("deliver a file"):
-            if not source.exists():
-                present = self._in_inbox(name)
-                if present is not None:
-                    return present
-            target = inbox_name(name, label)
-            _move(source, self._inbox / target)
-            return target
+        path, ready = _path(self._received, source), _path(self._received, name + _READY)
+        with _told("look for a received file"):
+            if ready.exists() and not path.exists():
+                _move(ready, path)
+            ready.unlink(missing_ok=True)
 
-    def deliver_as(self, name: str, label: str, convert: Callable[[BinaryIO], Iterable[bytes]]) -> Staged:
-        """Put into the inbox what ``convert`` makes of a received file; the name returned is that in the inbox.
+    def _made(self, name: str, doing: str) -> Writing:
+        """A file in ``received`` that begins empty, whatever a crash has left there."""
+        path = _path(self._received, name)
+        with _told(doing):
+            path.unlink(missing_ok=True)
+        return Writing(path, self._received, doing)
 
-        The received file stays until ``remove_received``: the ledger learns of the delivery first. Done again after a
-        crash it puts the same file into the same place.
-        """
-        made = self._received / f"{_path(self._received, name).name}.local"
-        with self.open_received(name) as source:
-            with _told("convert a received file"):
-                made.unlink(missing_ok=True)
-            sealed = _sealed(Writing(made, self._received, "convert a received file"), convert(source))
-        target = inbox_name(name, label)
-        with _told("deliver a file"):
-            _move(made, self._inbox / target)
-        return replace(sealed, name=target)
-
-    def remove_received(self, name: str) -> None:
-        """Forget a received file that will not be delivered; one that is gone already is no fault."""
-        self._remove(self._received, name)
+    def remove_received(self, *names: str) -> None:
+        """Forget received files; one that is gone already is no fault."""
+        self._remove(self._received, *names)
 
     def refuse(self, name: str) -> None:
         """Keep a received file that is refused as it came. Done again after a crash it finds it kept.
@@ -279,16 +283,10 @@ class Spool:
             return None
         return content if len(content) == octets else None
 
-    def _in_inbox(self, name: str) -> str | None:
-        """The name under which this file is in the inbox, whatever its label."""
-        if (self._inbox / name).exists():
-            return name
-        return next((path.name for path in self._inbox.glob(f"{name}-*")), None)
-
-    def _remove(self, folder: Path, name: str) -> None:
-        path = _path(folder, name)
+    def _remove(self, folder: Path, *names: str) -> None:
         with _told("remove a file"):
-            path.unlink(missing_ok=True)
+            for name in names:
+                _path(folder, name).unlink(missing_ok=True)
             _sync_folder(folder)
 
 
@@ -503,6 +501,11 @@ def seek(file: BinaryIO, octets: int) -> None:
     """Go behind so many octets of a file of the spool. Raises SpoolError."""
     with _told("read a file"):
         file.seek(octets)
+
+
+def opened_name(name: str) -> str:
+    """What a received file is called that came secured, once it is opened."""
+    return name + _OPENED
 
 
 def inbox_name(name: str, label: str) -> str:

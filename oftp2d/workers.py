@@ -1,7 +1,8 @@
 """Threads for work that blocks: the disk, cryptography and the database, each kind with a pool of its own.
 
-A slow disk cannot keep a signature waiting, nor a signature a commit. The database pool has exactly one thread, so
-that the transactions of this process queue there and not inside the database. The reactor is injected.
+A slow disk cannot keep a signature waiting, nor a signature a commit. What is done to whole files (RFC 5024 section 6) is
+apart from the cryptography of sessions: a file of 10 GiB keeps no challenge waiting. The database pool has exactly one
+thread, so that the transactions of this process queue there and not inside the database. The reactor is injected.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _Work = Callable[[], None]
 
 DISK_THREADS: Final = 4
 CRYPTO_THREADS: Final = 2
+SECURITY_THREADS: Final = 2
 DATABASE_THREADS: Final = 1
 
 
@@ -32,16 +34,18 @@ class WorkersStoppedError(RuntimeError):
 
 
 class Workers:
-    """The three pools of the daemon, from ``start`` to ``stop``."""
+    """The pools of the daemon, from ``start`` to ``stop``."""
 
     def __init__(self, reactor: IReactorFromThreads) -> None:
         self._disk = _Pool(reactor, "disk", DISK_THREADS)
         self._crypto = _Pool(reactor, "crypto", CRYPTO_THREADS)
+        self._security = _Pool(reactor, "security", SECURITY_THREADS)
         self._database = _Pool(reactor, "database", DATABASE_THREADS)
+        self._all = (self._disk, self._crypto, self._security, self._database)
 
     def start(self) -> None:
         """Start the threads."""
-        for pool in (self._disk, self._crypto, self._database):
+        for pool in self._all:
             pool.start()
 
     async def stop(self) -> None:
@@ -50,7 +54,7 @@ class Workers:
         The database goes last: what the disk and cryptography are still doing may end in a commit only if its
         caller asks in time, which is why the daemon stops its sessions before its workers.
         """
-        for pool in (self._disk, self._crypto, self._database):
+        for pool in self._all:
             await pool.stop()
 
     async def disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -64,6 +68,13 @@ class Workers:
     async def crypto(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in a cryptography thread. Raises what it raises, and WorkersStoppedError."""
         return await self._crypto.run(work, *args, **kwargs)
+
+    async def security(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``work`` on a whole file in a security thread, for as long as it takes.
+
+        It ends early only where it looks for that itself. Raises what it raises, and WorkersStoppedError.
+        """
+        return await self._security.run(work, *args, **kwargs)
 
     async def database(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in the one database thread. Raises what it raises, and WorkersStoppedError."""

@@ -124,6 +124,7 @@ async def test_a_name_from_a_partner_never_becomes_a_path(dataset: str, victim: 
         "outgoing",
         "parts",
         "received",
+        "refused",
     }
     await serves(victim)
 

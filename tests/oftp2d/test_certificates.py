@@ -194,6 +194,25 @@ def test_a_new_certificate_signs_towards_a_partner_once_it_is_confirmed(
     assert everyone.stored.alias == "new"
 
 
+def test_in_a_roll_over_both_sign_until_the_partner_has_confirmed_one(
+    ledger: Ledger, store: Certificates, partner: int
+) -> None:
+    def signing() -> tuple[list[str], str]:
+        signers, chosen = store.signers(station=OURS, now=NOW, partner_id=partner)
+        assert [signer.stored.fingerprint for signer in signers] == [each.facts.fingerprint for each in chosen.entries]
+        return [signer.stored.alias for signer in signers], chosen.text
+
+    assert signing() == ([], "outbound signature: there is no certificate at all")
+    put(store, pki.certificate("CB01"), "old")
+    assert signing()[0] == ["old"]
+    new = put(store, pki.certificate("CB04"), "new")
+    aliases, told = signing()
+    assert aliases == ["new", "old"]
+    assert "taken too, the partner may not have the newer one yet" in told
+    ledger.certificates.confirm(partner, new.fingerprint, NOW, "EERP")
+    assert signing()[0] == ["new"]
+
+
 def test_a_recall_of_the_newest_goes_back_to_the_one_before_it(
     ledger: Ledger, store: Certificates, partner: int
 ) -> None:

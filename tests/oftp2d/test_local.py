@@ -12,7 +12,7 @@ from oftp2.values import FileFormat
 from oftp2d import local
 from oftp2d.charsets import named
 from oftp2d.ledger import LineEnds
-from oftp2d.local import Form, LocalFileError, Text, deliver_text, stage
+from oftp2d.local import Form, LocalFileError, Text, ready_text, stage
 from oftp2d.spool import Spool
 
 AS_IS = Text(charset=None, line_ends=LineEnds.AS_IS)
@@ -38,14 +38,15 @@ def delivered(spool: Spool, content: bytes, how: Text, name: str = "T1") -> byte
     with spool.part(name) as part:
         part.write(content)
         part.seal()
-    made = deliver_text(spool, name, "LABEL", how)
-    found = spool.inbox_path(made.name).read_bytes()
+    made = ready_text(spool, name, name, how)
+    spool.place(name, name)
+    found = spool.inbox_path(name).read_bytes()
     assert (made.octets, made.sha256) == (len(found), hashlib.sha256(found).hexdigest())
     return found
 
 
 def nothing_is_left(tmp_path: Path) -> bool:
-    return not list((tmp_path / "outgoing").iterdir()) and not list((tmp_path / "received").glob("*.local"))
+    return not list((tmp_path / "outgoing").iterdir()) and not list((tmp_path / "received").glob("*.ready"))
 
 
 # --- U, F, V ------------------------------------------------------------------------------------------------------
@@ -203,8 +204,9 @@ def test_delivering_again_after_a_crash_does_no_harm(spool: Spool, tmp_path: Pat
     how = text("cp037", LineEnds.LF)
     assert delivered(spool, b"\xc1\r\x25", how) == b"A\n"
     # What a crash in the middle of it leaves behind is longer than what comes.
-    (tmp_path / "received" / "T1.local").write_bytes(b"something half done")
-    made = deliver_text(spool, "T1", "LABEL", how)
+    (tmp_path / "received" / "T1.ready").write_bytes(b"something half done")
+    made = ready_text(spool, "T1", "T1", how)
+    spool.place("T1", "T1")
     assert [path.read_bytes() for path in (tmp_path / "inbox").iterdir()] == [b"A\n"]
     assert made.octets == 2
     spool.remove_received("T1")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oftp2d.spool import Spool, SpoolError, SpoolFullError, inbox_name
+from oftp2d.spool import Spool, SpoolError, SpoolFullError, inbox_name, opened_name
 
 CONTENT = b"UNB+UNOA:1" * 300
 NAME = "2N01GDAKZVGC"
@@ -74,18 +74,55 @@ def test_an_incoming_file_grows_is_sealed_and_delivered(root: Path, spool: Spool
     assert _all(root) == {f"received/{NAME}"}
     with spool.open_received(NAME) as file:
         assert file.read() == CONTENT
-    delivered = spool.deliver(NAME, "Order 4711.edi")
+    spool.make_ready(NAME, NAME)
+    delivered = inbox_name(NAME, "Order 4711.edi")
     assert delivered == f"{NAME}-Order_4711.edi"
+    spool.place(NAME, delivered)
     assert spool.inbox_path(delivered).read_bytes() == CONTENT
     assert _all(root) == {f"inbox/{delivered}"}
 
 
-def test_delivering_again_changes_nothing(root: Path, spool: Spool) -> None:
+def _received(spool: Spool) -> None:
     with spool.part(NAME) as part:
+        part.write(CONTENT)
         part.seal()
-    first = spool.deliver(NAME, "order.edi")
-    assert spool.deliver(NAME, "order.edi") == spool.deliver(NAME, "") == first
-    assert _all(root) == {f"inbox/{first}"}
+
+
+def test_a_received_file_is_opened_into_another_as_often_as_it_takes(root: Path, spool: Spool) -> None:
+    _received(spool)
+    for content in (b"something longer, of a try that failed", b"opened"):
+        with spool.opening(NAME) as opened:
+            opened.write(content)
+            made = opened.seal()
+    assert (made.name, made.octets) == (opened_name(NAME), 6)
+    assert _all(root) == {f"received/{NAME}", f"received/{NAME}.opened"}
+    turned = spool.make_ready_as(made.name, NAME, lambda file: [file.read().upper()])
+    assert turned.sha256 == hashlib.sha256(b"OPENED").hexdigest()
+    spool.make_ready(made.name, NAME)
+    assert _all(root) == {f"received/{NAME}", f"received/{NAME}.ready"}
+    spool.place(NAME, NAME)
+    spool.remove_received(NAME, opened_name(NAME))
+    assert _all(root) == {f"inbox/{NAME}"}
+    assert spool.inbox_path(NAME).read_bytes() == b"opened"
+
+
+@pytest.mark.parametrize("went", ["nowhere", "ready"])
+def test_a_received_file_is_back_where_the_ledger_did_not_learn_that_it_went(
+    root: Path, spool: Spool, went: str
+) -> None:
+    _received(spool)
+    if went == "ready":
+        spool.make_ready(NAME, NAME)
+    else:
+        spool.make_ready_as(NAME, NAME, lambda _: [b"converted"])
+    for _ in range(2):
+        spool.reclaim(NAME, NAME)
+        assert _all(root) == {f"received/{NAME}"}
+    with spool.open_received(NAME) as file:
+        assert file.read() == CONTENT
+    spool.remove_received(NAME)
+    spool.reclaim(NAME, NAME)
+    assert _all(root) == set()
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
@@ -231,7 +268,11 @@ def test_a_name_that_is_not_ours_never_becomes_a_path(spool: Spool, name: str) -
         spool.open_received,
         spool.remove_received,
         spool.inbox_path,
-        lambda name: spool.deliver(name, ""),
+        spool.opening,
+        lambda name: spool.reclaim(name, NAME),
+        lambda name: spool.reclaim(NAME, name),
+        lambda name: spool.make_ready(name, NAME),
+        lambda name: spool.make_ready(NAME, name),
         lambda name: spool.place(name, NAME),
         lambda name: spool.place(NAME, name),
     ):
@@ -333,10 +374,10 @@ def test_nothing_is_sealed_before_it_is_on_disk(spool: Spool, monkeypatch: pytes
     with spool.part(NAME) as part:
         part.write(CONTENT)
         part.seal()
-    spool.deliver(NAME, "")
+    spool.make_ready(NAME, NAME)
     assert steps == [
         *(f"fsync {NAME}", "rename to received", "fsync received", "fsync parts"),
-        *("rename to inbox", "fsync inbox", "fsync received"),
+        *("rename to received", "fsync received"),
     ]
     steps.clear()
     for pieces in ([CONTENT], []):

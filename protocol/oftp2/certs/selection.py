@@ -98,12 +98,15 @@ def select(
     confirmed: Collection[str] | None = None,
     least_bits: int = 0,
     oldest: bool = False,
+    unsure: int = 1,
 ) -> Selection:
     """Choose among the entries of one holder.
 
     ``named`` is the fingerprint that a CMS identifier means. ``confirmed`` are the fingerprints of ours
     that the partner is known to have: they narrow the choice, unless none of them would do. Keys of fewer than
     ``least_bits`` bits are not used. ``now`` is the time the file was received when something inbound is opened later.
+    ``unsure`` is how many of an outbound row are taken, of one alias, where several would do and the partner is known to
+    have none of them: in a roll-over it may still be without the new one.
     """
     aliases = [alias for alias in (station, party) if alias is not None]
     looked_at = list(entries)
@@ -112,7 +115,7 @@ def select(
     narrowed = [entry for entry in fit if confirmed is not None and entry.facts.fingerprint in confirmed]
     candidates = sorted(narrowed or fit, key=_age, reverse=not oldest)
     candidates.sort(key=lambda entry: _precedence(situation, entry, aliases, named))
-    taken = candidates[:1] if situation.one else candidates
+    taken = _first(candidates, 1 if narrowed else unsure) if situation.one else candidates
     considered = tuple(
         Considered(
             entry=entry,
@@ -166,6 +169,11 @@ def _precedence(situation: Situation, entry: Entry, aliases: Sequence[str], name
     return entry.facts.fingerprint != named, _alias_rank(situation, entry, aliases)
 
 
+def _first(candidates: Sequence[Entry], most: int) -> Sequence[Entry]:
+    """The best, and what stands beside it under the same alias."""
+    return [entry for entry in candidates if entry.alias == candidates[0].alias][:most]
+
+
 def _alias_rank(situation: Situation, entry: Entry, aliases: Sequence[str]) -> int:
     return aliases.index(entry.alias) if situation.alias else 0
 
@@ -180,7 +188,9 @@ def _why(
     oldest: bool,
 ) -> str:
     if entry in taken:
-        return "taken" if situation.one else f"tried as number {taken.index(entry) + 1}"
+        if not situation.one:
+            return f"tried as number {taken.index(entry) + 1}"
+        return "taken too, the partner may not have the newer one yet" if taken.index(entry) else "taken"
     if entry not in candidates:
         return "not confirmed by the partner yet"
     if _alias_rank(situation, entry, aliases) > _alias_rank(situation, taken[0], aliases):

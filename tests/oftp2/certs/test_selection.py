@@ -165,6 +165,18 @@ def test_keys_that_are_too_short_are_not_used(situation: Situation) -> None:
     assert marks(choose(situation, short, least_bits=1024)) == "a"
 
 
+def test_where_the_partner_is_known_to_have_none_of_several_as_many_as_asked_for_are_taken() -> None:
+    several = entry("a", begins=-20), entry("b", begins=-5), entry("c", begins=-1), entry("d", alias="us@party")
+    found = choose(selection.SIGNING, *several, unsure=2)
+    assert marks(found) == "cb"
+    assert "bbbbbbbbbbbbbbbb: taken too, the partner may not have the newer one yet" in found.text
+    assert "aaaaaaaaaaaaaaaa: older" in found.text
+    assert marks(choose(selection.SIGNING, *several, unsure=2, confirmed={"e" * 64})) == "cb"
+    assert marks(choose(selection.SIGNING, *several, unsure=2, confirmed={"a" * 64})) == "a"
+    assert marks(choose(selection.SIGNING, several[0], several[3], unsure=2)) == "a"
+    assert choose(selection.SIGNING, entry("a", active=False), unsure=2).taken is None
+
+
 def test_nothing_at_all_is_said_so() -> None:
     found = select(selection.SIGNING, [], station="STATION", now=NOW)
     assert found.text == "outbound signature: there is no certificate at all"

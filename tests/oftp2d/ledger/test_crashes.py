@@ -71,6 +71,8 @@ class Site:
             transfer = self.ledger.transfers.get(name)
             if transfer.state is TransferState.DELIVERED:
                 self.spool.place(transfer.id, transfer.spool_name)
+            elif transfer.state is TransferState.RECEIVED:
+                self.spool.reclaim(transfer.spool_name, transfer.id)
         self.spool.sweep(self.ledger.transfers.spool_names())
         for transfer in self.ledger.transfers.undelivered():
             deliver(self, transfer)
@@ -87,9 +89,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def deliver(site: Site, transfer: Transfer) -> None:
-    name = site.spool.deliver(transfer.spool_name, "step file.stp")
+    name = inbox_name(transfer.id, "step file.stp")
+    site.spool.reclaim(transfer.spool_name, transfer.id)
+    site.spool.make_ready(transfer.spool_name, transfer.id)
     site.step()
     site.ledger.transfers.delivered(transfer.id, name, NOW, EERP)
+    site.step()
+    site.spool.place(transfer.id, name)
     site.step()
 
 
