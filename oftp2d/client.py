@@ -86,7 +86,7 @@ class AdminClient:
         return self._ask("DELETE", path, {})
 
     def upload(
-        self, path: str, source: BinaryIO, octets: int, progress: Progress, **parameters: str | int | None
+        self, path: str, source: BinaryIO, octets: int, progress: Progress, **parameters: str | int | bool | None
     ) -> Document:
         """Send a file of so many octets as the body; a file that changes its size meanwhile is an error."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(octets)}
@@ -149,7 +149,8 @@ def path_of(*segments: str) -> str:
     return "/v1/" + "/".join(quote(segment, safe="") for segment in segments)
 
 
-def _given(parameters: Mapping[str, str | int | None]) -> dict[str, str | int]:
+def _given(parameters: Mapping[str, str | int | bool | None]) -> dict[str, str | int | bool]:
+    """What is not None; truth values become true and false."""
     return {name: value for name, value in parameters.items() if value is not None}
 
 

@@ -23,9 +23,10 @@ from oftp2.certs.facts import CertificateFacts
 from oftp2.commands import Ssid
 from oftp2.reasons import EndSessionReason
 from oftp2.values import Level, Mode, clip
+from oftp2d.agreement import needs_level_5
 from oftp2d.certificates import Certificates
 from oftp2d.context import Context
-from oftp2d.ledger import Authentication, Partner, Slot, Traffic, Transport
+from oftp2d.ledger import Partner, Slot, Traffic, Transport
 from oftp2d.line import Line
 from oftp2d.trust import Trust
 
@@ -42,11 +43,11 @@ MODES: Final[Mapping[Traffic, Mode]] = {
 
 
 def least_level(partner: Partner) -> Level:
-    """The lowest release level at which this partner's security can be had: session authentication came with level 5.
+    """The lowest release level at which this partner's security can be had: all of it came with level 5.
 
-    Where it is prepared as well, or a caller that offers less could keep it from ever being switched on.
+    Where session authentication is prepared as well, or a caller that offers less could keep it from ever being switched on.
     """
-    return Level.REVISION_1_2 if partner.authentication is Authentication.OFF else Level.REVISION_2_0
+    return Level.REVISION_2_0 if needs_level_5(partner) else Level.REVISION_1_2
 
 
 def highest_level(partner: Partner) -> Level:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
 from zope.interface import implementer
 
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import Transfer
+from oftp2d.spool import SpoolError
 from oftp2d.workers import Workers
 
 from .http import HttpRequest
@@ -20,6 +26,8 @@ SMALL = 64 * 1024
 
 PIECE = 256 * 1024
 """Octets read from the disk at once."""
+
+_log = Logger()
 
 
 class BoundedBody(io.RawIOBase):
@@ -131,3 +139,35 @@ class Outflow:
         """The client is gone."""
         self._stopped = True
         self.resumeProducing()
+
+
+async def send_content(
+    request: HttpRequest, workers: Workers, transfer: Transfer, opening: Callable[[], BinaryIO]
+) -> None:
+    """Answer with the content of a transfer, in the file that ``opening`` opens.
+
+    Once it has begun, a failure can only be told by cutting it short. Raises OperatorError where it is not there.
+    """
+    try:
+        file, size = await workers.disk(_opened, opening)
+    except (OSError, SpoolError):
+        raise OperatorError(
+            f"the content of {transfer.id} is not in the spool any more", "ask the partner to send it again"
+        ) from None
+    try:
+        request.setHeader(b"Content-Type", b"application/octet-stream")
+        request.setHeader(b"Content-Length", str(size).encode("ascii"))
+        await Outflow(request, workers).send(file)
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001 - the border: the answer is under way and can't become another one
+        _log.failure("sending the content of {transfer} failed", transfer=transfer.id)
+        request.loseConnection()
+    finally:
+        await workers.disk(file.close)
+
+
+def _opened(opening: Callable[[], BinaryIO]) -> tuple[BinaryIO, int]:
+    """The file and its size, which is not always that of the Virtual File."""
+    file = opening()
+    return file, os.fstat(file.fileno()).st_size

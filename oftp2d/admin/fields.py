@@ -142,6 +142,15 @@ class Fields:
             raise InputError(f"{name} is neither true nor false", "give one of them, without quotes")
         return value
 
+    def wish(self, name: str) -> bool | None:
+        """A truth value in a query string: true or false; None when it is missing."""
+        value = self._take(name)
+        if value is None:
+            return None
+        if value not in {"true", "false"}:
+            raise InputError(f"{name} is neither true nor false", "give one of them")
+        return value == "true"
+
     def whole(self, name: str, lowest: int, highest: int) -> int | None:
         """A whole number; in a query string its digits."""
         value = self._take(name)

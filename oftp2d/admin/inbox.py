@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import BinaryIO
 
 from klein import Klein
-from twisted.internet.defer import CancelledError
-from twisted.logger import Logger
 
-from oftp2d.errors import OperatorError
 from oftp2d.ledger import Direction, Kind, Ledger, Partner, Transfer, TransferState
 
 from . import documents
-from .bodies import Outflow
+from .bodies import send_content
 from .collaborators import Desk
 from .http import HttpRequest
 from .lookup import partner_of, partners_for, transfer_of
 from .routing import Document, MissingError, query, route
-
-_log = Logger()
 
 
 def add_routes(app: Klein, desk: Desk) -> None:
@@ -62,7 +54,8 @@ def add_routes(app: Klein, desk: Desk) -> None:
         """Its content, as octets."""
         query(request).finish()
         transfer = await desk.workers.database(_delivered, desk.ledger, transfer_id)
-        await _send(request, desk, transfer)
+        path = desk.spool.inbox_path(transfer.spool_name)
+        await send_content(request, desk.workers, transfer, lambda: path.open("rb"))
 
 
 def _delivered(ledger: Ledger, transfer_id: str) -> Transfer:
@@ -74,30 +67,3 @@ def _delivered(ledger: Ledger, transfer_id: str) -> Transfer:
     ):
         raise MissingError(f"{transfer_id} is no file of the inbox", "see 'oftp2d inbox list'")
     return transfer
-
-
-def _opened(path: Path) -> tuple[BinaryIO, int]:
-    """The file and its size, which is not always that of the Virtual File."""
-    file = path.open("rb")
-    return file, os.fstat(file.fileno()).st_size
-
-
-async def _send(request: HttpRequest, desk: Desk, transfer: Transfer) -> None:
-    """The content; once it has begun, a failure can only be told by cutting it short."""
-    try:
-        file, size = await desk.workers.disk(_opened, desk.spool.inbox_path(transfer.spool_name))
-    except OSError:
-        raise OperatorError(
-            f"the content of {transfer.id} is not in the spool any more", "ask the partner to send it again"
-        ) from None
-    try:
-        request.setHeader(b"Content-Type", b"application/octet-stream")
-        request.setHeader(b"Content-Length", str(size).encode("ascii"))
-        await Outflow(request, desk.workers).send(file)
-    except CancelledError:
-        raise
-    except Exception:  # noqa: BLE001 - the border: the answer is under way and can't become another one
-        _log.failure("sending the content of {transfer} failed", transfer=transfer.id)
-        request.loseConnection()
-    finally:
-        await desk.workers.disk(file.close)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from klein import Klein
 
+from oftp2.cms.suites import SUITES
 from oftp2.values import Level
+from oftp2d.agreement import check_level
 from oftp2d.charsets import UnknownCharsetError, named
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import AcxMode, Authentication, CallPolicy, LineEnds, NewPartner, Partner, Traffic, Transport
+from oftp2d.ledger import AcxMode, Authentication, CallPolicy, Demand, LineEnds, NewPartner, Partner, Traffic, Transport
 from oftp2d.ledger.records import Detail, PartnerChange
 
 from . import documents
@@ -23,7 +26,26 @@ from .routing import Document, body, query, route
 LONGEST_PASSWORD = 8
 """Characters of SSIDPSWD, RFC 5024 5.3.2."""
 
-_SECURITY = ("client_certificate", "acx", "authentication", "active", "transport", "level", "may_forward")
+FEWEST_BITS, MOST_BITS = 1024, 4096
+"""Between these is the length below which a partner's keys are not used."""
+
+_FLAGS_OF_FILES = (
+    "sign_files",
+    "compress_files",
+    "encrypt_files",
+    "signed_receipts",
+    "signer_certificate",
+    "unsigned_receipts",
+)
+_OF_FILES = (
+    *_FLAGS_OF_FILES,
+    "cipher_suite",
+    "incoming_signed",
+    "incoming_encrypted",
+    "incoming_compressed",
+    "least_rsa_bits",
+)
+_SECURITY = ("client_certificate", "acx", "authentication", "active", "transport", "level", "may_forward", *_OF_FILES)
 """The settings whose changes belong into the audit trail."""
 
 _REACH = (
@@ -156,6 +178,11 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
         "credit": fields.whole("credit", 1, 999),
         "text_charset": _charset(fields),
         "text_line_ends": fields.choice("text_line_ends", LineEnds),
+        "cipher_suite": fields.whole("cipher_suite", min(SUITES), max(SUITES)),
+        "incoming_signed": fields.choice("incoming_signed", Demand),
+        "incoming_encrypted": fields.choice("incoming_encrypted", Demand),
+        "incoming_compressed": _compressed(fields),
+        "least_rsa_bits": fields.whole("least_rsa_bits", FEWEST_BITS, MOST_BITS),
     }
     read |= _call_policy(fields)
     if read["level"] not in {None, *Level}:
@@ -165,7 +192,7 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
     settings |= {name: None for name in ("host", "server_name", "text_charset") if read[name] == ""}
     if read.get("call_every", 0) is None:
         settings["call_every"] = None
-    for name in ("client_certificate", "compression", "restart", "active", "may_forward"):
+    for name in ("client_certificate", "compression", "restart", "active", "may_forward", *_FLAGS_OF_FILES):
         if name in fields:
             settings[name] = fields.flag(name, default=False)
         else:
@@ -179,6 +206,14 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
         if password is not None:
             settings[name] = desk.vault.seal(password.encode("ascii")) if password else b""
     return settings
+
+
+def _compressed(fields: Fields) -> Demand | None:
+    """Whether compressed files are taken; nobody needs to demand them."""
+    demand = fields.choice("incoming_compressed", Demand)
+    if demand is Demand.REQUIRED:
+        raise InputError("incoming_compressed is not known here", "give one of: allowed, refused")
+    return demand
 
 
 def _charset(fields: Fields) -> str | None:
@@ -217,10 +252,11 @@ def _add(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:
         if main is None:
             raise OperatorError("there is no station yet", "add one with 'oftp2d station add'")
         chosen["station"] = main.code
-    _check_level(chosen.get("level", 5), chosen.get("authentication", Authentication.OFF))
+    new = NewPartner(code=code, **chosen)
+    check_level(new)
     if desk.ledger.partners.by_code(code) is not None:
         raise OperatorError(f"{code} is a partner already", f"change it with 'oftp2d partner change {code}'")
-    added = desk.ledger.partners.add(NewPartner(code=code, **chosen), desk.now())
+    added = desk.ledger.partners.add(new, desk.now())
     if added.call_every:
         added = desk.ledger.partners.change(added.id, next_call_at=desk.now())
     _audit(desk, added, "partner added", settings)
@@ -230,19 +266,12 @@ def _add(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:
 def _change(desk: Desk, code: str, settings: Mapping[str, Any]) -> Partner:
     partner = partner_of(desk.ledger, code)
     changes = dict(settings)
-    _check_level(changes.get("level", partner.level), changes.get("authentication", partner.authentication))
+    check_level(replace(partner, **changes))
     if not {"call_every", *_REACH}.isdisjoint(changes):
         changes["next_call_at"] = desk.now() if changes.get("call_every", partner.call_every) else None
     changed = desk.ledger.partners.change(partner.id, **cast("PartnerChange", changes))
     _audit(desk, changed, "partner changed", settings)
     return changed
-
-
-def _check_level(level: int, authentication: Authentication) -> None:
-    if level < Level.REVISION_2_0 and authentication is not Authentication.OFF:
-        raise OperatorError(
-            f"release level {level} has no session authentication", "switch authentication off, or let the level be 5"
-        )
 
 
 def _remove(desk: Desk, code: str) -> Partner:

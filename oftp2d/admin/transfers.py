@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, cast
 
 from klein import Klein
 
+from oftp2.cms.suites import SUITES
+from oftp2.records import BLOCK
 from oftp2.values import FileFormat, is_dataset_name
 from oftp2d.acx import message_of
+from oftp2d.agreement import Services, Wish, sending_gaps, services
 from oftp2d.errors import OperatorError
 from oftp2d.forwarding import forget
 from oftp2d.ledger import (
@@ -26,12 +30,12 @@ from oftp2d.ledger import (
 from oftp2d.local import LONGEST_FIXED, Form, Outgoing, Text, stage
 
 from . import documents
-from .bodies import BoundedBody
+from .bodies import BoundedBody, send_content
 from .collaborators import Desk
 from .fields import Fields, InputError, dataset_name
 from .http import HttpRequest
 from .lookup import partner_of, partners_for, transfer_of
-from .routing import Document, TooLargeError, body, query, route
+from .routing import Document, MissingError, TooLargeError, body, query, route
 
 LONGEST_DESCRIPTION = 999
 """Octets of SFIDDESC, RFC 5024 5.3.3."""
@@ -48,6 +52,7 @@ class Letter:
     destination: str | None
     description: str
     form: Form
+    wish: Wish
 
 
 def add_routes(app: Klein, desk: Desk) -> None:
@@ -89,13 +94,30 @@ def _add_reading(app: Klein, desk: Desk) -> None:
         query(request).finish()
         return await _one(desk, await desk.workers.database(transfer_of, desk.ledger, transfer_id))
 
+    @route(app, "GET", "/v1/transfers/<transfer_id>/raw")
+    async def raw(request: HttpRequest, transfer_id: str) -> None:
+        """The content of a refused file as it came, as octets."""
+        query(request).finish()
+        transfer = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
+        if transfer.raw_name is None:
+            raise MissingError(
+                f"the content of {transfer_id} is not kept",
+                "what cannot be opened is kept for a while (spool.keep_refused_hours), nothing else; see"
+                f" 'oftp2d transfer show {transfer_id}'",
+            )
+        await send_content(request, desk.workers, transfer, partial(desk.spool.open_refused, transfer.raw_name))
+
 
 def _add_sending(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/transfers")
     async def send(request: HttpRequest) -> Document:
-        """Send a file: its octets are the body, ``partner``, ``dataset``, ``file_name``, ``format`` ... the query."""
+        """Send a file: its octets are the body, ``partner``, ``dataset``, ``file_name``, ``format`` ... the query.
+
+        ``sign``, ``compress``, ``encrypt``, ``suite`` and ``signed_receipt`` stand for this file in place of what is agreed
+        with the partner.
+        """
         letter = _letter(query(request))
-        partner, originator, destination = await desk.workers.database(_addressed, desk.ledger, letter)
+        partner, originator, destination, done = await desk.workers.database(_addressed, desk, letter)
         outgoing = await _staged(request, desk, letter.form, Text.of(partner))
         new = NewOutgoing(
             kind=Kind.FILE,
@@ -111,6 +133,12 @@ def _add_sending(app: Klein, desk: Desk) -> None:
             file_name=letter.file_name,
             description=letter.description,
             sha256=outgoing.staged.sha256,
+            security=done.security,
+            cipher=done.cipher,
+            compression=done.compression,
+            envelope=done.envelope,
+            signed_response=done.signed_receipt,
+            original_size=-(-outgoing.staged.octets // BLOCK) if done.envelope else None,
         )
         try:
             queued = await desk.workers.database(desk.ledger.transfers.queue, new, desk.now())
@@ -174,6 +202,13 @@ def _letter(fields: Fields) -> Letter:
     description = fields.block("description", longest=LONGEST_DESCRIPTION) or ""
     format_ = fields.choice("format", FileFormat) or FileFormat.UNSTRUCTURED
     record_length = fields.whole("record_length", 1, LONGEST_FIXED)
+    wish = Wish(
+        sign=fields.wish("sign"),
+        compress=fields.wish("compress"),
+        encrypt=fields.wish("encrypt"),
+        suite=fields.whole("suite", min(SUITES), max(SUITES)),
+        signed_receipt=fields.wish("signed_receipt"),
+    )
     fields.finish()
     if partner is None:
         raise InputError("partner is missing", "give its code")
@@ -198,14 +233,18 @@ def _letter(fields: Fields) -> Letter:
         destination=destination,
         description=description,
         form=Form(format=format_, record_length=record_length or 0),
+        wish=wish,
     )
 
 
-def _addressed(ledger: Ledger, letter: Letter) -> tuple[Partner, str, str]:
-    """The partner, SFIDORIG and SFIDDEST of a file; both codes must belong where they are said to."""
-    partner = partner_of(ledger, letter.partner)
+def _addressed(desk: Desk, letter: Letter) -> tuple[Partner, str, str, Services]:
+    """The partner, SFIDORIG and SFIDDEST of a file, and what is done to it.
+
+    Both codes must belong where they are said to, and what is to be done must be possible.
+    """
+    partner = partner_of(desk.ledger, letter.partner)
     originator = letter.originator or partner.station
-    if ledger.stations.get(originator) is None:
+    if desk.ledger.stations.get(originator) is None:
         raise InputError(f"{originator} is no station of ours", "see 'oftp2d station list'")
     if partner.mode is Traffic.RECEIVE:
         raise InputError(
@@ -216,7 +255,12 @@ def _addressed(ledger: Ledger, letter: Letter) -> tuple[Partner, str, str]:
         raise InputError(
             f"{destination} is no code of {partner.code}", "see 'oftp2d partner show', or add it as sub-station"
         )
-    return partner, originator, destination
+    chosen = services(partner, letter.wish)
+    for gap in sending_gaps(
+        chosen, partner, desk.certificates, originator=originator, destination=destination, now=desk.now()
+    ):
+        raise OperatorError(gap.what, gap.advice)
+    return partner, originator, destination, chosen
 
 
 async def _staged(request: HttpRequest, desk: Desk, form: Form, text: Text) -> Outgoing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,8 @@ def add_to(group: click.Group) -> None:
         """
         with terminal.client() as client:
             document = client.get(path_of("inbox", transfer_id))
-            target = output or Path()
-            if target.is_dir():
-                target /= local_name(document)
-            if target.exists() and not force:
-                raise OperatorError(f"{target} exists", "choose another name with --output, or add --force")
-            part = target.with_name(f"{target.name}.part-{os.getpid()}")
-            _copy(client.download(path_of("inbox", str(document.get("id")), "content"), _ignore), part, target)
+            pieces = client.download(path_of("inbox", str(document.get("id")), "content"), _ignore)
+            target = copy(pieces, output or Path(), local_name(document), force=force)
         made = dict(document) | {"path": str(target.absolute())}
         terminal.show(made, lambda: _copied(document, target))
 
@@ -86,8 +81,13 @@ def local_name(document: Mapping[str, Any]) -> str:
     return harmless.strip("-.") or "file"
 
 
-def _copy(pieces: Any, part: Path, target: Path) -> None:
-    """Write the pieces beside the target, and put them in its place once all are there."""
+def copy(pieces: Iterable[bytes], target: Path, name: str, *, force: bool) -> Path:
+    """Write the pieces beside the target, and put them in its place once all are there; into a folder under the name."""
+    if target.is_dir():
+        target /= name
+    if target.exists() and not force:
+        raise OperatorError(f"{target} exists", "choose another name with --output, or add --force")
+    part = target.with_name(f"{target.name}.part-{os.getpid()}")
     try:
         with part.open("xb") as sink:
             for piece in pieces:
@@ -97,6 +97,7 @@ def _copy(pieces: Any, part: Path, target: Path) -> None:
         raise OperatorError(f"{target} can't be written ({error.strerror})", "check the folder and its space") from None
     finally:
         part.unlink(missing_ok=True)
+    return target
 
 
 def _ignore(_octets: int) -> None:

@@ -31,6 +31,21 @@ _MODES: Mapping[object, str] = {
     "receive": "we receive, it sends",
 }
 
+_SUITES: Mapping[object, str] = {
+    1: "01 (3DES, SHA-1: broken)",
+    2: "02 (AES-256, SHA-1: broken)",
+    3: "03 (3DES, SHA-256)",
+    4: "04 (AES-256, SHA-256)",
+    5: "05 (3DES, SHA-512)",
+    6: "06 (AES-256, SHA-512)",
+    7: "07 (AES-256, SHA3-512)",
+    8: "08 (AES-256, SHA-256, RSA OAEP and PSS)",
+    9: "09 (AES-256, SHA-512, RSA OAEP and PSS)",
+    10: "10 (AES-256, SHA3-512, RSA OAEP and PSS)",
+}
+
+_DONE = {"signed": "sign_files", "compressed": "compress_files", "encrypted": "encrypt_files"}
+
 _READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -124,6 +139,65 @@ _SETTINGS = (
         "--text-line-ends",
         type=click.Choice(["as-is", "lf", "crlf"]),
         help="What ends the lines of texts on our side; on their way it is CR-LF. as-is (the usual) changes nothing.",
+    ),
+    click.option(
+        "--sign-files/--no-sign-files",
+        default=None,
+        help="Whether files for it are signed, so that it knows that they are ours and as we sent them.",
+    ),
+    click.option(
+        "--compress-files/--no-compress-files",
+        default=None,
+        help="Whether files for it are compressed as a whole, which saves more than --compression.",
+    ),
+    click.option(
+        "--encrypt-files/--no-encrypt-files",
+        default=None,
+        help="Whether files for it are encrypted, so that only it can read them. Its certificate is needed.",
+    ),
+    click.option(
+        "--cipher-suite",
+        type=click.IntRange(1, 10),
+        help="The algorithms for that, by the number both companies agree on: 3 (3DES, SHA-256), 4 (AES-256, SHA-256; "
+        "the usual), 5 (3DES, SHA-512), 6 (AES-256, SHA-512), 7 (AES-256, SHA3-512), 8, 9, 10 (as 4, 6, 7 with the newer "
+        "RSA paddings OAEP and PSS). 1 (3DES) and 2 (AES-256) hash with SHA-1, which is broken: only for a partner that "
+        "knows nothing else. Its own files may have any from 3 on, or this one.",
+    ),
+    click.option(
+        "--signed-receipts/--no-signed-receipts",
+        default=None,
+        help="Whether it is to sign its receipts (EERP, NERP), as evidence that it has a file.",
+    ),
+    click.option(
+        "--unsigned-receipts",
+        type=click.Choice(["accept", "refuse"]),
+        help="Whether a receipt without signature counts where a signed one was asked for. refuse is the usual.",
+    ),
+    click.option(
+        "--signer-certificate/--no-signer-certificate",
+        default=None,
+        help="Whether our signatures carry our certificate, for systems that do not look it up.",
+    ),
+    click.option(
+        "--incoming-signed",
+        type=click.Choice(["required", "allowed", "refused"]),
+        help="Signed files from it: unsigned ones are refused (required), both are taken (allowed, the usual), signed "
+        "ones are refused (refused).",
+    ),
+    click.option(
+        "--incoming-encrypted",
+        type=click.Choice(["required", "allowed", "refused"]),
+        help="Encrypted files from it, in the same way.",
+    ),
+    click.option(
+        "--incoming-compressed",
+        type=click.Choice(["allowed", "refused"]),
+        help="Files from it that are compressed as a whole: taken (allowed, the usual), or refused.",
+    ),
+    click.option(
+        "--least-rsa-bits",
+        type=click.IntRange(1024, 4096),
+        help="The shortest RSA key of it that is used, in bits: 2048 is the usual, and less can be broken.",
     ),
     click.option("--active/--inactive", default=None, help="Whether it may connect and is called at all."),
     click.option(
@@ -300,6 +374,8 @@ def _body(given: Mapping[str, Any], *, ask: bool) -> dict[str, Any]:
             body[f"password_{side}"] = password
     if "level" in body:
         body["level"] = int(body["level"])
+    if "unsigned_receipts" in body:
+        body["unsigned_receipts"] = body["unsigned_receipts"] == "accept"
     if "transport" in body and "port" not in body:
         body["port"] = 6619 if body["transport"] == "tls" else 3305
     return body
@@ -330,6 +406,11 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "buffer compression": document.get("compression"),
             "restart of files": document.get("restart"),
             "its texts (format T)": _text(document),
+            "files for it": _outgoing(document),
+            "cipher suite": _SUITES.get(document.get("cipher_suite")),
+            "its receipts": _receipts(document),
+            "files from it": _incoming(document),
+            "shortest key it may have": f"{document.get('least_rsa_bits')} bits (RSA)",
             "active": document.get("active"),
             "may send files for others": document.get("may_forward"),
             "called": _called(document),
@@ -359,6 +440,26 @@ def _text(document: Mapping[str, Any]) -> str:
     told = [f"in {charset}, UTF-8 here"] if charset else []
     told += [f"line ends CR-LF, {ours} here"] if ours else []
     return "; ".join(told) or "as they are"
+
+
+def _outgoing(document: Mapping[str, Any]) -> str:
+    """What is done to files for the partner."""
+    done = [word for word, name in _DONE.items() if document.get(name)]
+    carried = "; our certificate goes with our signatures" if document.get("signer_certificate") else ""
+    return (", ".join(done) or "as they are") + carried
+
+
+def _receipts(document: Mapping[str, Any]) -> str:
+    """Whether the partner is to sign its receipts, and what if it does not."""
+    if not document.get("signed_receipts"):
+        return "unsigned"
+    return f"signed; unsigned ones {'count too' if document.get('unsigned_receipts') else 'do not count'}"
+
+
+def _incoming(document: Mapping[str, Any]) -> str:
+    """What is demanded of files from the partner."""
+    demands = {word: document.get(f"incoming_{word}") for word in _DONE}
+    return ", ".join(f"{word}: {demand}" for word, demand in demands.items())
 
 
 def _set(value: object) -> str:

@@ -26,6 +26,7 @@ from oftp2d.errors import OperatorError
 from oftp2d.logs import escaped
 
 from .forms import form, items, moment, properties, size, state, table, words
+from .inbox import copy, local_name
 from .options import CODE, Section, command, complete_partner, partner_argument
 from .terminal import Exit, Terminal
 
@@ -62,10 +63,27 @@ def add_to(group: click.Group) -> None:
         type=click.IntRange(1, 99999),
         help="The octets of each record (F), or of the longest one that was agreed (V).",
     )
+    @click.option(
+        "--sign/--no-sign", default=None, help="Whether to sign it. Without this: as agreed with the partner."
+    )
+    @click.option("--compress/--no-compress", default=None, help="Whether to compress it; also as agreed.")
+    @click.option("--encrypt/--no-encrypt", default=None, help="Whether to encrypt it; also as agreed.")
+    @click.option(
+        "--suite",
+        type=click.IntRange(1, 10),
+        help="The cipher suite for that, 3 to 10: see 'oftp2d partner change --help'. 1 and 2 only where they are agreed.",
+    )
+    @click.option(
+        "--signed-receipt/--no-signed-receipt",
+        default=None,
+        help="Whether the partner is to sign its receipt (EERP); also as agreed.",
+    )
     @click.option("--description", help="A description for the partner's people, at most 999 octets.")
     @click.option("--wait", is_flag=True, help="Wait for the partner's receipt (EERP), with a progress bar.")
     @click.option("--timeout", type=click.IntRange(1), default=3600, show_default=True, help="Wait so many seconds.")
-    def send(terminal: Terminal, partner: str, file: Path, wait: bool, timeout: int, **given: str | int | None) -> int:
+    def send(
+        terminal: Terminal, partner: str, file: Path, wait: bool, timeout: int, **given: str | int | bool | None
+    ) -> int:
         """Send a file to a partner.
 
         The station takes the file over and calls the partner; your copy is not needed any more. With --wait
@@ -75,10 +93,14 @@ def add_to(group: click.Group) -> None:
         Text (--format T) is turned into the character set and line ends of the partner, as 'oftp2d partner change'
         set them with --text-charset and --text-line-ends. What would not come back the same is refused, with its line.
 
+        It is signed, compressed and encrypted as 'oftp2d partner change' set it, unless you say otherwise for this file;
+        the station does that before it calls the partner.
+
         \b
         Examples:
           oftp2d send O0013000002PARTNER orders.edi --as ORDERS.D96A --wait
           oftp2d send O0013000002PARTNER parts.txt --format F --record-length 80
+          oftp2d send O0013000002PARTNER contract.pdf --sign --encrypt --signed-receipt
         """
         with terminal.client() as client, _bar(terminal) as bar:
             document = _upload(client, bar, partner, file, given)
@@ -144,6 +166,28 @@ def _add_listing(transfer: click.Group) -> None:
             document = client.get(path_of("transfers", transfer_id))
         terminal.show(document, lambda: _details(document))
 
+    @command(transfer, "raw")
+    @click.argument("transfer_id", metavar="ID")
+    @click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        help="A file or folder to copy it to. Without it: here.",
+    )
+    @click.option("--force", is_flag=True, help="Overwrite a file that exists.")
+    def raw(terminal: Terminal, transfer_id: str, output: Path | None, force: bool) -> None:
+        """Copy the content of a refused file as it came, signed or encrypted.
+
+        What could not be opened is kept for spool.keep_refused_hours, so that you and the partner can find out why:
+        tools such as 'openssl cms' and 'openssl asn1parse -inform DER' read it.
+        """
+        with terminal.client() as client:
+            document = client.get(path_of("transfers", transfer_id))
+            pieces = client.download(path_of("transfers", str(document.get("id")), "raw"), lambda _octets: None)
+            target = copy(pieces, output or Path(), f"{local_name(document)}.raw", force=force)
+        made = dict(document) | {"path": str(target.absolute())}
+        terminal.show(made, lambda: Text(f"{target}: {size(target.stat().st_size)}"))
+
 
 def _add_changes(transfer: click.Group) -> None:
     @command(transfer, "retry")
@@ -191,7 +235,7 @@ def _bar(terminal: Terminal) -> Progress:
 
 
 def _upload(
-    client: AdminClient, bar: Progress, partner: str, file: Path, given: Mapping[str, str | int | None]
+    client: AdminClient, bar: Progress, partner: str, file: Path, given: Mapping[str, str | int | bool | None]
 ) -> dict[str, Any]:
     try:
         source = file.open("rb")
@@ -254,6 +298,20 @@ def _forwarded(document: Mapping[str, Any]) -> str:
     return f"forwarded from {forwarding['source']} to {forwarding['target']}" if forwarding else ""
 
 
+def _services(document: Mapping[str, Any]) -> str:
+    """What was done to a file, or is to be done to it, and in which suite."""
+    done = [str(each) for each in document.get("services") or ()]
+    cipher = document.get("cipher")
+    return (
+        f"{', '.join(done) or 'nothing'}{f' (cipher suite {cipher:02})' if isinstance(cipher, int) and cipher else ''}"
+    )
+
+
+def _kept(document: Mapping[str, Any]) -> str | None:
+    """How to come by the content of a refused file."""
+    return f"see 'oftp2d transfer raw {document.get('id')}'" if document.get("raw_kept") else None
+
+
 def _outcome(document: Mapping[str, Any]) -> RenderableType:
     why = _why(document)
     told = f"{document.get('id')} {document.get('dataset')}: "
@@ -281,6 +339,13 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "size": f"{size(octets)} ({octets} octets)",
             "moved": size(int(document.get("octets_moved") or 0)),
             "SHA-256": document.get("sha256"),
+            "done to it": _services(document),
+            "signed with": document.get("signers"),
+            "encrypted for": document.get("recipients"),
+            "chosen because": document.get("choice"),
+            "hash as it travels": document.get("virtual_hash"),
+            "signed receipt asked for": document.get("signed_response"),
+            "kept as it came": _kept(document),
             "attempts": document.get("attempts"),
             "next attempt": moment(document.get("next_attempt_at")),
             "created": moment(document.get("created_at")),
