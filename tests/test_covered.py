@@ -58,5 +58,5 @@ def test_no_mark_names_a_section_that_is_not_there(covered: Any, marks: Any) -> 
 @pytest.mark.skipif(not rfc5024.TEXT.exists(), reason="the text of RFC 5024 is not beside this checkout")
 def test_the_sections_are_those_of_the_text(covered: Any) -> None:
     lines = rfc5024.TEXT.read_text(encoding="utf-8", errors="replace").splitlines()
-    found = [re.fullmatch(r"([1-9](?:\.\d+)*)\.?  (\S.*)", line) for line in lines]
+    found = [re.fullmatch(r"((?:[1-9]|10)(?:\.\d+)*)\.?  (\S.*)", line) for line in lines]
     assert {each[1]: each[2] for each in found if each} == covered.titles(covered.SECTIONS)
