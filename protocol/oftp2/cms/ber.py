@@ -172,7 +172,7 @@ class Input:
         end = self._open[-1][1] if self._open else None
         if end is not None and self.position >= end:
             raise BerError("an element is missing")
-        while (read := _read_header(self._octets, self._at)) is None:
+        while (read := read_header(self._octets, self._at)) is None:
             yield
         tag, length, self._at = read
         if end is not None and self.position + (length or 0) > end:
@@ -217,13 +217,16 @@ class Parser:
 def der(octets: bytes, *, depth: int = DEPTH) -> bytes:
     """The same element with definite lengths and primitive strings; what is so already stays as it is, octet by octet.
 
-    This is not all of DER: lengths that are written too long and the order of sets are kept. A string whose tag is
-    implicit cannot be told from other elements and is kept as well. Raises :class:`BerError`.
+    This is not all of DER: lengths that are written too long and the order of sets are kept, because a signature may
+    stand over them; see :func:`distinguished`. A string whose tag is implicit cannot be told from other elements and
+    is kept as well. Raises :class:`BerError`.
     """
-    normal, end = _normal(octets, 0, len(octets), depth)
-    if end != len(octets):
-        raise TrailingOctetsError("something follows its end")
-    return normal
+    return _whole(octets, depth, again=False)
+
+
+def distinguished(octets: bytes, *, depth: int = DEPTH) -> bytes:
+    """As :func:`der`, with lengths that are as short as possible and the elements of each SET in the order of SET OF."""
+    return _whole(octets, depth, again=True)
 
 
 def header(tag: int, length: int | None) -> bytes:
@@ -283,8 +286,11 @@ class OctetString:
         return segment
 
 
-def _read_header(octets: bytes, at: int) -> tuple[int, int | None, int] | None:
-    """Tag, length and the position behind them; None while octets are missing."""
+def read_header(octets: bytes, at: int = 0) -> tuple[int, int | None, int] | None:
+    """Tag and length of the element at a position, None for an indefinite one, and the position of its content.
+
+    None while octets of the header are missing. Tag 0 is an end-of-contents. Raises :class:`BerError`.
+    """
     if len(octets) - at < 2:
         return None
     tag, first = octets[at], octets[at + 1]
@@ -309,38 +315,41 @@ def _read_header(octets: bytes, at: int) -> tuple[int, int | None, int] | None:
     return tag, length, at
 
 
-def _normal(octets: bytes, at: int, limit: int, depth: int) -> tuple[bytes, int]:
-    """The element at a position as :func:`der` says, and the position behind it."""
+def _whole(octets: bytes, depth: int, *, again: bool) -> bytes:
+    normal, end = _normal(octets, 0, len(octets), depth, again=again)
+    if end != len(octets):
+        raise TrailingOctetsError("something follows its end")
+    return normal
+
+
+def _normal(octets: bytes, at: int, limit: int, depth: int, *, again: bool) -> tuple[bytes, int]:
+    """The element at a position as :func:`der` says, and the position behind it; ``again``: all is written anew."""
     tag, length, inside = _whole_header(octets, at, limit)
     if not tag:
         raise BerError("an end stands where an element belongs")
     if not tag & CONSTRUCTED:
         end = inside + (length or 0)
-        return octets[at:end], end
+        return element(tag, octets[inside:end]) if again else octets[at:end], end
     if not depth:
         raise BerError("too many elements stand inside each other")
-    elements, end = _inner(octets, inside, limit if length is None else inside + length, length is None, depth - 1)
+    ends = None if length is None else inside + length
+    elements: list[bytes] = []
+    end = inside
+    while end != ends and not (ends is None and octets.startswith(END, end, limit)):
+        inner, end = _normal(octets, end, ends or limit, depth - 1, again=again)
+        elements.append(inner)
+    if ends is None:
+        end += len(END)
     if tag & ~CONSTRUCTED in _STRINGS:
         return _joined(tag & ~CONSTRUCTED, elements), end
-    content = b"".join(elements)
-    if length is not None and octets[inside:end] == content:
+    content = b"".join(sorted(elements) if again and tag == SET else elements)
+    if not again and octets[inside:end] == content:
         return octets[at:end], end
     return element(tag, content), end
 
 
-def _inner(octets: bytes, at: int, limit: int, indefinite: bool, depth: int) -> tuple[list[bytes], int]:  # noqa: FBT001
-    """The elements inside one, and the position behind its end."""
-    elements: list[bytes] = []
-    while indefinite or at < limit:
-        if indefinite and octets.startswith(END, at, limit):
-            return elements, at + len(END)
-        inner, at = _normal(octets, at, limit, depth)
-        elements.append(inner)
-    return elements, at
-
-
 def _whole_header(octets: bytes, at: int, limit: int) -> tuple[int, int | None, int]:
-    read = _read_header(octets, at)
+    read = read_header(octets, at)
     if read is None:
         raise BerError("it breaks off")
     if read[2] + (read[1] or 0) > limit:

@@ -28,6 +28,7 @@ from oftp2.cms.ber import (
     Parser,
     TrailingOctetsError,
     der,
+    distinguished,
     element,
     header,
 )
@@ -300,6 +301,25 @@ def test_what_is_definite_stays_as_it_is(octets: bytes) -> None:
     """A signature may stand over just these octets."""
     assert whole(octets) == octets
     assert whole(indefinite(SEQUENCE, octets)) == element(SEQUENCE, octets)
+
+
+@pytest.mark.parametrize(
+    ("octets", "written_anew"),
+    [
+        ("30 81 03 02 01 01", "30 03 02 01 01"),
+        ("30 04 02 82 00 00", "30 02 02 00"),
+        ("31 06 02 01 02 02 01 01", "31 06 02 01 01 02 01 02"),
+        ("30 80 31 80 02 01 02 24 80 04 81 01 FF 00 00 00 00 00 00", "30 08 31 06 02 01 02 04 01 FF"),
+    ],
+)
+def test_the_distinguished_form_has_short_lengths_and_sorted_sets(octets: str, written_anew: str) -> None:
+    assert distinguished(bytes.fromhex(octets)) == bytes.fromhex(written_anew)
+
+
+@given(elements())
+def test_the_distinguished_form_does_not_depend_on_the_encoding(encodings: tuple[bytes, bytes]) -> None:
+    encoded, normal = encodings
+    assert distinguished(encoded) == distinguished(normal) == distinguished(distinguished(normal))
 
 
 def test_the_normal_form_is_that_of_one_element() -> None:
