@@ -49,6 +49,10 @@ class Digest(Enum):
         """A digest that has seen nothing yet."""
         return hashlib.new(self.value, usedforsecurity=True)
 
+    def of(self, octets: bytes) -> bytes:
+        """The digest of octets that are all there."""
+        return hashlib.new(self.value, octets, usedforsecurity=True).digest()
+
     def __str__(self) -> str:
         return (
             self.name.replace("SHA3_", "SHA3-") if self.name.startswith("SHA3_") else self.name.replace("SHA", "SHA-")
