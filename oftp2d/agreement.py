@@ -7,7 +7,7 @@ SFIDENV, SFIDSIGN). What of a partner's own files is accepted is not decided her
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from oftp2.certs import selection
@@ -69,6 +69,17 @@ class Services:
     suite: int
     """The one to be used if one is needed."""
 
+    @classmethod
+    def agreed(cls, partner: Partner) -> Services:
+        """What is done to every file for this partner."""
+        return cls(
+            sign=partner.sign_files,
+            compress=partner.compress_files,
+            encrypt=partner.encrypt_files,
+            signed_receipt=partner.signed_receipts,
+            suite=partner.cipher_suite,
+        )
+
     @property
     def security(self) -> SecurityLevel:
         """SFIDSEC."""
@@ -93,18 +104,13 @@ class Services:
 
 
 def services(partner: Partner, wish: Wish) -> Services:
-    """What is done to a file for this partner.
+    """What is done to a file for this partner, where something else is wished for it than was agreed.
 
     Raises OperatorError where the partner's release level does not have it, and for a suite with SHA-1 that was not agreed
     with this partner.
     """
-    chosen = Services(
-        sign=_either(wish.sign, partner.sign_files),
-        compress=_either(wish.compress, partner.compress_files),
-        encrypt=_either(wish.encrypt, partner.encrypt_files),
-        signed_receipt=_either(wish.signed_receipt, partner.signed_receipts),
-        suite=wish.suite or partner.cipher_suite,
-    )
+    wished = {each.name: getattr(wish, each.name) for each in fields(wish)}
+    chosen = replace(Services.agreed(partner), **{name: value for name, value in wished.items() if value is not None})
     if chosen.suite in WEAK and chosen.suite != partner.cipher_suite:
         raise OperatorError(
             f"cipher suite {chosen.suite:02} is not agreed with {partner.code}: its SHA-1 is broken",
@@ -147,7 +153,7 @@ def sending_gaps(
 
 def standing_gaps(partner: Partner, certificates: Certificates, now: datetime) -> Iterator[Gap]:
     """Which certificates are missing now for anything that is agreed with a partner. Blocks."""
-    agreed = services(partner, Wish())
+    agreed = Services.agreed(partner)
     yield from sending_gaps(
         agreed, partner, certificates, originator=partner.station, destination=partner.code, now=now
     )
@@ -186,10 +192,6 @@ def _their_gap(
             advice=f"say 'oftp2d exchange request {partner.code}', or import it with"
             f" 'oftp2d cert import FILE --partner {partner.code}'",
         )
-
-
-def _either(wanted: bool | None, agreed: bool) -> bool:  # noqa: FBT001 - both are what they are called
-    return agreed if wanted is None else wanted
 
 
 def _account(looked_at: Selection) -> str:

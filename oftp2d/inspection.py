@@ -20,15 +20,22 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from oftp2.certs.facts import CertificateFacts
+from oftp2.cms.suites import WEAK
+from oftp2.values import Level
 from oftp2d import config
+from oftp2d.admin.lookup import all_partners
+from oftp2d.agreement import Gap, needs_level_5, standing_gaps
 from oftp2d.certificates import Certificates
 from oftp2d.client import AdminClient
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Holder, Ledger, Slot, StoredCertificate
+from oftp2d.ledger import Holder, Ledger, Partner, Slot, StoredCertificate
 from oftp2d.vault import Vault
 
 EXPIRY_WARNING = timedelta(days=30)
 """A certificate that ends sooner is a fault: partners need weeks to take over its successor."""
+
+SAFE_RSA_BITS = 2048
+"""RSA keys of fewer bits are a fault, of whomever they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +162,12 @@ def _contents(settings: config.Config, vault: Vault | None, now: datetime) -> It
                 yield Finding(subject="station", ok=True, what=f"{main.code}, {main.name}")
             yield from _certificates(ledger, now)
             if vault is not None:
-                Certificates(ledger, vault).decryption_keys(now)
+                certificates = Certificates(ledger, vault)
+                certificates.decryption_keys(now)
                 yield Finding(subject="private keys", ok=True, what="all of them open with the master key")
+                for partner in all_partners(ledger):
+                    if partner.active:
+                        yield from _partner(partner, certificates, now)
     except OperatorError as error:
         yield _fault("database", error)
 
@@ -192,6 +203,42 @@ def _certificates(ledger: Ledger, now: datetime) -> Iterator[Finding]:
             yield Finding(subject=subject, ok=False, what=what, advice="check the clock of this machine")
         else:
             yield Finding(subject=subject, ok=True, what=f"it is valid until {end}")
+
+
+def _partner(partner: Partner, certificates: Certificates, now: datetime) -> Iterator[Finding]:
+    """What is weak, or cannot work, of the file security that is agreed with a partner."""
+    subject, change = f"partner {partner.code}", f"'oftp2d partner change {partner.code}"
+    faults = list(standing_gaps(partner, certificates, now))
+    if partner.cipher_suite in WEAK:
+        faults.append(
+            Gap(
+                what=f"its cipher suite {partner.cipher_suite:02} hashes with SHA-1, which is broken",
+                advice=f"agree on another one with it, and say {change} --cipher-suite 4'",
+            )
+        )
+    if partner.encrypt_files and not partner.sign_files:
+        faults.append(
+            Gap(
+                what="files for it are encrypted and not signed: an encrypted file can be altered unnoticed",
+                advice=f"agree on signatures with it, and say {change} --sign-files'",
+            )
+        )
+    if partner.least_rsa_bits < SAFE_RSA_BITS:
+        faults.append(
+            Gap(
+                what=f"RSA keys of {partner.least_rsa_bits} bits are taken of it, and such short ones can be broken",
+                advice=f"ask it for a longer one, and say {change} --least-rsa-bits {SAFE_RSA_BITS}'",
+            )
+        )
+    if (needed := needs_level_5(partner)) and partner.level < Level.REVISION_2_0:
+        faults.append(
+            Gap(
+                what=f"it is set to release level {partner.level}, which has no {', no '.join(needed)}",
+                advice=f"say {change} --level 5'",
+            )
+        )
+    for fault in faults:
+        yield Finding(subject=subject, ok=False, what=fault.what, advice=fault.advice)
 
 
 def _self_signed(stored: StoredCertificate) -> bool:

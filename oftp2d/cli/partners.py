@@ -31,7 +31,7 @@ _MODES: Mapping[object, str] = {
     "receive": "we receive, it sends",
 }
 
-_SUITES: Mapping[object, str] = {
+SUITES_IN_WORDS: Mapping[object, str] = {
     1: "01 (3DES, SHA-1: broken)",
     2: "02 (AES-256, SHA-1: broken)",
     3: "03 (3DES, SHA-256)",
@@ -407,7 +407,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "restart of files": document.get("restart"),
             "its texts (format T)": _text(document),
             "files for it": _outgoing(document),
-            "cipher suite": _SUITES.get(document.get("cipher_suite")),
+            "cipher suite": SUITES_IN_WORDS.get(document.get("cipher_suite")),
             "its receipts": _receipts(document),
             "files from it": _incoming(document),
             "shortest key it may have": f"{document.get('least_rsa_bits')} bits (RSA)",

@@ -251,3 +251,17 @@ def deliver(office: Office, partner_id: int, content: bytes) -> Transfer:
     )
     office.spool.place(opened.id, name)
     return delivered
+
+
+def refuse(office: Office, partner_id: int, content: bytes) -> Transfer:
+    """A file that arrived and could not be opened, kept as it came."""
+    opened = begin(office, partner_id)
+    with office.spool.part(opened.id) as part:
+        part.write(content)
+        staged = part.seal()
+    now = datetime.now(UTC)
+    office.ledger.transfers.received(opened.id, staged.octets, staged.sha256, staged.name, now)
+    text = "the content cannot be decrypted"
+    refused = office.ledger.transfers.refuse(opened.id, "NERP 33", text, now, None, raw_name=staged.name)
+    office.spool.refuse(staged.name)
+    return refused

@@ -11,6 +11,7 @@ import socket
 import stat
 import threading
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,16 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 
+from oftp2.values import Level
 from oftp2d import config
 from oftp2d.admin.fields import dataset_name
 from oftp2d.admin.server import AdminServer
 from oftp2d.client import AdminClient, RefusedError
 from oftp2d.errors import OperatorError
 from oftp2d.logs import LineObserver
+from oftp2d.partners import least_level
 from tests import pki
-from tests.oftp2d.desk import OURS, STARTED, THEIRS, Office, begin, deliver, open_office
+from tests.oftp2d.desk import OURS, STARTED, THEIRS, Office, begin, deliver, open_office, refuse
 
 
 @pytest_twisted.async_yield_fixture
@@ -239,6 +242,8 @@ async def test_a_partner_is_added_changed_and_removed(office: Office) -> None:
     "settings",
     [{"port": 0}, {"port": "x"}, {"port": True}, {"credit": 1000}, {"acx": "yes"}, {"active": "yes"},
      {"sub_stations": "O1"}, {"sub_stations": ["bad_code"]}, {"host": "a\nb"}, {"host": "bad host"},
+     {"cipher_suite": 0}, {"cipher_suite": 11}, {"cipher_suite": ""}, {"least_rsa_bits": 1023},
+     {"least_rsa_bits": 4097}, {"incoming_signed": "maybe"}, {"incoming_compressed": "required"}, {"sign_files": "yes"},
      {"call_every": 59}, {"text_charset": "klingon"}, {"text_line_ends": "cr"}, {"name": 5}, {"odd": 1}, {}],
     ids=json.dumps,
 )  # fmt: skip
@@ -442,6 +447,232 @@ def test_a_dataset_name_is_made_of_the_characters_of_rfc_5024() -> None:
     assert dataset_name("x" * 40) == "X" * 26
     assert dataset_name("") == "FILE"
     assert dataset_name("   ") == "FILE"
+
+
+# --- file security -------------------------------------------------------------------------------------------
+
+AGREED = {
+    "sign_files": True,
+    "compress_files": True,
+    "encrypt_files": True,
+    "cipher_suite": 6,
+    "signed_receipts": True,
+    "signer_certificate": True,
+    "incoming_signed": "required",
+    "incoming_encrypted": "refused",
+    "incoming_compressed": "refused",
+    "unsigned_receipts": True,
+    "least_rsa_bits": 3072,
+}
+
+
+@pytest_twisted.ensureDeferred
+async def test_file_security_is_agreed_with_a_partner_and_stands_in_the_audit_trail(office: Office) -> None:
+    added = await partner(office)
+    assert {name: added[name] for name in AGREED} == {
+        "sign_files": False,
+        "compress_files": False,
+        "encrypt_files": False,
+        "cipher_suite": 4,
+        "signed_receipts": False,
+        "signer_certificate": False,
+        "incoming_signed": "allowed",
+        "incoming_encrypted": "allowed",
+        "incoming_compressed": "allowed",
+        "unsigned_receipts": False,
+        "least_rsa_bits": 2048,
+    }
+    changed = await office.ask("patch", f"/v1/partners/{THEIRS}", AGREED)
+    assert {name: changed[name] for name in AGREED} == AGREED
+    (entry, _) = (await office.ask("get", "/v1/audit"))["entries"]
+    assert entry["detail"] == AGREED
+    other = await partner(office, code="O0013OTHER", **AGREED)
+    assert {name: other[name] for name in AGREED} == AGREED
+
+
+@pytest.mark.parametrize(
+    ("settings", "what", "way_out"),
+    [
+        ({"sign_files": True}, "no signed files", "--no-sign-files"),
+        ({"compress_files": True}, "no compressed files", "--no-compress-files"),
+        ({"encrypt_files": True}, "no encrypted files", "--no-encrypt-files"),
+        ({"signed_receipts": True}, "no signed receipts", "--no-signed-receipts"),
+        ({"incoming_signed": "required"}, "no signed files of the partner", "--incoming-signed allowed"),
+        ({"incoming_encrypted": "required"}, "no encrypted files of the partner", "--incoming-encrypted allowed"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_no_release_level_below_5_has_what_is_agreed(
+    office: Office, settings: dict[str, Any], what: str, way_out: str
+) -> None:
+    path = f"/v1/partners/{THEIRS}"
+    await refused(office, 409, "post", "/v1/partners", {"code": THEIRS, "level": 4, **settings})
+    await partner(office, level=4)
+    fault = await refused(office, 409, "patch", path, settings)
+    assert what in fault.what
+    assert way_out in fault.advice
+    await office.ask("patch", path, {"level": 5, **settings})
+    fault = await refused(office, 409, "patch", path, {"level": 2})
+    assert what in fault.what
+    stored = office.ledger.partners.by_code(THEIRS)
+    assert stored is not None
+    assert (least_level(stored), stored.level) == (Level.REVISION_2_0, 5)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_only_tolerated_needs_no_level(office: Office) -> None:
+    await partner(office, level=1, incoming_signed="refused", incoming_encrypted="refused", signer_certificate=True)
+    stored = office.ledger.partners.by_code(THEIRS)
+    assert stored is not None
+    assert least_level(stored) == Level.REVISION_1_2
+
+
+async def keys(office: Office) -> None:
+    """A certificate of ours, and one of the partner."""
+    ours, theirs = pki.make(station=OURS), pki.certificate("CA01")
+    own = {"holder": "own", "pem": ours.pem.decode(), "private_key_pem": ours.key_pem.decode(), "station": OURS}
+    await office.ask("post", "/v1/certificates", own)
+    held = {"holder": "partner", "partner": THEIRS, "pem": theirs.pem.decode()}
+    await office.ask("post", "/v1/certificates", held)
+
+
+FIELDS = ("state", "security", "cipher", "compression", "envelope", "signed_response", "original_size")
+
+
+@pytest.mark.rfc("5.3.3")
+@pytest.mark.parametrize(
+    ("agreed", "wished", "sfid"),
+    [
+        ({}, {}, ("queued", 0, 0, 0, 0, False, None)),
+        ({"sign_files": True}, {}, ("securing", 2, 4, 0, 1, False, 3)),
+        ({"encrypt_files": True, "cipher_suite": 8}, {}, ("securing", 1, 8, 0, 1, False, 3)),
+        ({"compress_files": True}, {}, ("securing", 0, 0, 1, 1, False, 3)),
+        ({"signed_receipts": True}, {}, ("securing", 0, 4, 0, 0, True, None)),
+        ({"sign_files": True, "encrypt_files": True, "compress_files": True}, {}, ("securing", 3, 4, 1, 1, False, 3)),
+        ({"cipher_suite": 1, "sign_files": True}, {}, ("securing", 2, 1, 0, 1, False, 3)),
+        ({}, {"sign": "true", "suite": "10"}, ("securing", 2, 10, 0, 1, False, 3)),
+        ({}, {"signed_receipt": "true", "compress": "true"}, ("securing", 0, 4, 1, 1, True, 3)),
+        ({"cipher_suite": 2}, {"encrypt": "true", "suite": "2"}, ("securing", 1, 2, 0, 1, False, 3)),
+        (
+            {"sign_files": True, "encrypt_files": True, "compress_files": True, "signed_receipts": True},
+            {"sign": "false", "encrypt": "false", "compress": "false", "signed_receipt": "false"},
+            ("queued", 0, 0, 0, 0, False, None),
+        ),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_file_is_secured_as_agreed_unless_something_else_is_wished_for_it(
+    office: Office, agreed: dict[str, Any], wished: dict[str, str], sfid: tuple[Any, ...]
+) -> None:
+    await partner(office, **agreed)
+    await keys(office)
+    sent = await office.send(bytes(2049), partner=THEIRS, file_name="f", **wished)
+    assert tuple(sent[name] for name in FIELDS) == sfid
+    assert len(office.ledger.transfers.to_secure()) == (sfid[0] == "securing")
+
+
+@pytest.mark.parametrize(
+    ("agreed", "wished", "what", "way_out"),
+    [
+        ({}, {"sign": "true"}, f"no certificate of {OURS} to sign files", "oftp2d cert generate"),
+        ({}, {"encrypt": "true"}, f"no certificate of {THEIRS} to encrypt files", f"exchange request {THEIRS}"),
+        ({"sign_files": True}, {}, f"no certificate of {OURS} to sign files", "oftp2d cert import"),
+        ({}, {"compress": "true", "suite": "1"}, "suite 01 is not agreed", "--cipher-suite 1"),
+        ({"cipher_suite": 1}, {"suite": "2"}, "suite 02 is not agreed", "--cipher-suite 2"),
+        ({"level": 4}, {"compress": "true"}, "came with release level 5", f"partner change {THEIRS} --level 5"),
+        ({"level": 2}, {"signed_receipt": "true"}, "came with release level 5", "--level 5"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_done_to_a_file_is_refused_at_once(
+    office: Office, agreed: dict[str, Any], wished: dict[str, str], what: str, way_out: str
+) -> None:
+    await partner(office, **agreed)
+    with pytest.raises(RefusedError) as caught:
+        await office.send(b"content", partner=THEIRS, file_name="f", **wished)
+    assert caught.value.status == 409
+    assert what in caught.value.what
+    assert way_out in caught.value.advice
+    assert list((office.home / "spool" / "outgoing").iterdir()) == []
+    assert office.ledger.transfers.list() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_encrypted_for_a_key_that_is_too_short(office: Office) -> None:
+    await partner(office, encrypt_files=True, sign_files=True, least_rsa_bits=3072)
+    await keys(office)
+    with pytest.raises(RefusedError, match="its key has 2048 bits, fewer than 3072"):
+        await office.send(b"content", partner=THEIRS, file_name="f")
+
+
+@pytest.mark.parametrize("wished", [{"sign": "yes"}, {"suite": "0"}, {"suite": "11"}, {"suite": "x"}], ids=json.dumps)
+@pytest_twisted.ensureDeferred
+async def test_a_wish_nobody_understands_is_a_400(office: Office, wished: dict[str, str]) -> None:
+    await partner(office)
+    with pytest.raises(RefusedError) as caught:
+        await office.send(b"content", partner=THEIRS, file_name="f", **wished)
+    assert caught.value.status == 400
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_being_secured_is_shown_listed_and_cancelled(office: Office) -> None:
+    await partner(office, sign_files=True, compress_files=True)
+    await keys(office)
+    sent = await office.send(b"content", partner=THEIRS, file_name="f")
+    path = f"/v1/transfers/{sent['id']}"
+    office.house.moved[sent["id"]] = 4
+    shown = await office.ask("get", path)
+    assert (shown["octets_moved"], shown["waits_for"], shown["services"]) == (4, None, ["signed", "compressed"])
+    assert shown["summary"] == "It is being signed and compressed; it was not tried yet."
+    assert not {"plain_name", "plain_octets", "raw_name"} & set(shown)
+    assert [each["id"] for each in (await office.ask("get", "/v1/transfers", state="securing"))["transfers"]] == [
+        sent["id"]
+    ]
+    assert (await office.ask("get", "/v1/status"))["transfers"] == {"securing": 1}
+    assert (await office.ask("post", f"{path}/cancel"))["state"] == "cancelled"
+    assert (await office.ask("post", f"{path}/retry"))["state"] == "securing"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_is_only_hashed_says_so(office: Office) -> None:
+    await partner(office, signed_receipts=True)
+    sent = await office.send(b"content", partner=THEIRS, file_name="f")
+    assert sent["summary"] == "It is being hashed, for a signed receipt; it was not tried yet."
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_receipt_that_does_not_count_is_told_while_none_that_counts_has_come(office: Office) -> None:
+    added = await partner(office)
+    sent = await office.send(b"content", partner=THEIRS, file_name="f")
+    now, transfers = datetime.now(UTC), office.ledger.transfers
+    transfers.claim_next(added["id"], "session", now, timedelta(minutes=1))
+    transfers.sent(sent["id"], now)
+    transfers.not_accepted(sent["id"], now, "its EERP is not signed")
+    shown = await office.ask("get", f"/v1/transfers/{sent['id']}")
+    assert shown["state"] == "sent"
+    assert "no receipt (EERP) that counts has come: its EERP is not signed" in shown["summary"]
+
+
+@pytest.mark.parametrize("octets", [0, 5_000_000])
+@pytest_twisted.ensureDeferred
+async def test_a_refused_file_is_streamed_as_it_came_while_it_is_kept(office: Office, octets: int) -> None:
+    added = await partner(office)
+    content = os.urandom(octets)
+    kept = refuse(office, added["id"], content)
+    path = f"/v1/transfers/{kept.id}"
+
+    def fetch() -> bytes:
+        with AdminClient(office.home / "admin.sock") as client:
+            return b"".join(client.download(f"{path}/raw", lambda _moved: None))
+
+    assert (await office.ask("get", path))["raw_kept"] is True
+    assert await deferToThread(fetch) == content
+    office.spool.remove_refused(kept.id)
+    await refused(office, 409, "get", f"{path}/raw")
+    office.ledger.transfers.forget_raw(kept.id)
+    assert (await office.ask("get", path))["raw_kept"] is False
+    assert "is not kept" in (await refused(office, 404, "get", f"{path}/raw")).what
+    await refused(office, 404, "get", "/v1/transfers/NOSUCH/raw")
 
 
 # --- inbox ---------------------------------------------------------------------------------------------------

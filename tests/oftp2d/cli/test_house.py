@@ -9,6 +9,7 @@ import socket
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -20,11 +21,12 @@ from oftp2d import config
 from oftp2d.certificates import Certificates
 from oftp2d.cli.app import execute
 from oftp2d.cli.terminal import Exit, Terminal
-from oftp2d.ledger import Holder, Ledger
+from oftp2d.ledger import Demand, Holder, Ledger, NewPartner
 from oftp2d.vault import Vault
 from tests import pki
 
 CODE = "O0013000001TEST"
+PARTNER = "O0013000002PART"
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -175,6 +177,78 @@ def test_a_self_signed_certificate_does_not_hide_that_the_one_of_the_authority_e
     ledger.close()
     faults = {each["subject"] for each in findings().values() if not each["ok"]}
     assert faults == {"certificate station-ca"}
+
+
+def agree(home: Path, *, certificate: bool = False, **settings: Any) -> list[tuple[str, str]]:
+    """What check finds fault with, and advises, where this is agreed with a partner."""
+    init()
+    ledger = Ledger.open(f"sqlite:///{home / 'ledger.sqlite'}")
+    now = datetime.now(UTC)
+    partner = ledger.partners.add(NewPartner(code=PARTNER, name="", station=CODE, **settings), now)
+    if certificate:
+        store = Certificates(ledger, Vault.find(home, {}))
+        store.import_partner(pki.certificate("CA01").pem, partner_id=partner.id, station=PARTNER, now=now)
+    ledger.close()
+    faults = [each for each in findings().values() if not each["ok"]]
+    assert {each["subject"] for each in faults} <= {f"partner {PARTNER}"}
+    return [(str(each["what"]), str(each["advice"])) for each in faults]
+
+
+def test_check_finds_nothing_wrong_with_file_security_that_works(home: Path) -> None:
+    everything = {"sign_files": True, "encrypt_files": True, "signed_receipts": True, "compress_files": True}
+    assert agree(home, certificate=True, incoming_signed=Demand.REQUIRED, **everything) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "word", "way_out"),
+    [
+        ({"encrypt_files": True, "sign_files": True}, "to encrypt files for it", f"exchange request {PARTNER}"),
+        ({"incoming_signed": Demand.REQUIRED}, "to verify the signatures of its files", "cert import FILE --partner"),
+        ({"signed_receipts": True}, "to verify its signed receipts", f"exchange request {PARTNER}"),
+    ],
+)
+def test_check_names_the_certificates_that_are_missing_for_what_is_agreed(
+    home: Path, settings: dict[str, Any], word: str, way_out: str
+) -> None:
+    [(what, advice)] = agree(home, **settings)
+    assert word in what
+    assert way_out in advice
+
+
+def test_check_tells_why_a_certificate_that_is_there_will_not_do(home: Path) -> None:
+    [(what, _)] = agree(home, certificate=True, encrypt_files=True, sign_files=True, least_rsa_bits=3072)
+    assert "its key has 2048 bits, fewer than 3072" in what
+
+
+@pytest.mark.parametrize(
+    ("settings", "word", "way_out"),
+    [
+        ({"cipher_suite": 1}, "suite 01 hashes with SHA-1", "--cipher-suite 4"),
+        ({"cipher_suite": 2}, "suite 02 hashes with SHA-1", "--cipher-suite 4"),
+        ({"encrypt_files": True}, "can be altered unnoticed", "--sign-files"),
+        ({"least_rsa_bits": 1024}, "RSA keys of 1024 bits", "--least-rsa-bits 2048"),
+        ({"level": 4, "compress_files": True}, "release level 4, which has no compressed files", "--level 5"),
+    ],
+)
+def test_check_names_what_is_weak_or_cannot_work(home: Path, settings: dict[str, Any], word: str, way_out: str) -> None:
+    [(what, advice)] = agree(home, certificate=True, **settings)
+    assert word in what
+    assert f"'oftp2d partner change {PARTNER} {way_out}'" in advice
+
+
+def test_check_does_not_mind_a_partner_that_is_switched_off(home: Path) -> None:
+    assert agree(home, cipher_suite=1, encrypt_files=True, active=False) == []
+
+
+def test_check_finds_that_there_is_no_certificate_to_sign_with(home: Path) -> None:
+    init()
+    ledger = Ledger.open(f"sqlite:///{home / 'ledger.sqlite'}")
+    ledger.partners.add(NewPartner(code=PARTNER, name="", station=CODE, sign_files=True), datetime.now(UTC))
+    for each in ledger.certificates.list(Holder.OWN):
+        ledger.certificates.remove(each.id)
+    ledger.close()
+    faults = {str(each["what"]): str(each["advice"]) for each in findings().values() if not each["ok"]}
+    assert "oftp2d cert generate" in faults[f"there is no certificate of {CODE} to sign files"]
 
 
 def test_check_finds_a_master_key_that_does_not_fit(home: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,14 +16,16 @@ from rich.console import Console
 from twisted.internet.threads import deferToThread
 
 from oftp2 import commands as c
+from oftp2.cms.suites import SUITES, WEAK
 from oftp2.values import Role
 from oftp2d.cli.app import execute
+from oftp2d.cli.partners import SUITES_IN_WORDS
 from oftp2d.cli.terminal import Exit, Terminal, console
 from oftp2d.ledger import FileIdentity, Transfer
 from oftp2d.probe import TestReport, TestStep
 from tests import pki
 from tests.oftp2.wire import on_the_wire
-from tests.oftp2d.desk import OURS, THEIRS, Office, deliver, open_office
+from tests.oftp2d.desk import OURS, THEIRS, Office, deliver, open_office, refuse
 
 
 @pytest_twisted.async_yield_fixture
@@ -106,6 +109,115 @@ async def test_what_is_agreed_for_sessions_can_be_set_and_is_shown_in_words(offi
     out = await seen(office, "partner", "show", THEIRS)
     for word in ("5 (OFTP 2.0)", "both"):
         assert word in out
+
+
+@pytest_twisted.ensureDeferred
+async def test_file_security_can_be_set_and_is_shown_in_words(office: Office) -> None:
+    await add_partner(office)
+    out = await seen(office, "partner", "show", THEIRS)
+    for line in (
+        "files for it +as they are",
+        r"cipher suite +04 \(AES-256, SHA-256\)",
+        "its receipts +unsigned",
+        "files from it +signed: allowed, compressed: allowed, encrypted: allowed",
+        r"shortest key it may have +2048 bits \(RSA\)",
+    ):
+        assert re.search(line, out), line
+    everything = (
+        "--sign-files --compress-files --encrypt-files --cipher-suite 9 --signed-receipts --unsigned-receipts accept"
+        " --signer-certificate --incoming-signed required --incoming-encrypted required --incoming-compressed refused"
+        " --least-rsa-bits 4096"
+    )
+    document = await good(office, "partner", "change", THEIRS, *everything.split())
+    assert (document["cipher_suite"], document["unsigned_receipts"], document["least_rsa_bits"]) == (9, True, 4096)
+    out = await seen(office, "partner", "show", THEIRS)
+    for line in (
+        "files for it +signed, compressed, encrypted; our certificate goes with our signatures",
+        r"cipher suite +09 \(AES-256, SHA-512, RSA OAEP and PSS\)",
+        "its receipts +signed; unsigned ones count too",
+        "files from it +signed: required, compressed: refused, encrypted: required",
+    ):
+        assert re.search(line, out), line
+    code, _, err = await office.run("partner", "change", THEIRS, "--level", "4")
+    assert code == Exit.FAILED
+    assert "--no-sign-files" in err
+    nothing = (
+        "--no-sign-files --no-compress-files --no-encrypt-files --cipher-suite 4 --no-signed-receipts"
+        " --unsigned-receipts refuse --no-signer-certificate --incoming-signed refused --incoming-encrypted allowed"
+        " --incoming-compressed allowed --level 4"
+    )
+    document = await good(office, "partner", "change", THEIRS, *nothing.split())
+    assert (document["sign_files"], document["unsigned_receipts"], document["level"]) == (False, False, 4)
+
+
+def test_the_suites_in_words_are_those_of_the_standard() -> None:
+    assert set(SUITES_IN_WORDS) == set(SUITES)
+    for number, suite in SUITES.items():
+        told = SUITES_IN_WORDS[number]
+        assert told.startswith(f"{number:02} ({suite.cipher}, {suite.digest}")
+        assert ("OAEP and PSS" in told) is suite.probabilistic
+        assert ("broken" in told) is (number in WEAK)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_is_secured_as_the_command_line_wishes(office: Office, tmp_path: Path) -> None:
+    await add_partner(office, "--compress-files")
+    file = tmp_path / "parts.txt"
+    file.write_bytes(bytes(3000))
+    document = await good(office, "send", THEIRS, str(file), "--signed-receipt", "--suite", "6")
+    assert (document["state"], document["services"], document["cipher"]) == ("securing", ["compressed"], 6)
+    out = await seen(office, "transfer", "show", document["id"])
+    for line in (
+        "state +securing",
+        r"done to it +compressed \(cipher suite 06\)",
+        "signed receipt asked for +yes",
+        "in short +It is being compressed",
+    ):
+        assert re.search(line, out), line
+    assert document["id"] in await seen(office, "transfer", "list", "--state", "securing")
+    secured = office.ledger.transfers.secured(
+        document["id"],
+        datetime.now(UTC),
+        octets=40,
+        sha256="ab" * 32,
+        spool_name="secured1",
+        virtual_hash=b"\xcd" * 64,
+        signers=["01" * 32],
+        recipients=["02" * 32],
+        choice="newest of its station",
+    )
+    out = await seen(office, "transfer", "show", secured.id)
+    for word in ("01" * 32, "02" * 32, "cd" * 64, "newest of its station"):
+        assert word in out
+    document = await good(office, "send", THEIRS, str(file), "--no-compress")
+    assert (document["state"], document["services"]) == ("queued", [])
+    code, _, err = await office.run("send", THEIRS, str(file), "--encrypt")
+    assert code == Exit.FAILED
+    assert "oftp2d exchange request" in err
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_file_is_copied_out_as_it_came(office: Office, tmp_path: Path) -> None:
+    await add_partner(office)
+    partner = office.ledger.partners.by_code(THEIRS)
+    assert partner is not None
+    kept = refuse(office, partner.id, b"no envelope")
+    assert f"oftp2d transfer raw {kept.id}" in await seen(office, "transfer", "show", kept.id)
+    target = tmp_path / "copy"
+    document = await good(office, "transfer", "raw", kept.id, "-o", str(target))
+    assert (document["path"], target.read_bytes()) == (str(target), b"no envelope")
+    code, _, err = await office.run("transfer", "raw", kept.id, "-o", str(target))
+    assert code != Exit.DONE
+    assert "--force" in err
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    await good(office, "transfer", "raw", kept.id, "-o", str(folder))
+    assert [path.read_bytes() for path in folder.iterdir()] == [b"no envelope"]
+    office.ledger.transfers.forget_raw(kept.id)
+    code, _, err = await office.run("transfer", "raw", kept.id, "-o", str(tmp_path / "other"))
+    assert code != Exit.DONE
+    assert "is not kept" in err
+    assert not (tmp_path / "other").exists()
 
 
 @pytest_twisted.ensureDeferred
