@@ -28,13 +28,16 @@ def key_identifier(certificate: x509.Certificate) -> bytes:
 def names(identifier: cms.IssuerAndSerialNumber | core.OctetString, certificate: x509.Certificate) -> bool:
     """Whether the chosen alternative of a signer or recipient identifier names this certificate.
 
-    An issuer that is written in another encoding of the same name is not found: such certificates are tried as those
-    that are not named.
+    An issuer that is written in another encoding of the same name is not found, and one that cannot be read names nobody:
+    such certificates are tried as those that are not named.
     """
-    if isinstance(identifier, cms.IssuerAndSerialNumber):
-        same_serial: bool = identifier["serial_number"].native == certificate.serial_number
-        return same_serial and bool(identifier["issuer"].dump() == _issuer(certificate).dump())
-    return bool(identifier.native == key_identifier(certificate))
+    if not isinstance(identifier, cms.IssuerAndSerialNumber):
+        return bool(identifier.native == key_identifier(certificate))
+    try:
+        serial, issuer = identifier["serial_number"].native, identifier["issuer"].dump()
+    except (ValueError, TypeError):  # the inside is read only now
+        return False
+    return bool(serial == certificate.serial_number and issuer == _issuer(certificate).dump())
 
 
 def _issuer(certificate: x509.Certificate) -> cms.Name:

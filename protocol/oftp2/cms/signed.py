@@ -119,6 +119,8 @@ class Signing:
         blank = [bytes(signer.signature_octets) for signer in signers]
         self._behind = len(self._end(signerinfo.attributes(bytes(suite.digest_octets), self._at), blank))
         self._begin = self._beginning(octets)
+        self.length: Final = None if octets is None else len(self._begin) + octets + self._behind
+        """Octets of all that comes out, where that of the content is known."""
         self._ends = (END * 2, END * 3) if octets is None else (b"", b"")
 
     def update(self, octets: bytes) -> bytes:

@@ -12,7 +12,7 @@ from tests.pki import Issued
 
 
 def openssl(*arguments: str, octets: bytes, **files: bytes) -> bytes:
-    """What the command writes for these octets. ``recipient_pem`` is there as ``recipient.pem``."""
+    """What the command writes for these octets. A file ``recipient_pem`` is there as ``recipient.pem``."""
     with TemporaryDirectory() as folder:
         for name, content in files.items():
             (Path(folder) / name.replace("_pem", ".pem")).write_bytes(content)
@@ -37,8 +37,30 @@ def decrypted(octets: bytes, owner: Issued) -> bytes:
     return openssl(*arguments, octets=octets, key_pem=owner.key_pem, owner_pem=owner.pem)
 
 
+def signed(content: bytes, suite: CipherSuite, signers: Sequence[Issued], *options: str) -> bytes:
+    """``openssl cms -sign`` by several signers, the content inside."""
+    files: dict[str, bytes] = {}
+    by: list[str] = []
+    for number, one in enumerate(signers):
+        files |= {f"signer{number}_pem": one.pem, f"key{number}_pem": one.key_pem}
+        by += ["-signer", f"signer{number}.pem", "-inkey", f"key{number}.pem"]
+        if suite.probabilistic:
+            by += ["-keyopt", "rsa_padding_mode:pss", "-keyopt", "rsa_pss_saltlen:-1"]
+    command = ("cms", "-sign", "-binary", "-nodetach", "-outform", "DER", "-md", _digest(suite), *options)
+    return openssl(*command, *by, octets=content, **files)
+
+
+def verified(octets: bytes, signers: Sequence[Issued]) -> bytes:
+    """The content by ``openssl cms -verify``, every signature by one of these."""
+    arguments = ("cms", "-verify", "-binary", "-inform", "DER", "-noverify", "-nointern", "-certfile", "signers.pem")
+    return openssl(*arguments, octets=octets, signers_pem=b"".join(one.pem for one in signers))
+
+
+def _digest(suite: CipherSuite) -> str:
+    return suite.digest.value.replace("_", "-")
+
+
 def _transport(suite: CipherSuite) -> Iterator[str]:
     if suite.probabilistic:
-        name = suite.digest.value.replace("_", "-")
-        for option in ("rsa_padding_mode:oaep", f"rsa_oaep_md:{name}", f"rsa_mgf1_md:{name}"):
-            yield from ("-keyopt", option)
+        for option in ("padding_mode:oaep", f"oaep_md:{_digest(suite)}", f"mgf1_md:{_digest(suite)}"):
+            yield from ("-keyopt", f"rsa_{option}")

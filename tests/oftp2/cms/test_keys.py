@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from asn1crypto import core
+from asn1crypto import cms, core
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -59,6 +59,12 @@ def test_a_certificate_is_named_by_issuer_and_serial_number() -> None:
     assert not names(identifier, OTHER.certificate)
     same_serial = pki.make(serial=OURS.certificate.serial_number, key=OTHER.key)
     assert not names(identifier, same_serial.certificate)
+
+
+def test_what_cannot_be_read_names_nobody() -> None:
+    octets = issuer_and_serial(OURS.certificate).dump()
+    broken = cms.IssuerAndSerialNumber.load(octets[:2] + b"\x05" + octets[3:])
+    assert not names(broken, OURS.certificate)
 
 
 def test_a_certificate_is_named_by_its_key_identifier_even_without_the_extension() -> None:
