@@ -77,7 +77,10 @@ class SignerInfo:
     name: str
     """Whom the identifier names, for people: cut and without what cannot be printed."""
     digest_algorithm: str
-    signature_algorithm: algos.SignedDigestAlgorithm
+    signature_algorithm: str
+    """Dotted."""
+    parameters: core.Asn1Value
+    """Those of the signature algorithm, not looked at yet."""
     signature: bytes
     attributes: bytes | None
     """What is inside the set of signed attributes, octet by octet; None where there is no set."""
@@ -90,13 +93,14 @@ class SignerInfo:
         """Read a SignerInfo with definite lengths. Raises :class:`SignatureError`."""
         try:
             info = cms.SignerInfo.load(octets, strict=True)
-            identifier, signed = info["sid"].chosen, info["signed_attrs"]
+            identifier, algorithm, signed = info["sid"].chosen, info["signature_algorithm"], info["signed_attrs"]
             absent = isinstance(signed, core.Void)
             return cls(
                 identifier=identifier,
                 name=_name(identifier),
                 digest_algorithm=info["digest_algorithm"]["algorithm"].native,
-                signature_algorithm=info["signature_algorithm"],
+                signature_algorithm=algorithm["algorithm"].dotted,
+                parameters=algorithm["parameters"],
                 signature=info["signature"].native,
                 attributes=None if absent else signed.contents,
                 **({} if absent else _values(signed)),
@@ -118,15 +122,14 @@ class SignerInfo:
             digest = Digest(self.digest_algorithm)
         except ValueError:
             raise self.refusal(f"uses the digest {self.digest_algorithm}, which no cipher suite has") from None
-        identifier = self.signature_algorithm["algorithm"].dotted
-        if identifier == _PSS:
+        if self.signature_algorithm == _PSS:
             try:
-                return digest, _pss(self.signature_algorithm["parameters"], digest)
+                return digest, _pss(self.parameters, digest)
             except UNDECODABLE:
                 raise self.refusal("has parameters of PSS that do not fit its digest") from None
-        if identifier not in _PKCS1:
-            raise self.refusal(f"uses the algorithm {identifier}, which no cipher suite has")
-        if _PKCS1[identifier] not in {None, digest}:
+        if self.signature_algorithm not in _PKCS1:
+            raise self.refusal(f"uses the algorithm {self.signature_algorithm}, which no cipher suite has")
+        if _PKCS1[self.signature_algorithm] not in {None, digest}:
             raise self.refusal("has an algorithm that does not fit its digest")
         return digest, padding.PKCS1v15()
 
