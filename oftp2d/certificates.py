@@ -557,10 +557,11 @@ class Certificates:
             stored=stored,
             certificate=x509.load_der_x509_certificate(stored.der),
             key=self._key(stored),
-            chain=self._chain(CertificateFacts.of(stored.der)),
+            chain=self.chain(CertificateFacts.of(stored.der)),
         )
 
-    def _chain(self, leaf: CertificateFacts) -> tuple[x509.Certificate, ...]:
+    def chain(self, leaf: CertificateFacts) -> tuple[x509.Certificate, ...]:
+        """The authorities above a certificate as far as we know them, its issuer first, without the root."""
         pool = [CertificateFacts.of(entry.der) for entry in self._entries(Holder.ANCHOR)]
         chain: list[CertificateFacts] = []
         below = leaf

@@ -29,6 +29,7 @@ from oftp2.certs.clid import encode as encode_clid
 from oftp2.certs.clid import parse as parse_clid
 from oftp2.certs.content import Content, ContentError, read_certificate
 from oftp2.certs.facts import CertificateFacts
+from oftp2.cms.suites import SUITES
 from oftp2.reasons import NegativeResponseReason
 from oftp2d.acx import DATASETS, MAX_OCTETS, message_of
 from oftp2d.authentication import Authentication
@@ -51,6 +52,7 @@ from oftp2d.ledger import (
     Transfer,
 )
 from oftp2d.ledger import Authentication as Setting
+from oftp2d.receipts import Receipts
 
 HOUR = timedelta(hours=1).total_seconds()
 
@@ -72,6 +74,7 @@ class Exchange:
         self._context = context
         self._authentication = authentication
         self._changed = changed
+        self._receipts = Receipts(context)
         self._answers: dict[int, deque[float]] = {}
 
     # --- what an operator asks for ------------------------------------------------------------------------------
@@ -211,7 +214,8 @@ class Exchange:
             facts, verdict = None, unreadable(mode, error)
         else:
             facts, verdict = content.facts, await self._verdict(partner, transfer, message, content, proof)
-        conclusion = await self._conclusion(partner, transfer, message, facts, verdict)
+        receipt = await self._receipts.make(partner, transfer, _receipt(verdict), _hash(transfer, octets))
+        conclusion = await self._conclusion(partner, transfer, message, facts, verdict, receipt=receipt)
         await self._context.workers.database(self._context.ledger.exchanges.conclude, conclusion, self._context.now())
         await self._context.workers.disk(self._context.spool.remove_received, transfer.spool_name)
         self.log.info(
@@ -255,7 +259,14 @@ class Exchange:
         )
 
     async def _conclusion(
-        self, partner: Partner, transfer: Transfer, message: Message, facts: CertificateFacts | None, verdict: Verdict
+        self,
+        partner: Partner,
+        transfer: Transfer,
+        message: Message,
+        facts: CertificateFacts | None,
+        verdict: Verdict,
+        *,
+        receipt: NewReceipt,
     ) -> Conclusion:
         store = self._context.certificates
         certificate = None
@@ -265,7 +276,7 @@ class Exchange:
             transfer_id=transfer.id,
             message=ExchangeMessage(message.value),
             state=ExchangeState.ACCEPTED if verdict.accepted else ExchangeState.REFUSED,
-            receipt=_receipt(verdict),
+            receipt=receipt,
             fingerprint=facts.fingerprint if facts else None,
             text=verdict.text,
             certificate=certificate,
@@ -347,3 +358,12 @@ def _receipt(verdict: Verdict) -> NewReceipt:
     if verdict.accepted:
         return NewReceipt(kind=ReceiptKind.EERP)
     return NewReceipt(kind=ReceiptKind.NERP, reason=int(NegativeResponseReason.UNSPECIFIED), text=verdict.text)
+
+
+def _hash(transfer: Transfer, octets: bytes) -> bytes | None:
+    """The hash of a message as it came, for a signed end response; None where it is sent under no cipher suite."""
+    if transfer.cipher not in SUITES:
+        return None
+    digest = SUITES[transfer.cipher].new_hash()
+    digest.update(octets)
+    return digest.digest()

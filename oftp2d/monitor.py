@@ -8,6 +8,7 @@ nothing to say leaves. So a session ends by itself and never loops. What happens
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -17,7 +18,7 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from oftp2.commands import Eerp, EndResponse, Nerp
+from oftp2.commands import EndResponse, Nerp
 from oftp2.errors import LocalProtocolError
 from oftp2.events import (
     ChallengeReceived,
@@ -32,7 +33,7 @@ from oftp2.events import (
     SessionReleased,
     TurnReceived,
 )
-from oftp2.reasons import EndSessionReason, NegativeResponseReason
+from oftp2.reasons import EndSessionReason
 from oftp2.requests import (
     AcceptSession,
     AnswerChallenge,
@@ -43,7 +44,7 @@ from oftp2.requests import (
     SendReady,
 )
 from oftp2.tables import State
-from oftp2.values import Level, Mode, Role, Turn, clip
+from oftp2.values import Level, Mode, Role, Turn
 from oftp2d.authentication import Authentication
 from oftp2d.claims import Claims
 from oftp2d.context import Context
@@ -54,6 +55,7 @@ from oftp2d.forwarding import travelling
 from oftp2d.gathering import Gathering
 from oftp2d.ledger import (
     AmbiguousError,
+    Answered,
     ClaimLostError,
     Kind,
     LedgerUnavailableError,
@@ -65,6 +67,7 @@ from oftp2d.ledger import (
 )
 from oftp2d.line import Line, SessionOverError, end_politely
 from oftp2d.partners import MODES, Denial, Gate, highest_level, least_level, proven_by_tls
+from oftp2d.receipts import Receipts, end_response, to_be_judged
 from oftp2d.receiving import Receiving
 from oftp2d.sending import Sending
 from oftp2d.spool import SpoolError
@@ -133,6 +136,7 @@ class Monitor:
         self._partner = partner
         self._purpose = purpose
         self._full = full
+        self._receipts = Receipts(context)
         self._owner = f"{context.owner}#{report.id}"
         self._authenticated = False
         self._listening_since = 0.0
@@ -394,7 +398,7 @@ class Monitor:
                 release_level=int(self._level),
             )
             return
-        command = _end_response(receipt)
+        command = end_response(receipt)
         if self._level < Level.REVISION_2_0:
             # What was signed beyond us cannot be passed on at this level; that it has arrived can.
             command = replace(command, hash=b"", signature=b"")
@@ -469,29 +473,20 @@ class Monitor:
         return partner.id in waiting
 
     async def _note(self, partner: Partner, response: EndResponse) -> None:
-        """An end response of the partner, noted in the ledger before RTR says so."""
+        """An end response of the partner, judged and noted in the ledger before RTR says that we have it."""
         transfers, key, now = self._context.ledger.transfers, response.identity, self._context.now()
         # A file that this partner has never had in full it cannot answer.
         counted = self._level > Level.REVISION_1_3
         if isinstance(response, Nerp):
             kind, text = "NERP", response.text or response.reason.meaning
-            refused = partial(
-                transfers.refused, partner_id=partner.id, in_full=True, counted=counted, answer=travelling(response)
-            )
             reason = f"NERP {response.reason:02}"
-            noting = partial(refused, key, now, reason, text)
+            noting = partial(transfers.refused, key, now, reason, text)
         else:
             kind, text = "EERP", ""
-            acknowledged = partial(
-                transfers.acknowledged,
-                partner_id=partner.id,
-                in_full=True,
-                counted=counted,
-                answer=travelling(response),
-            )
-            noting = partial(acknowledged, key, now)
+            noting = partial(transfers.acknowledged, key, now)
+        noting = partial(noting, partner_id=partner.id, in_full=True, counted=counted, answer=travelling(response))
         try:
-            answered = await self._context.workers.database(noting)
+            answered, signer = await self._judged(partner, response, noting)
         except AmbiguousError:
             self.log.warn(
                 "{partner}: {kind} for one of several files, nothing changes, since release level {release_level} does not"
@@ -509,6 +504,8 @@ class Monitor:
             )
             return
         transfer = answered.transfer
+        if answered.held:
+            return
         if not answered.news:
             self.log.info(
                 "{partner}: {kind} for {file}, transfer {transfer}, received again, nothing changes",
@@ -519,11 +516,12 @@ class Monitor:
             )
             return
         self.log.info(
-            "{partner}: {kind} received for {file}, transfer {transfer}{text}",
+            "{partner}: {kind} received for {file}, transfer {transfer}{signed}{text}",
             partner=partner.code,
             kind=kind,
             file=transfer.dataset,
             transfer=transfer.id,
+            signed=f", signed by {signer}" if signer else "",
             text=f": {text}" if text else "",
         )
         if transfer.state is TransferState.ACKNOWLEDGED or transfer.forwarded_from is not None:
@@ -532,6 +530,19 @@ class Monitor:
                     self._finished.add(name)
         if transfer.kind is Kind.EXCHANGE:
             await self._exchange.answered(partner, transfer, accepted=kind == "EERP", text=text)
+
+    async def _judged(
+        self, partner: Partner, response: EndResponse, noting: Callable[..., Answered | None]
+    ) -> tuple[Answered | None, str]:
+        """Note an end response if it counts, else hold the file open; and who signed it, for people."""
+        # Most need no judgement, and cost one transaction.
+        answered = await self._context.workers.database(noting, unless=partial(to_be_judged, response))
+        if answered is None or not answered.held:
+            return answered, ""
+        judgement = await self._receipts.judge(partner, answered.transfer, response)
+        if not judgement.accepted:
+            return answered, ""
+        return await self._context.workers.database(noting, evidence=judgement.evidence), judgement.signer
 
     async def _remove(self, names: list[str]) -> None:
         """Free the room of what is acknowledged; what is left because of a crash is removed at the next start."""
@@ -572,31 +583,3 @@ def _sayable(receipt: Receipt, level: Level) -> int:
     if receipt.kind is ReceiptKind.NERP and level < Level.REVISION_1_4:
         return 0
     return 1 if (receipt.hash or receipt.signature) and level < Level.REVISION_2_0 else 2
-
-
-def _end_response(receipt: Receipt) -> EndResponse:
-    if receipt.kind is ReceiptKind.EERP:
-        return Eerp(
-            dataset=receipt.dataset,
-            date=receipt.date,
-            time=receipt.time,
-            user=receipt.user,
-            destination=receipt.destination,
-            originator=receipt.originator,
-            hash=receipt.hash or b"",
-            signature=receipt.signature or b"",
-        )
-    given = (reason for reason in NegativeResponseReason if reason == receipt.reason)
-    reason = next(given, NegativeResponseReason.UNSPECIFIED)
-    return Nerp(
-        dataset=receipt.dataset,
-        date=receipt.date,
-        time=receipt.time,
-        destination=receipt.destination,
-        originator=receipt.originator,
-        creator=receipt.creator or receipt.originator,
-        reason=reason,
-        text=clip(receipt.text),
-        hash=receipt.hash or b"",
-        signature=receipt.signature or b"",
-    )

@@ -59,6 +59,8 @@ def negative(code: int) -> str:
 
 LOG = {
     "authentication stays prepared": "The exchange of certificates is not complete yet.",
+    "counts as unsigned": "Import the certificate with which the partner signs, and the next one is evidence.",
+    "counts all the same": "Ask the partner to sign its end responses: an unsigned one proves nothing to others.",
     "session authentication is on": "The latch has closed; see 'oftp2d audit'.",
     "from the spool": "A leftover of a crash; nothing is lost.",
     "goes on: {state}": "It was under way when the station was stopped hard.",

@@ -15,6 +15,7 @@ from oftp2.values import FileFormat, is_dataset_name
 from oftp2d.acx import message_of
 from oftp2d.agreement import Services, Wish, sending_gaps, services
 from oftp2d.errors import OperatorError
+from oftp2d.evidence import render
 from oftp2d.forwarding import forget
 from oftp2d.ledger import (
     Direction,
@@ -28,6 +29,7 @@ from oftp2d.ledger import (
     TransferState,
 )
 from oftp2d.local import LONGEST_FIXED, Form, Outgoing, Text, stage
+from oftp2d.receipts import evidence_of
 
 from . import documents
 from .bodies import BoundedBody, send_content
@@ -106,6 +108,14 @@ def _add_reading(app: Klein, desk: Desk) -> None:
                 f" 'oftp2d transfer show {transfer_id}'",
             )
         await send_content(request, desk.workers, transfer, partial(desk.spool.open_refused, transfer.raw_name))
+
+    @route(app, "GET", "/v1/transfers/<transfer_id>/evidence")
+    async def evidence(request: HttpRequest, transfer_id: str) -> Document:
+        """The signed end response of one of them as an evidence file, which proves by itself what became of the file."""
+        query(request).finish()
+        found = await desk.workers.database(evidence_of, desk.ledger, desk.certificates, transfer_id)
+        text = await desk.workers.crypto(render, found)
+        return {"transfer": transfer_id, "dataset": found.command.dataset, "evidence": text}
 
 
 def _add_sending(app: Klein, desk: Desk) -> None:

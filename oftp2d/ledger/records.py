@@ -397,10 +397,12 @@ class Busy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """An end response met ``transfer``. Without ``news`` it was answered before, and nothing changed."""
+    """An end response met ``transfer``. Without ``news`` nothing changed: it was answered before, or is ``held`` open."""
 
     transfer: Transfer
     news: bool
+    held: bool = False
+    """It is to be judged first whether the end response counts."""
 
 
 # --- end responses -------------------------------------------------------------------------------------

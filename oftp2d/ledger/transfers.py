@@ -510,6 +510,7 @@ class Transfers:
         counted: bool = True,
         answer: NewReceipt | None = None,
         evidence: NewEvidence | None = None,
+        unless: Callable[[Transfer], bool] | None = None,
     ) -> Answered | None:
         """An EERP came for the file with this key; None where we never sent such a file (to this partner).
 
@@ -518,7 +519,8 @@ class Transfers:
         nothing changes, where there are several, whether answered or not. For a message of the certificate
         exchange its record and the partner's confirmation of our certificate are part of the same transaction; so is, for
         a forwarded file, the ``answer`` as it came, which travels back, and the ``evidence`` that it is. The first end
-        response stands: a repeated or contradictory one is no news.
+        response stands: a repeated or contradictory one is no news. ``unless`` says of a file that is not answered yet
+        that nothing is to change for now: that it is to be judged first whether the end response counts.
         """
         return self._answered(
             _ACKNOWLEDGED,
@@ -529,6 +531,7 @@ class Transfers:
             counted=counted,
             answer=answer,
             evidence=evidence,
+            unless=unless,
             outcome=ExchangeState.ACCEPTED,
         )
 
@@ -544,6 +547,7 @@ class Transfers:
         counted: bool = True,
         answer: NewReceipt | None = None,
         evidence: NewEvidence | None = None,
+        unless: Callable[[Transfer], bool] | None = None,
     ) -> Answered | None:
         """A NERP came for the file with this key; otherwise as ``acknowledged``."""
         return self._answered(
@@ -555,6 +559,7 @@ class Transfers:
             counted=counted,
             answer=answer,
             evidence=evidence,
+            unless=unless,
             outcome=ExchangeState.REFUSED,
             reason=reason,
             text=text,
@@ -571,6 +576,7 @@ class Transfers:
         counted: bool,
         answer: NewReceipt | None,
         evidence: NewEvidence | None,
+        unless: Callable[[Transfer], bool] | None,
         outcome: ExchangeState,
         reason: str | None = None,
         text: str | None = None,
@@ -583,6 +589,8 @@ class Transfers:
                 return None
             if transfer.state in _ANSWERED:
                 return Answered(transfer=transfer, news=False)
+            if unless is not None and unless(transfer):
+                return Answered(transfer=transfer, news=False, held=True)
             transfer = move.apply(connection, transfer.id, now, ended_at=now, reason=reason, text=text)
             if transfer.kind is Kind.EXCHANGE:
                 settle(connection, transfer, outcome, text or "", now)

@@ -1,0 +1,447 @@
+"""Signed end responses (RFC 5024 sections 5.3.13 and 5.3.14): ours are made, those of partners judged, and both are evidence.
+
+Ours are made before the transaction in which they are owed, so that what is owed is what was signed. Those of partners are
+judged before they are noted: one that does not count changes nothing about its file but a note, and gets its RTR all the
+same, since the protocol has no other answer to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from hmac import compare_digest
+
+from asn1crypto import parser
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from twisted.logger import Logger
+
+from oftp2.certs import selection
+from oftp2.certs.facts import CertificateFacts
+from oftp2.certs.selection import Selection
+from oftp2.certs.usages import Usage
+from oftp2.cms.errors import CmsError
+from oftp2.cms.keys import Signer, SoftwareKey
+from oftp2.cms.receipts import sign, verify
+from oftp2.cms.signed import Signature
+from oftp2.cms.suites import SUITES, CipherSuite
+from oftp2.commands import Eerp, EndResponse, Nerp
+from oftp2.reasons import NegativeResponseReason
+from oftp2.values import clip
+from oftp2d.certificates import Certificates, Credential
+from oftp2d.context import Context
+from oftp2d.errors import OperatorError
+from oftp2d.evidence import Evidence
+from oftp2d.ledger import (
+    Direction,
+    Ledger,
+    NewEvidence,
+    NewReceipt,
+    Partner,
+    Receipt,
+    ReceiptKind,
+    Transfer,
+)
+
+
+class Weight(Enum):
+    """What an end response proves; ``value`` is what to do about one that does not count for that reason."""
+
+    SIGNED = ""
+    UNSIGNED = (
+        "ask the partner to sign its end responses and to send this one again, or say 'oftp2d partner change {partner}"
+        " --unsigned-receipts accept' and have it sent again, if they are to count as they are"
+    )
+    UNVERIFIED = (
+        "import the certificate with which the partner signs end responses, by 'oftp2d cert import FILE --partner"
+        " {partner}', and ask it to send this one again"
+    )
+    OTHER_FILE = (
+        "ask the partner what it has received; if that is not the file, say 'oftp2d transfer retry {transfer}' to send it"
+        " again"
+    )
+    FALSE = (
+        "ask the partner with which certificate it signs end responses, import that by 'oftp2d cert import FILE --partner"
+        " {partner}' if it is not here, and ask it to send this one again"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What an end response proves; ``text`` says what is missing for more."""
+
+    weight: Weight
+    text: str = ""
+    signature: Signature | None = None
+    """Who signed it, where that could be verified."""
+
+    def counts(self, *, asked: bool, unsigned: bool) -> bool:
+        """Whether it counts where a signature was ``asked`` for, or was not; ``unsigned``: even without one."""
+        match self.weight:
+            case Weight.SIGNED:
+                return True
+            case Weight.UNSIGNED:
+                return unsigned or not asked
+            case Weight.UNVERIFIED:
+                return not asked
+            case Weight.OTHER_FILE | Weight.FALSE:
+                return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Whether an end response counts, and what is kept of one that is signed."""
+
+    accepted: bool
+    evidence: NewEvidence | None = None
+    signer: str = ""
+    """Who signed it, for people."""
+
+
+class Receipts:
+    """Signs what we answer, and judges what partners answer."""
+
+    log = Logger(namespace="receipts")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    # --- ours ---------------------------------------------------------------------------------------------------
+
+    async def make(
+        self, partner: Partner, transfer: Transfer, new: NewReceipt, virtual_hash: bytes | None
+    ) -> NewReceipt:
+        """The end response for a received file, signed where the partner asked for that (SFIDSIGN).
+
+        ``virtual_hash`` is that of the Virtual File as it came, by the digest of its suite. Without a key that signs for
+        the station it stays unsigned, and the log says what to do.
+        """
+        if not transfer.signed_response:
+            return new
+        try:
+            return await self._signed(partner, transfer, new, virtual_hash)
+        except OperatorError as error:
+            self.log.error(
+                "{partner}: the {kind} for {file} goes without the signature that was asked for, transfer {transfer}:"
+                " {what}; {advice}",
+                partner=partner.code,
+                kind=new.kind.value,
+                file=transfer.dataset,
+                transfer=transfer.id,
+                what=error.what,
+                advice=error.advice,
+            )
+            return new
+
+    async def _signed(
+        self, partner: Partner, transfer: Transfer, new: NewReceipt, virtual_hash: bytes | None
+    ) -> NewReceipt:
+        if virtual_hash is None or transfer.cipher not in SUITES:
+            raise OperatorError("SFIDCIPH names no cipher suite to sign it with", "ask the partner to name one")
+        now = self._context.now()
+        credential = await self._context.workers.database(
+            self._context.certificates.own,
+            Usage.EERP_SIGNATURE,
+            station=transfer.destination,
+            now=now,
+            partner_id=partner.id,
+        )
+        if credential is None:
+            raise OperatorError(
+                f"no certificate of {transfer.destination} may sign end responses now",
+                f"make one with 'oftp2d cert generate', and say 'oftp2d exchange deliver {partner.code}'",
+            )
+        command = _command(transfer, new.kind, creator=new.creator, hash_=virtual_hash)
+        signature = await self._context.workers.crypto(
+            _sign, command, credential, SUITES[transfer.cipher], now, certificate=partner.signer_certificate
+        )
+        return replace(new, hash=virtual_hash, signature=signature)
+
+    # --- those of partners --------------------------------------------------------------------------------------
+
+    async def judge(self, partner: Partner, transfer: Transfer, response: EndResponse) -> Judgement:
+        """Whether an end response for a file of ours counts; one that does not is noted with the file, and in the log."""
+        station = response.creator if isinstance(response, Nerp) else response.originator
+        chosen = await self._context.workers.database(
+            self._context.certificates.explain_partner,
+            selection.EERP_VERIFICATION,
+            partner_id=partner.id,
+            station=station,
+            now=self._context.now(),
+            least_bits=partner.least_rsa_bits,
+        )
+        opinion = await self._context.workers.crypto(
+            judge,
+            response,
+            virtual_hash=transfer.virtual_hash,
+            used=_agreed(transfer, response.hash),
+            certificates=[entry.facts.certificate for entry in chosen.entries],
+        )
+        if opinion.signature is not None:
+            return await self._evidence(response, opinion.signature)
+        if opinion.weight is Weight.UNVERIFIED:
+            opinion = replace(opinion, text=f"no certificate of {station} can verify its signature ({_told(chosen)})")
+        if not opinion.counts(asked=transfer.signed_response, unsigned=partner.unsigned_receipts):
+            await self._not_accepted(partner, transfer, response, opinion)
+            return Judgement(accepted=False)
+        if opinion.weight is Weight.UNVERIFIED:
+            self.log.info(
+                "{partner}: the {kind} for {file} counts as unsigned, transfer {transfer}: {what}",
+                partner=partner.code,
+                kind=_kind(response).value,
+                file=transfer.dataset,
+                transfer=transfer.id,
+                what=opinion.text,
+            )
+        elif transfer.signed_response:
+            self.log.warn(
+                "{partner}: the {kind} for {file} is not signed, which was asked for, and counts all the same, transfer"
+                " {transfer}: so it is set for this partner (--unsigned-receipts accept)",
+                partner=partner.code,
+                kind=_kind(response).value,
+                file=transfer.dataset,
+                transfer=transfer.id,
+            )
+        return Judgement(accepted=True)
+
+    async def _evidence(self, response: EndResponse, signature: Signature) -> Judgement:
+        signer = CertificateFacts.of(signature.certificate)
+        chain = await self._context.workers.database(self._context.certificates.chain, signer)
+        nerp = response if isinstance(response, Nerp) else None
+        evidence = NewEvidence(
+            kind=_kind(response),
+            creator=nerp.creator if nerp else "",
+            reason=int(nerp.reason) if nerp else None,
+            text=nerp.text if nerp else "",
+            user="" if isinstance(response, Nerp) else response.user,
+            hash=response.hash,
+            signature=response.signature,
+            certificate=signer.der,
+            chain=b"".join(each.public_bytes(Encoding.DER) for each in chain),
+            signed_at=signature.signing_time,
+        )
+        return Judgement(accepted=True, evidence=evidence, signer=str(signer.subject))
+
+    async def _not_accepted(
+        self, partner: Partner, transfer: Transfer, response: EndResponse, opinion: Opinion
+    ) -> None:
+        kind = _kind(response).value
+        await self._context.workers.database(self._note, partner, transfer, kind, opinion.text)
+        self.log.error(
+            "{partner}: the {kind} for {file} does not count, transfer {transfer}: {what}; {advice}",
+            partner=partner.code,
+            kind=kind,
+            file=transfer.dataset,
+            transfer=transfer.id,
+            what=opinion.text,
+            advice=opinion.weight.value.format(partner=partner.code, transfer=transfer.id),
+        )
+
+    def _note(self, partner: Partner, transfer: Transfer, kind: str, text: str) -> None:
+        ledger, now = self._context.ledger, self._context.now()
+        ledger.transfers.not_accepted(transfer.id, now, f"an {kind} came that does not count: {text}")
+        ledger.audit.record(
+            now, partner.code, "end response not accepted", {"transfer": transfer.id, "kind": kind, "text": text}
+        )
+
+
+# --- what an end response proves -------------------------------------------------------------------------------------
+
+
+def judge(
+    response: EndResponse,
+    *,
+    virtual_hash: bytes | None,
+    used: CipherSuite,
+    certificates: Sequence[x509.Certificate],
+) -> Opinion:
+    """What an end response for a file of ours proves; never raises, whatever it holds.
+
+    ``virtual_hash``: of the file as it was transmitted, by the digest of the suite ``used``; None where nobody knows it.
+    ``certificates``: those that may have signed it, best first.
+    """
+    if response.hash and virtual_hash is not None and not compare_digest(response.hash, virtual_hash):
+        return Opinion(weight=Weight.OTHER_FILE, text="its hash is that of another file")
+    if not response.signature:
+        return Opinion(weight=Weight.UNSIGNED, text="it is not signed, which was asked for")
+    if not certificates:
+        return Opinion(weight=Weight.UNVERIFIED)
+    try:
+        return Opinion(weight=Weight.SIGNED, signature=verify(response, certificates, used).signatures[0])
+    except CmsError as error:
+        return Opinion(weight=Weight.FALSE, text=str(error))
+
+
+def to_be_judged(response: EndResponse, transfer: Transfer) -> bool:
+    """Whether there is anything to be judged. What is only passed on is for its originator to judge."""
+    asked = transfer.signed_response or response.hash or response.signature
+    return bool(asked) and transfer.forwarded_from is None
+
+
+def _agreed(transfer: Transfer, hash_: bytes) -> CipherSuite:
+    """The suite of a file; where it went under none, the first one that has hashes of this length."""
+    if transfer.cipher in SUITES:
+        return SUITES[transfer.cipher]
+    fit = (each for each in SUITES.values() if each.digest_octets == len(hash_))
+    return next(fit, SUITES[4])
+
+
+def _kind(response: EndResponse) -> ReceiptKind:
+    return ReceiptKind.NERP if isinstance(response, Nerp) else ReceiptKind.EERP
+
+
+def _told(chosen: Selection) -> str:
+    """Why a selection came out as it did, on one line."""
+    return "; ".join(chosen.text.splitlines())
+
+
+# --- evidence --------------------------------------------------------------------------------------------------------
+
+
+def evidence_of(ledger: Ledger, certificates: Certificates, transfer_id: str) -> Evidence:
+    """The signed end response of a transfer: the partner's for a file of ours, ours for one of the partner's.
+
+    Blocks; belongs in the database worker. Raises :class:`OperatorError` where there is none.
+    """
+    transfer = ledger.transfers.get(transfer_id)
+    if transfer.direction is Direction.IN:
+        return _given(ledger, certificates, transfer)
+    kept = ledger.evidence.get(transfer_id)
+    if kept is None:
+        raise _nothing(transfer)
+    return Evidence(
+        command=_command(
+            transfer,
+            kept.kind,
+            user=kept.user,
+            creator=kept.creator,
+            reason=kept.reason,
+            text=kept.text,
+            hash_=kept.hash,
+            signature=kept.signature,
+        ),
+        suite=_agreed(transfer, kept.hash),
+        octets=transfer.octets,
+        signer=CertificateFacts.of(kept.certificate),
+        chain=tuple(map(CertificateFacts.of, _apart(kept.chain))),
+        signed_at=kept.signed_at,
+        noted_at=kept.received_at,
+    )
+
+
+def _given(ledger: Ledger, certificates: Certificates, transfer: Transfer) -> Evidence:
+    """Our own for a received file. With which certificate it was signed is in the signature."""
+    receipt = ledger.receipts.get(transfer.id)
+    if receipt is None or not receipt.signature:
+        raise _nothing(transfer)
+    command, used = end_response(receipt), _agreed(transfer, receipt.hash or b"")
+    ours = [CertificateFacts.of(entry.der).certificate for entry in certificates.own_entries()]
+    try:
+        signature = verify(command, ours, used).signatures[0]
+    except CmsError as error:
+        raise OperatorError(
+            f"no certificate of ours verifies the end response for {transfer.id} ({error})",
+            "it was signed where the file was forwarded to, or our certificate was removed: import that again",
+        ) from None
+    signer = CertificateFacts.of(signature.certificate)
+    return Evidence(
+        command=command,
+        suite=used,
+        octets=transfer.octets,
+        signer=signer,
+        chain=tuple(map(CertificateFacts.of, certificates.chain(signer))),
+        signed_at=signature.signing_time,
+        noted_at=receipt.created_at,
+    )
+
+
+def _nothing(transfer: Transfer) -> OperatorError:
+    what = f"there is no signed end response for {transfer.id}, and nothing else is evidence"
+    if transfer.direction is Direction.IN:
+        return OperatorError(what, "a partner gets one where it asks for it (SFIDSIGN)")
+    if transfer.signed_response:
+        return OperatorError(what, f"see 'oftp2d transfer show {transfer.id}' for what came")
+    return OperatorError(
+        what, "ask for them with 'oftp2d partner change PARTNER --signed-receipts' before the next file goes"
+    )
+
+
+def _apart(chain: bytes) -> Iterator[bytes]:
+    """The certificates that stand one behind the other."""
+    while chain:
+        octets = parser.peek(chain)
+        yield chain[:octets]
+        chain = chain[octets:]
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def end_response(receipt: Receipt) -> EndResponse:
+    """An end response of ours as it goes over the wire."""
+    return _command(
+        receipt,
+        receipt.kind,
+        user=receipt.user,
+        creator=receipt.creator,
+        reason=receipt.reason,
+        text=receipt.text,
+        hash_=receipt.hash or b"",
+        signature=receipt.signature or b"",
+    )
+
+
+def _command(
+    of: Transfer | Receipt,
+    kind: ReceiptKind,
+    *,
+    user: str = "",
+    creator: str = "",
+    reason: int | None = None,
+    text: str = "",
+    hash_: bytes,
+    signature: bytes = b"",
+) -> EndResponse:
+    """An end response; that for a transfer travels the other way than its file did."""
+    if isinstance(of, Receipt):
+        destination, originator = of.destination, of.originator
+    else:
+        destination, originator = of.originator, of.destination
+    if kind is ReceiptKind.EERP:
+        return Eerp(
+            dataset=of.dataset,
+            date=of.date,
+            time=of.time,
+            user=user,
+            destination=destination,
+            originator=originator,
+            hash=hash_,
+            signature=signature,
+        )
+    given = (each for each in NegativeResponseReason if each == reason)
+    return Nerp(
+        dataset=of.dataset,
+        date=of.date,
+        time=of.time,
+        destination=destination,
+        originator=originator,
+        creator=creator or originator,
+        reason=next(given, NegativeResponseReason.UNSPECIFIED),
+        text=clip(text),
+        hash=hash_,
+        signature=signature,
+    )
+
+
+def _sign(command: EndResponse, credential: Credential, used: CipherSuite, at: datetime, *, certificate: bool) -> bytes:
+    """In the crypto worker. Raises :class:`OperatorError`."""
+    signer = Signer(credential.certificate, SoftwareKey(credential.key))
+    try:
+        return sign(command, [signer], used, at=at, certificates=certificate)
+    except ValueError as error:
+        raise OperatorError(
+            f"the key of {credential.stored.alias} cannot sign in cipher suite {used.number:02} ({error})",
+            "make one of at least 2048 bits with 'oftp2d cert generate'",
+        ) from None

@@ -1,0 +1,360 @@
+"""Signed end responses: those of a partner that answers rightly or wrongly, and what becomes of the file; ours; evidence."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from oftp2 import commands as c
+from oftp2.cms import receipts
+from oftp2.cms.attached import content_of
+from oftp2.cms.keys import Signer, SoftwareKey
+from oftp2.cms.suites import SUITES
+from oftp2.reasons import NegativeResponseReason
+from oftp2d.certificates import Certificates
+from oftp2d.evidence import verify_evidence
+from oftp2d.ledger import Direction, Kind, NewOutgoing, ReceiptKind, TransferState
+from oftp2d.spool import Spool
+from oftp2d.vault import Vault
+from tests import pki
+from tests.oftp2d.test_evidence import detached
+from tests.stations.house import House, Station
+from tests.stations.peer import Peer, Talk, eerp
+
+ASKED: Final = 6
+"""The cipher suite under which signed end responses are asked for."""
+
+S = TransferState
+Answer = Callable[[c.Sfid, bytes], c.EndResponse]
+"""What a partner says to a file."""
+
+
+def signed(response: c.EndResponse, by: str = "CB01", *, suite: int = ASKED, certificates: bool = False) -> bytes:
+    """A signature by the key of a certificate of the test PKI."""
+    issued = pki.certificate(by)
+    signer = Signer(issued.certificate, SoftwareKey(issued.key))
+    return receipts.sign(response, [signer], SUITES[suite], at=datetime.now(UTC), certificates=certificates)
+
+
+def hashed(response: c.EndResponse, content: bytes, suite: int = ASKED) -> c.EndResponse:
+    digest = SUITES[suite].new_hash()
+    digest.update(content)
+    return replace(response, hash=digest.digest())
+
+
+def right(sfid: c.Sfid, content: bytes, **how: Any) -> c.EndResponse:
+    """As it should be."""
+    response = hashed(eerp(sfid), content, how.get("suite", ASKED))
+    return replace(response, signature=signed(response, **how))
+
+
+def refusal(sfid: c.Sfid) -> c.Nerp:
+    return c.Nerp(
+        dataset=sfid.dataset,
+        date=sfid.date,
+        time=sfid.time,
+        destination=sfid.originator,
+        originator=sfid.destination,
+        creator=sfid.destination,
+        reason=NegativeResponseReason.PROCESSING_FAILED,
+        text="no such article",
+    )
+
+
+def refused(sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    response = hashed(refusal(sfid), content)
+    return replace(response, signature=signed(response))
+
+
+def streamed(sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    """BER with indefinite lengths, and with the certificate, as openssl writes it."""
+    response = hashed(eerp(sfid), content)
+    issued = pki.certificate("CB01")
+    with Path("/dev/null").open("rb"):
+        made = _openssl(issued.key_pem + issued.pem, receipts.signed_content(response))
+    assert made[1] == 0x80
+    return replace(response, signature=made)
+
+
+def _openssl(signer: bytes, content: bytes) -> bytes:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        file.write(signer)
+        file.flush()
+        command = ["openssl", "cms", "-sign", "-binary", "-nodetach", "-stream", "-md", "sha512", "-outform", "DER"]
+        return subprocess.run([*command, "-signer", file.name], input=content, capture_output=True, check=True).stdout
+
+
+def bare(sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    """Without what is signed inside."""
+    response = right(sfid, content)
+    return replace(response, signature=detached(response.signature))
+
+
+def altered(sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    """Signed for another file."""
+    other = right(replace(sfid, dataset="ANOTHER"), content)
+    return replace(hashed(eerp(sfid), content), signature=other.signature)
+
+
+def other_file(sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    """Signed, over what we did not send."""
+    return right(sfid, content + b"x")
+
+
+def hash_exchanged(sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    """Signed over what we did not send, with the hash of what we did."""
+    return replace(hashed(eerp(sfid), content), signature=other_file(sfid, content).signature)
+
+
+def plain(sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    return eerp(sfid)
+
+
+def nonsense(sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    return replace(hashed(eerp(sfid), content), signature=b"0\x80" * 20_000)
+
+
+def own_hash(sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    """A digest of its own, and that a weaker one."""
+    return right(sfid, content, suite=4)
+
+
+def introduce(station: Station, peer: Peer, *, certificate: str | None = "CB01", **more: Any) -> None:
+    """Let a station know the peer, and the certificate with which it signs."""
+    peer.introduce(station, **more)
+    if certificate is None:
+        return
+    with station.ledger() as ledger:
+        partner = ledger.partners.by_code(peer.code)
+        assert partner is not None
+        store = Certificates(ledger, Vault.open(station.home / "master.key"))
+        store.import_partner(pki.pem(certificate), partner_id=partner.id, station=peer.code, now=datetime.now(UTC))
+
+
+def queue(station: Station, peer: Peer, datasets: Mapping[str, object], *, suite: int = ASKED) -> dict[str, str]:
+    """Files for which a signed end response is asked, ready to go; without a suite, none is asked for."""
+    queued = {}
+    spool = Spool(station.home / "spool")
+    with station.ledger() as ledger:
+        partner = ledger.partners.by_code(peer.code)
+        assert partner is not None
+        for dataset in datasets:
+            content = f"the content of {dataset}".encode("ascii")
+            staged = spool.stage(io.BytesIO(content))
+            new = NewOutgoing(
+                kind=Kind.FILE,
+                partner_id=partner.id,
+                dataset=dataset,
+                originator=station.code,
+                destination=peer.code,
+                octets=staged.octets,
+                spool_name=staged.name,
+                sha256=staged.sha256,
+                cipher=suite,
+                signed_response=bool(suite),
+            )
+            now = datetime.now(UTC)
+            transfer = ledger.transfers.queue(new, now)
+            if suite:
+                digest = SUITES[suite].new_hash()
+                digest.update(content)
+                ledger.transfers.secured(
+                    transfer.id,
+                    now,
+                    octets=staged.octets,
+                    sha256=staged.sha256,
+                    spool_name=staged.name,
+                    virtual_hash=digest.digest(),
+                )
+            queued[dataset] = transfer.id
+    return queued
+
+
+@contextmanager
+def answering(station: Station, peer: Peer, answers: Mapping[str, Answer]) -> Iterator[Talk]:
+    """Fetch all that is queued, and answer each file; each answer gets its RTR, whatever it is worth."""
+    with peer.call(station) as talk:
+        talk.say(c.Cd())
+        came = {}
+        for _ in answers:
+            sfid, content = talk.receive()
+            came[sfid.dataset] = (sfid, content)
+            talk.say(c.Efpa())
+        talk.hear(c.Cd)
+        for dataset, answer in answers.items():
+            talk.say(answer(*came[dataset]))
+            talk.hear(c.Rtr)
+        yield talk
+        talk.leave()
+
+
+def states(station: Station) -> dict[str, TransferState]:
+    return {each.dataset: each.state for each in station.stored(Direction.OUT)}
+
+
+def evidence(station: Station, transfer: str, content: bytes) -> bool:
+    """Whether the evidence file of a transfer proves all that there is to prove."""
+    document = station.get(f"/v1/transfers/{transfer}/evidence")
+    anchors = [pki.issuing(hierarchy) for hierarchy in ("A", "B")]
+    from oftp2.certs.facts import CertificateFacts
+
+    found = verify_evidence(
+        document["evidence"].encode("utf-8"),
+        virtual_file=io.BytesIO(content),
+        anchors=[CertificateFacts.of(each.der) for each in anchors],
+    )
+    return found.ok and found.signed["File"] == document["dataset"]
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    with Peer() as peer:
+        yield peer
+
+
+@pytest.mark.rfc("5.3.13", "5.3.14")
+@pytest.mark.interop(4)
+def test_what_a_partner_has_rightly_signed_counts_and_is_kept_as_evidence(house: House, peer: Peer) -> None:
+    station = house.station()
+    introduce(station, peer)
+    answers: dict[str, Answer] = {
+        "RIGHT": right,
+        "CERTIFICATE": lambda sfid, content: right(sfid, content, certificates=True),
+        "STREAMED": streamed,
+        "DETACHED": bare,
+        "REFUSED": refused,
+    }
+    queued = queue(station, peer, answers)
+    station.start()
+    with answering(station, peer, answers):
+        pass
+    assert states(station) == dict.fromkeys(answers, S.ACKNOWLEDGED) | {"REFUSED": S.REFUSED}
+    for dataset, transfer in queued.items():
+        assert evidence(station, transfer, f"the content of {dataset}".encode("ascii")), dataset
+    station.line("EERP received for RIGHT", "signed by serialNumber=")
+    station.line("NERP received for REFUSED", "signed by serialNumber=", "no such article")
+    # What is signed is in it, even where it came without.
+    text = station.get(f"/v1/transfers/{queued['DETACHED']}/evidence")["evidence"]
+    assert "end response:" in text.lower()
+    with station.ledger() as ledger:
+        kept = ledger.evidence.get(queued["DETACHED"])
+    assert kept is not None
+    assert kept.kind is ReceiptKind.EERP
+    assert content_of(kept.signature) is None
+
+
+@pytest.mark.rfc("5.3.13", "5.3.14")
+def test_what_is_not_rightly_signed_changes_nothing_and_gets_rtr(house: House, peer: Peer) -> None:
+    station = house.station()
+    introduce(station, peer)
+    wrong: dict[str, tuple[Answer, str]] = {
+        "UNSIGNED": (plain, "it is not signed, which was asked for"),
+        "UNSIGNED-NERP": (lambda sfid, _: refusal(sfid), "it is not signed, which was asked for"),
+        "OTHER-FILE": (other_file, "its hash is that of another file"),
+        "OTHER-HASH": (own_hash, "its hash is that of another file"),
+        "HASH-EXCHANGED": (hash_exchanged, "the signature is over another EERPHSH"),
+        "ALTERED": (altered, "the signature is over another EERPDSN"),
+        "FOREIGN": (lambda sfid, content: right(sfid, content, by="CA01"), "certificate that we do not have"),
+        "NO-HASH": (lambda sfid, content: replace(right(sfid, content), hash=b""), "holds no hash of SHA-512"),
+        "NONSENSE": (nonsense, "cannot be read"),
+        "UNREQUESTED": (lambda sfid, _: replace(eerp(sfid), hash=bytes(64)), "its hash is that of another file"),
+    }
+    queued = queue(station, peer, wrong)
+    station.start()
+    answers = {dataset: answer for dataset, (answer, _) in wrong.items()}
+    with answering(station, peer, answers):
+        pass
+    assert states(station) == dict.fromkeys(wrong, S.SENT)
+    for dataset, (_, why) in wrong.items():
+        line = station.line(f"for {dataset} does not count, transfer {queued[dataset]}", why)
+        assert " error " in line
+        assert why in str(station.transfer(queued[dataset])["text"])
+    with station.ledger() as ledger:
+        noted = {str(entry.detail["transfer"]) for entry in ledger.audit.list(event="end response not accepted")}
+        assert noted == set(queued.values())
+        assert not any(ledger.evidence.get(transfer) for transfer in queued.values())
+    # It is never too late for the right one.
+    stored = {each.dataset: each for each in station.stored(Direction.OUT)}
+    with peer.call(station) as talk:
+        for dataset, transfer in stored.items():
+            sfid = c.Sfid(
+                dataset=dataset,
+                date=transfer.date,
+                time=transfer.time,
+                originator=station.code,
+                destination=peer.code,
+                size=1,
+                original_size=1,
+            )
+            talk.say(right(sfid, f"the content of {dataset}".encode("ascii")))
+            talk.hear(c.Rtr)
+        talk.leave()
+    assert states(station) == dict.fromkeys(wrong, S.ACKNOWLEDGED)
+    assert not any(each.text for each in station.stored(Direction.OUT))
+
+
+def test_a_signature_nobody_asked_for_counts_if_it_is_right_or_cannot_be_told(house: House, peer: Peer) -> None:
+    station = house.station()
+    introduce(station, peer)
+    answers: dict[str, Answer] = {
+        "PLAIN": plain,
+        "SIGNED": right,
+        "SIGNED-OTHERWISE": own_hash,
+        "HASHED": lambda sfid, content: hashed(eerp(sfid), content),
+        "FOREIGN": lambda sfid, content: right(sfid, content, by="CA01"),
+        "ALTERED": altered,
+    }
+    queued = queue(station, peer, answers, suite=0)
+    station.start()
+    with answering(station, peer, answers):
+        pass
+    expected = dict.fromkeys(answers, S.ACKNOWLEDGED) | {"FOREIGN": S.SENT, "ALTERED": S.SENT}
+    assert states(station) == expected
+    assert evidence(station, queued["SIGNED"], b"the content of SIGNED")
+    assert evidence(station, queued["SIGNED-OTHERWISE"], b"the content of SIGNED-OTHERWISE")
+
+
+def test_without_a_certificate_a_signature_counts_only_where_none_was_asked_for(house: House, peer: Peer) -> None:
+    station = house.station()
+    introduce(station, peer, certificate=None)
+    asked = queue(station, peer, {"ASKED": right})
+    queue(station, peer, {"FREE": right}, suite=0)
+    station.start()
+    with answering(station, peer, {"ASKED": right, "FREE": right}):
+        pass
+    assert states(station) == {"ASKED": S.SENT, "FREE": S.ACKNOWLEDGED}
+    line = station.line("EERP for FREE counts as unsigned", f"no certificate of {peer.code} can verify its signature")
+    assert " info " in line
+    station.line(
+        "EERP for ASKED does not count",
+        "there is no certificate at all",
+        f"'oftp2d cert import FILE --partner {peer.code}'",
+    )
+    assert asked
+
+
+def test_what_the_settings_of_the_partner_allow_counts(house: House, peer: Peer) -> None:
+    strict, mild = house.station("CA01"), house.station("CA02")
+    introduce(strict, peer, least_rsa_bits=3072)
+    introduce(mild, peer, unsigned_receipts=True)
+    answers: dict[str, Answer] = {"UNSIGNED": plain, "RIGHT": right, "FALSE": altered}
+    for station in (strict, mild):
+        queue(station, peer, answers)
+    house.start()
+    for station in (strict, mild):
+        with answering(station, peer, answers):
+            pass
+    assert states(strict) == dict.fromkeys(answers, S.SENT)
+    strict.line("EERP for RIGHT does not count", "its key has 2048 bits, fewer than 3072")
+    assert states(mild) == {"UNSIGNED": S.ACKNOWLEDGED, "RIGHT": S.ACKNOWLEDGED, "FALSE": S.SENT}
+    assert " warn " in mild.line("EERP for UNSIGNED is not signed, which was asked for, and counts all the same")
