@@ -30,6 +30,9 @@ DEPTH: Final = 32
 SEGMENT: Final = 65_536
 """The least octets of a segment when an octet string is written without knowing its length; the last may be shorter."""
 
+# How many headers a segmented octet string may have in any case, and beyond that how many octets to each on average.
+_FREE_HEADERS: Final = 65_536
+_LEAST_SEGMENT: Final = 128
 _LONGEST_HEADER: Final = 10
 _LENGTH_OCTETS: Final = 8
 _INDEFINITE: Final = 0x80
@@ -136,13 +139,16 @@ class Input:
     def octet_string(self, tag: int, hand_on: Callable[[bytes], object]) -> Decoding[int]:
         """Read an octet string that has ``tag`` when it is primitive; its content goes to ``hand_on`` in pieces.
 
-        Whether it is primitive or constructed, of segments that may be constructed in turn, makes no difference.
-        Returns the octets of its content.
+        Whether it is primitive or constructed, of segments that may be constructed in turn, makes no difference, as long
+        as it is not cut so small that reading it costs far more than its content. Returns the octets of its content.
         """
         outside = len(self._open)
-        octets = 0
+        octets = headers = 0
         while True:
             found, length = yield from self._header()
+            headers += 1
+            if headers > _FREE_HEADERS + octets // _LEAST_SEGMENT:
+                raise BerError("an octet string is cut into very many very small pieces")
             if found == tag and length is not None:
                 yield from self._take(length, hand_on)
                 octets += length

@@ -113,6 +113,14 @@ def test_every_octet_string_that_breaks_off_is_refused(strings: tuple[bytes, byt
         string(encoded + b"\x00")
 
 
+@pytest.mark.parametrize(("octets", "pieces"), [(0, 70_000), (100, 300_000)])
+def test_an_octet_string_is_not_cut_smaller_than_products_do(octets: int, pieces: int) -> None:
+    segment = element(OCTET_STRING, bytes(octets))
+    assert string(indefinite(OCTET_STRING | CONSTRUCTED, *[segment] * 60_000)) == bytes(octets * 60_000)
+    with pytest.raises(BerError, match="very small pieces"):
+        string(indefinite(OCTET_STRING | CONSTRUCTED, *[segment] * pieces))
+
+
 def test_a_piece_inside_an_octet_string_is_handed_on_without_a_copy() -> None:
     piece, handed = bytes(1 << 20), []
 

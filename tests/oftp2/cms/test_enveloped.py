@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 from asn1crypto import algos, cms, core
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from hypothesis import given
@@ -122,6 +123,13 @@ def test_content_of_another_length_than_said_is_a_mistake_of_the_caller(octets: 
 def test_without_recipients_nothing_is_encrypted() -> None:
     with pytest.raises(ValueError, match="at least one recipient"):
         enveloped(recipients=[])
+
+
+@pytest.mark.parametrize("number", [9, 10])
+def test_a_key_that_is_too_short_for_the_suite_is_a_mistake_of_the_caller(number: int) -> None:
+    short = pki.make(key=generate_private_key(65537, 1024))  # noqa: S505 - as short as a partner may have it
+    with pytest.raises(ValueError, match=r"."):
+        enveloped(number=number, recipients=[short.certificate])
 
 
 # Which key
