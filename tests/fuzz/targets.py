@@ -18,6 +18,11 @@ import numpy.ma  # noqa: F401 - numpy loads it when it is first needed, which is
 from oftp2 import buffers, codec
 from oftp2 import commands as c
 from oftp2 import requests as r
+from oftp2.cms.errors import CmsError, PackageError, SignatureError
+from oftp2.cms.keys import Signer, SoftwareKey
+from oftp2.cms.signed import Signing, Verifying
+from oftp2.cms.stage import chain
+from oftp2.cms.suites import SUITES
 from oftp2.errors import BufferSizeError, LocalProtocolError, RemoteProtocolError
 from oftp2.events import DataReceived, Event
 from oftp2.framing import HEADER_SIZE, FrameReader, frame
@@ -26,6 +31,7 @@ from oftp2.session import Session
 from oftp2.tables import State
 from oftp2.transcript import Transcript
 from oftp2.values import MAX_BUFFER_SIZE, Level, Role
+from tests import pki
 from tests.oftp2.wire import AUTHENTICATED, CODE_R, PASSWORD, PATHS, REQUESTS, SAMPLES, SMALL, SSID, make, take_step
 
 CALLS_AT_ALL: Final = 20_000
@@ -41,6 +47,9 @@ EXPANSION: Final = 32
 
 LINE: Final = 200
 """Characters of a line of a transcript, but for the texts in it."""
+
+SIGNED: Final = b"UNA:+.? '"
+"""What was signed in the seeds."""
 
 ACCEPT: Final = r.AcceptSession(code=CODE_R, password=PASSWORD)
 
@@ -296,12 +305,36 @@ def fuzz_transcript(octets: bytes) -> None:
     assert lines[-1] == "close"
 
 
+def fuzz_signed(octets: bytes) -> None:
+    """Signed data of any octets are refused by a declared error, or what was signed comes out, whatever the pieces."""
+    source = Source(octets)
+    piece = 1 + source.octet()
+    stream = source.rest()
+    signer = pki.certificate("CA11").certificate
+    with bounded_work(4 * len(stream)):
+        whole = _verified(Verifying([signer], SUITES[4]), [stream])
+        pieces = [stream[at : at + piece] for at in range(0, len(stream), piece)]
+        assert whole == _verified(Verifying([signer], SUITES[4]), pieces)
+        assert whole in {SIGNED, PackageError, SignatureError}
+
+
+def _verified(stage: Verifying, pieces: list[bytes]) -> bytes | type[CmsError]:
+    try:
+        return b"".join(chain([stage], pieces))
+    except CmsError as error:
+        text = str(error)
+        assert text.isprintable()
+        assert len(text) < 400
+        return type(error)
+
+
 TARGETS: Final[dict[str, Target]] = {
     "codec": fuzz_codec,
     "framing": fuzz_framing,
     "buffers": fuzz_buffers,
     "session": fuzz_session,
     "transcript": fuzz_transcript,
+    "signed": fuzz_signed,
 }
 
 
@@ -324,5 +357,11 @@ def seeds(name: str) -> Iterator[bytes]:
                     bytes([state, level, 0x40]) + len(buffer).to_bytes(2, "big") + buffer for buffer in buffers_
                 )
                 yield bytes([state, level, *range(0x80, 0xF0)])
+        case "signed":
+            issued = pki.certificate("CA11")
+            signers = [Signer(issued.certificate, SoftwareKey(issued.key))]
+            for number, length in ((4, None), (4, len(SIGNED)), (8, len(SIGNED))):
+                stage = Signing(signers, SUITES[number], octets=length, at=pki.NOW, certificates=length is None)
+                yield b"\x3f" + b"".join(chain([stage], [SIGNED]))
         case "transcript":
             yield b"".join(bytes([side]) + len(stream).to_bytes(2, "big") + stream for side in (0, 1))
