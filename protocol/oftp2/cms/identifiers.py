@@ -5,9 +5,14 @@ SignerIdentifier and RecipientIdentifier are written in the same way, and so are
 
 from __future__ import annotations
 
+from typing import Final
+
 from asn1crypto import cms, core
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+
+_COMPARED: Final = 4096
+"""Octets of a name that is compared by what it says; beyond them only by its octets."""
 
 
 def issuer_and_serial(certificate: x509.Certificate) -> cms.IssuerAndSerialNumber:
@@ -28,16 +33,21 @@ def key_identifier(certificate: x509.Certificate) -> bytes:
 def names(identifier: cms.IssuerAndSerialNumber | core.OctetString, certificate: x509.Certificate) -> bool:
     """Whether the chosen alternative of a signer or recipient identifier names this certificate.
 
-    An issuer that is written in another encoding of the same name is not found, and one that cannot be read names nobody:
-    such certificates are tried as those that are not named.
+    Names of issuers are compared as RFC 5280 section 7.1 says: products write the same name in other types of strings.
+    One that cannot be read names nobody; its certificate is tried as those that are not named.
     """
     if not isinstance(identifier, cms.IssuerAndSerialNumber):
         return bool(identifier.native == key_identifier(certificate))
     try:
-        serial, issuer = identifier["serial_number"].native, identifier["issuer"].dump()
-    except (ValueError, TypeError):  # the inside is read only now
+        serial, issuer = identifier["serial_number"].native, identifier["issuer"]
+        return bool(serial == certificate.serial_number) and _same(issuer, _issuer(certificate))
+    except (ValueError, TypeError, AttributeError):  # the inside is read only now
         return False
-    return bool(serial == certificate.serial_number and issuer == _issuer(certificate).dump())
+
+
+def _same(name: cms.Name, other: cms.Name) -> bool:
+    octets: bytes = name.dump()
+    return bool(octets == other.dump() or (len(octets) <= _COMPARED and name == other))
 
 
 def _issuer(certificate: x509.Certificate) -> cms.Name:

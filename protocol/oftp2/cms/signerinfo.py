@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 from asn1crypto import algos, cms, core
@@ -28,6 +29,9 @@ _ATTRIBUTES: Final = 64
 
 _NAME: Final = 200
 """Octets of a signer's name in a text."""
+
+_NAMED: Final = 10
+"""Attributes of an issuer in such a name."""
 
 _LONGEST_SALT: Final = 2048
 
@@ -187,7 +191,9 @@ def _time(value: cms.Time) -> datetime | None:
 
 def _name(identifier: cms.IssuerAndSerialNumber | core.OctetString) -> str:
     if isinstance(identifier, cms.IssuerAndSerialNumber):
-        name = f"serial number {identifier['serial_number'].native:x} of {identifier['issuer'].human_friendly}"
+        values = (str(item["value"].native) for rdn in identifier["issuer"].chosen for item in rdn)
+        issuer = ", ".join(islice(values, _NAMED)) or "nobody"
+        name = f"serial number {identifier['serial_number'].native:x} of {issuer}"
     else:
         name = f"key identifier {identifier.native.hex()}"
     return clip("".join(character if character.isprintable() else "?" for character in name), _NAME)

@@ -300,6 +300,7 @@ def signer_info(
     algorithm: algos.SignedDigestAlgorithm | None = None,
     pad: padding.AsymmetricPadding | None = None,
     raw: bytes | None = None,
+    issuer: bytes | None = None,
 ) -> bytes:
     """A SignerInfo of any kind. ``over``: what is signed when it is not the attributes in just this encoding."""
     hashed = Digest(digest)
@@ -307,9 +308,9 @@ def signer_info(
         over = CONTENT if attributes is None else element(SET, *attributes)
     if raw is None:
         raw = issued.key.sign(hashed.of(over), pad or padding.PKCS1v15(), Prehashed(hashed.algorithm))
-    identifier = element(
-        SEQUENCE, cms.Certificate.load(issued.der).issuer.dump(), core.Integer(issued.certificate.serial_number).dump()
-    )
+    if issuer is None:
+        issuer = cms.Certificate.load(issued.der).issuer.dump()
+    identifier = element(SEQUENCE, issuer, core.Integer(issued.certificate.serial_number).dump())
     return element(
         SEQUENCE,
         b"\x02\x01\x01",
@@ -493,6 +494,28 @@ def test_a_signature_that_names_one_of_our_certificates_has_to_be_valid() -> Non
     assert [each.certificate for each in found.signatures] == [OURS.certificate]
     assert "is not valid" in found.ignored[0]
     refused(octets, f"{OTHER.certificate.serial_number:x}.*is not valid", OURS, OTHER)
+
+
+def test_an_issuer_may_be_written_in_another_type_of_string() -> None:
+    written = cms.Certificate.load(OURS.der).issuer.dump()
+    printable = written.replace(b"\x0c", b"\x13").upper()
+    assert printable != written
+    assert verified(signed_data(signer_info(usual(), issuer=printable))).content == CONTENT
+    bad = signer_info(usual(), over=b"other", issuer=printable)
+    refused(signed_data(signer_info(usual(), issued=OTHER), bad), "is not valid", OURS, OTHER)
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        element(SEQUENCE),
+        element(SEQUENCE, *[element(SET, element(SEQUENCE, b"\x06\x03\x55\x04\x03", element(0x0C, b"a")))] * 500),
+        element(SEQUENCE, element(SET, element(SEQUENCE, b"\x06\x03\x55\x04\x03", element(0x0C, "\ufffd".encode())))),
+    ],
+    ids=["empty", "long", "with a character that no name has"],
+)
+def test_a_signer_whose_name_says_nothing_is_tried_with_every_certificate(issuer: bytes) -> None:
+    assert verified(signed_data(signer_info(usual(), issuer=issuer)), OTHER, OURS).content == CONTENT
 
 
 @pytest.mark.interop(14)
