@@ -29,7 +29,6 @@ from oftp2.certs.clid import encode as encode_clid
 from oftp2.certs.clid import parse as parse_clid
 from oftp2.certs.content import Content, ContentError, read_certificate
 from oftp2.certs.facts import CertificateFacts
-from oftp2.cms.suites import SUITES
 from oftp2.reasons import NegativeResponseReason
 from oftp2d.acx import DATASETS, MAX_OCTETS, message_of
 from oftp2d.authentication import Authentication
@@ -52,7 +51,7 @@ from oftp2d.ledger import (
     Transfer,
 )
 from oftp2d.ledger import Authentication as Setting
-from oftp2d.receipts import Receipts
+from oftp2d.receipts import Receipts, agreed_suite
 
 HOUR = timedelta(hours=1).total_seconds()
 
@@ -214,7 +213,7 @@ class Exchange:
             facts, verdict = None, unreadable(mode, error)
         else:
             facts, verdict = content.facts, await self._verdict(partner, transfer, message, content, proof)
-        receipt = await self._receipts.make(partner, transfer, _receipt(verdict), _hash(transfer, octets))
+        receipt = await self._receipts.make(partner, transfer, _receipt(verdict), _hash(partner, transfer, octets))
         conclusion = await self._conclusion(partner, transfer, message, facts, verdict, receipt=receipt)
         await self._context.workers.database(self._context.ledger.exchanges.conclude, conclusion, self._context.now())
         await self._context.workers.disk(self._context.spool.remove_received, transfer.spool_name)
@@ -360,10 +359,10 @@ def _receipt(verdict: Verdict) -> NewReceipt:
     return NewReceipt(kind=ReceiptKind.NERP, reason=int(NegativeResponseReason.UNSPECIFIED), text=verdict.text)
 
 
-def _hash(transfer: Transfer, octets: bytes) -> bytes | None:
-    """The hash of a message as it came, for a signed end response; None where it is sent under no cipher suite."""
-    if transfer.cipher not in SUITES:
+def _hash(partner: Partner, transfer: Transfer, octets: bytes) -> bytes | None:
+    """The hash of a message as it came, where a signed end response is asked for (acx.md 4.1 row 7)."""
+    if not transfer.signed_response:
         return None
-    digest = SUITES[transfer.cipher].new_hash()
+    digest = agreed_suite(transfer, partner).new_hash()
     digest.update(octets)
     return digest.digest()

@@ -115,10 +115,10 @@ class Receipts:
     ) -> NewReceipt:
         """The end response for a received file, signed where the partner asked for that (SFIDSIGN).
 
-        ``virtual_hash`` is that of the Virtual File as it came, by the digest of its suite. Without a key that signs for
-        the station it stays unsigned, and the log says what to do.
+        ``virtual_hash`` is that of the Virtual File as it came, by the digest of ``agreed_suite``; None where nobody asked.
+        Without a key that signs for the station it stays unsigned, and the log says what to do.
         """
-        if not transfer.signed_response:
+        if not transfer.signed_response or virtual_hash is None:
             return new
         try:
             return await self._signed(partner, transfer, new, virtual_hash)
@@ -135,11 +135,7 @@ class Receipts:
             )
             return new
 
-    async def _signed(
-        self, partner: Partner, transfer: Transfer, new: NewReceipt, virtual_hash: bytes | None
-    ) -> NewReceipt:
-        if virtual_hash is None or transfer.cipher not in SUITES:
-            raise OperatorError("SFIDCIPH names no cipher suite to sign it with", "ask the partner to name one")
+    async def _signed(self, partner: Partner, transfer: Transfer, new: NewReceipt, virtual_hash: bytes) -> NewReceipt:
         now = self._context.now()
         credential = await self._context.workers.database(
             self._context.certificates.own,
@@ -155,7 +151,7 @@ class Receipts:
             )
         command = _command(transfer, new.kind, creator=new.creator, hash_=virtual_hash)
         signature = await self._context.workers.crypto(
-            _sign, command, credential, SUITES[transfer.cipher], now, certificate=partner.signer_certificate
+            _sign, command, credential, agreed_suite(transfer, partner), now, certificate=partner.signer_certificate
         )
         return replace(new, hash=virtual_hash, signature=signature)
 
@@ -280,6 +276,11 @@ def to_be_judged(response: EndResponse, transfer: Transfer) -> bool:
     return bool(asked) and transfer.forwarded_from is None
 
 
+def agreed_suite(transfer: Transfer, partner: Partner) -> CipherSuite:
+    """That of a received file (SFIDCIPH); where it names none, that of the partner."""
+    return SUITES.get(transfer.cipher) or SUITES[partner.cipher_suite]
+
+
 def _agreed(transfer: Transfer, hash_: bytes) -> CipherSuite:
     """The suite of a file; where it went under none, the first one that has hashes of this length."""
     if transfer.cipher in SUITES:
@@ -329,6 +330,14 @@ def evidence_of(ledger: Ledger, certificates: Certificates, transfer_id: str) ->
         signed_at=kept.signed_at,
         noted_at=kept.received_at,
     )
+
+
+def has_evidence(ledger: Ledger, transfer: Transfer) -> bool:
+    """Whether there is a signed end response for a transfer. Blocks."""
+    if transfer.direction is Direction.OUT:
+        return ledger.evidence.get(transfer.id) is not None
+    receipt = ledger.receipts.get(transfer.id)
+    return receipt is not None and bool(receipt.signature)
 
 
 def _given(ledger: Ledger, certificates: Certificates, transfer: Transfer) -> Evidence:

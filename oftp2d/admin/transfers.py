@@ -29,7 +29,7 @@ from oftp2d.ledger import (
     TransferState,
 )
 from oftp2d.local import LONGEST_FIXED, Form, Outgoing, Text, stage
-from oftp2d.receipts import evidence_of
+from oftp2d.receipts import evidence_of, has_evidence
 
 from . import documents
 from .bodies import BoundedBody, send_content
@@ -185,7 +185,8 @@ def _add_sending(app: Klein, desk: Desk) -> None:
 async def _one(desk: Desk, transfer: Transfer) -> Document:
     partner = await desk.workers.database(desk.ledger.partners.get, transfer.partner_id)
     forwardings = await desk.workers.database(desk.ledger.forwardings.of, [transfer.id])
-    return _document(desk, transfer, partner, forwardings.get(transfer.id))
+    evidence = await desk.workers.database(has_evidence, desk.ledger, transfer)
+    return {**_document(desk, transfer, partner, forwardings.get(transfer.id)), "evidence": evidence}
 
 
 def _document(desk: Desk, transfer: Transfer, partner: Partner, forwarding: Forwarding | None = None) -> Document:

@@ -353,6 +353,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "ended": moment(document.get("ended_at")),
             "waits for": document.get("waits_for"),
             "end response": document.get("end_response"),
+            "evidence": f"'oftp2d evidence export {document.get('id')}'" if document.get("evidence") else None,
             "reason": document.get("reason"),
             "text": document.get("text"),
         }
