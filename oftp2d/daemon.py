@@ -35,6 +35,7 @@ from oftp2d.ledger import Direction, Holder, Kind, Ledger, Transfer, TransferSta
 from oftp2d.listeners import Listeners
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
+from oftp2d.securing import Securing
 from oftp2d.sessions import Sessions
 from oftp2d.spool import Spool
 from oftp2d.tls import Servers
@@ -98,6 +99,8 @@ class Daemon:
         self.exchange = Exchange(context, authentication, changed=self.certificates_changed)
         self._delivery = Delivery(context, owed=self._nudge_dialler)
         self._undo.append(self._delivery.stop)
+        self.securing = Securing(context, queued=self._nudge_dialler)
+        self._undo.append(self.securing.stop)
         self.traces = Traces(context.reactor, workers, self._config.home / "traces")
         self._undo.append(self.traces.finish)
         self.running = Sessions(
@@ -121,6 +124,7 @@ class Daemon:
         self._listeners.start()
         self._undo.append(self._stop_working)
         self.dialler.start()
+        self.securing.start()
         await self._look_at_certificates()
         self._upkeep_over = self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
             lambda failure: self.log.failure("the upkeep failed", failure)
@@ -206,6 +210,7 @@ class Daemon:
     async def _look_after(self) -> None:
         """What has to be done now and then."""
         try:
+            self.securing.retry()
             await self._judge_left_over()
             await give_up_overdue(self.context)
             # A certificate becomes valid, or ends, without anybody saying so.
@@ -262,6 +267,7 @@ class Daemon:
             certificates=context.certificates,
             dialler=self.dialler,
             exchange=self.exchange,
+            securing=self.securing,
             traces=self.traces,
             house=self,
             limits=self._config.limits,
@@ -298,8 +304,9 @@ class Daemon:
         return self._warnings
 
     def progress(self, transfer_id: str) -> int | None:
-        """Octets moved of a transfer that is under way."""
-        return self.running.progress(transfer_id)
+        """Octets moved of a transfer that is under way, or worked on before it goes or when it has come."""
+        rooms = (self.running, self.securing, self._delivery)
+        return next((octets for room in rooms if (octets := room.progress(transfer_id)) is not None), None)
 
     def certificates_changed(self) -> None:
         """Take up new certificates for the calls to come."""

@@ -9,7 +9,8 @@ ready for it and was not placed is placed at the next start.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -20,8 +21,9 @@ from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import NewReceipt, Partner, ReceiptKind, Transfer
 from oftp2d.local import LocalFileError, Text, ready_text
+from oftp2d.opening import Findings, UnopenedError, hash_received, is_secured, keys_for, open_received
 from oftp2d.pipeline import AbandonedError, Work
-from oftp2d.spool import SpoolError, inbox_name
+from oftp2d.spool import SpoolError, inbox_name, opened_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,24 +109,23 @@ class Delivery:
         outcome.callback(came)
 
     async def _deliver(self, partner: Partner, transfer: Transfer, work: Work) -> None:
-        workers, spool, ledger = self._context.workers, self._context.spool, self._context.ledger
-        text = Text.of(partner)
-        await workers.disk(spool.reclaim, transfer.spool_name, transfer.id)
-        sha256 = None
+        workers, ledger = self._context.workers, self._context.ledger
         try:
-            if transfer.format == FileFormat.TEXT and not text.same:
-                made = await workers.disk(ready_text, spool, transfer.spool_name, transfer.id, text)
-                sha256 = made.sha256
-            else:
-                await workers.disk(spool.make_ready, transfer.spool_name, transfer.id)
-        except LocalFileError as error:
-            await self._refuse(partner, transfer, NegativeResponseReason.PROCESSING_FAILED, error.what)
+            sha256, findings = await self._made_ready(partner, transfer, work)
+        except UnopenedError as error:
+            await self._refuse(partner, transfer, error)
             return
-        work.go_on()
         name = inbox_name(transfer.id, transfer.dataset)
-        receipt = NewReceipt(kind=ReceiptKind.EERP)
-        now = self._context.now()
-        await workers.database(ledger.transfers.delivered, transfer.id, name, now, receipt, sha256=sha256)
+        receipt = await self._end_response(partner, transfer, NewReceipt(kind=ReceiptKind.EERP), findings.virtual_hash)
+        await workers.database(
+            ledger.transfers.delivered,
+            transfer.id,
+            name,
+            self._context.now(),
+            receipt,
+            sha256=sha256,
+            **asdict(findings),
+        )
         try:
             await workers.disk(self._place, transfer, name)
         except SpoolError as fault:
@@ -137,30 +138,67 @@ class Delivery:
                 advice=fault.advice,
             )
 
+    async def _made_ready(self, partner: Partner, transfer: Transfer, work: Work) -> tuple[str | None, Findings]:
+        """Have it ready for the inbox; its SHA-256 there, where that is another one. Raises UnopenedError."""
+        workers, spool = self._context.workers, self._context.spool
+        await workers.disk(spool.reclaim, transfer.spool_name, transfer.id)
+        if is_secured(transfer):
+            keys = await workers.database(keys_for, self._context.certificates, partner, transfer)
+            opening = partial(open_received, spool, self._context.config, partner, transfer, keys=keys, work=work)
+            opened, findings = await workers.security(opening)
+            source, sha256 = opened.name, opened.sha256
+        else:
+            digest = await workers.security(hash_received, spool, partner, transfer, work)
+            source, sha256, findings = transfer.spool_name, None, Findings(virtual_hash=digest)
+        text = Text.of(partner)
+        if transfer.format != FileFormat.TEXT or text.same:
+            await workers.disk(spool.make_ready, source, transfer.id)
+            return sha256, findings
+        try:
+            made = await workers.disk(ready_text, spool, source, transfer.id, text)
+        except LocalFileError as error:
+            raise UnopenedError(NegativeResponseReason.PROCESSING_FAILED, error.what, findings) from None
+        return made.sha256, findings
+
     def _place(self, transfer: Transfer, name: str) -> None:
         """Into the inbox with what the ledger knows there; behind that nobody needs the received file any more."""
         self._context.spool.place(transfer.id, name)
         self._context.spool.sync_inbox()
-        self._context.spool.remove_received(transfer.spool_name)
+        self._context.spool.remove_received(transfer.spool_name, opened_name(transfer.id))
 
-    async def _refuse(self, partner: Partner, transfer: Transfer, reason: NegativeResponseReason, text: str) -> None:
+    async def _end_response(
+        self,
+        partner: Partner,  # noqa: ARG002 - a signature is chosen by it
+        transfer: Transfer,  # noqa: ARG002
+        receipt: NewReceipt,
+        virtual_hash: bytes | None,  # noqa: ARG002
+    ) -> NewReceipt:
+        """The end response as it is owed: here it gets its hash and its signature, where the file asks for them."""
+        return receipt
+
+    async def _refuse(self, partner: Partner, transfer: Transfer, error: UnopenedError) -> None:
+        """It is not what it should be: a NERP is owed, and the file is kept as it came, for analysis."""
         workers, spool, ledger = self._context.workers, self._context.spool, self._context.ledger
-        receipt = NewReceipt(kind=ReceiptKind.NERP, reason=reason.value, text=text)
+        text = str(error)
+        receipt = NewReceipt(kind=ReceiptKind.NERP, reason=error.reason.value, text=text)
+        receipt = await self._end_response(partner, transfer, receipt, error.findings.virtual_hash)
         await workers.database(
             ledger.transfers.refuse,
             transfer.id,
-            f"NERP {reason:02}",
+            f"NERP {error.reason:02}",
             text,
             self._context.now(),
             receipt,
             raw_name=transfer.spool_name,
+            **asdict(error.findings),
         )
         await workers.disk(spool.refuse, transfer.spool_name)
+        await workers.disk(spool.remove_received, opened_name(transfer.id))
         self.log.warn(
             "{partner}: refused {file} with NERP {reason}: {text}, transfer {transfer}",
             partner=partner.code,
             file=transfer.dataset,
-            reason=reason,
+            reason=error.reason,
             text=text,
             transfer=transfer.id,
         )

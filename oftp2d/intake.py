@@ -31,6 +31,7 @@ from oftp2.requests import Consumed, EndSession
 from oftp2d.context import Context
 from oftp2d.ledger import Transfer
 from oftp2d.line import Line
+from oftp2d.policy import Refusal
 from oftp2d.spool import Part, SpoolError, SpoolFullError, Staged
 from oftp2d.workers import Strand
 
@@ -44,15 +45,6 @@ EXCESS = 64 * 1024 * 1024
 """Octets beyond the limit that are read and thrown away, so that EFNA can say why; then the session ends."""
 
 _log = Logger(namespace="intake")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why a file is not taken: SFNA before its data, EFNA behind."""
-
-    reason: AnswerReason
-    text: str
-    retry: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -197,9 +189,7 @@ class Intake:
 
     def _make_ready(self, pieces: list[Octets]) -> None:
         """Leave the reserve of the disk alone: SFIDFSIZ is a promise that nobody has to keep."""
-        room = self.context.spool.free_octets() - sum(map(len, pieces))
-        if room < self.context.config.spool.free_octets_reserved:
-            raise SpoolFullError("no room left in the spool beyond its reserve", "free some room on its disk")
+        self.context.spool.keep_free(sum(map(len, pieces)), self.context.config.spool.free_octets_reserved)
         if isinstance(self.writer, TextWriter) and self.writer.added:
             # Its size does not say any more how much of the Virtual File it is.
             self.part.forgo()

@@ -8,6 +8,7 @@ security worker: a pipeline blocks for as long as the file is large.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Condition, Thread
@@ -70,19 +71,18 @@ class Hashing:
 
 def run(
     source: BinaryIO,
-    octets: int,
     *,
     first: Sequence[Stage],
     then: Sequence[Stage],
     write: Callable[[bytes], object],
     work: Work,
 ) -> None:
-    """Take a file of so many octets through all stages, and write what comes out at the end.
+    """Take an open file through all stages, and write what comes out at the end.
 
     Raises what a stage or ``write`` raises, SpoolError where the source cannot be read, and AbandonedError.
     """
     pieces = chain(first, _pieces(source, work))
-    if octets <= PIECE:
+    if os.fstat(source.fileno()).st_size <= PIECE:
         # Not worth a thread.
         _write(chain(then, pieces), write, work)
         return

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from twisted.logger import Logger
 
+from oftp2.certs.usages import Usage
 from oftp2.commands import Sfid
 from oftp2.events import FileEnded
 from oftp2.reasons import AnswerReason
@@ -29,14 +30,15 @@ from oftp2.records import (
     writer,
 )
 from oftp2.requests import AcceptFile, ConfirmFile, RefuseFile, RejectFile
-from oftp2.values import FileFormat, SecurityLevel
+from oftp2.values import FileFormat
 from oftp2d.acx import MAX_OCTETS, message_of
 from oftp2d.context import Context
 from oftp2d.forwarding import ORIGINATOR_TOLD, NoRoute, discard, route
-from oftp2d.intake import Intake, Refusal, not_stored
+from oftp2d.intake import Intake, not_stored
 from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer, TransferState
 from oftp2d.line import Line, SessionOverError
 from oftp2d.local import Text
+from oftp2d.policy import Keys, Refusal, is_encrypted, judge, judge_message
 from oftp2d.spool import Part, SpoolError, Staged, inbox_name
 
 
@@ -72,7 +74,7 @@ class Receiving:
         return None
 
     def awaits_delivery(self, received: Transfer) -> bool:
-        """Whether the file that was received last is text that must be turned into ours before it can be delivered."""
+        """Whether the file that was received last must be worked on before it can be delivered."""
         return self._onward is None and received.kind is Kind.FILE and received.state is TransferState.RECEIVED
 
     async def settle(self) -> None:
@@ -206,7 +208,7 @@ class Receiving:
         workers, part = self._context.workers, intake.part
         if self._onward is not None:
             seal, note = part.seal_outgoing, self._received
-        elif transfer.kind is Kind.EXCHANGE or self._differs(transfer):
+        elif transfer.kind is Kind.EXCHANGE or self._has_to_be_worked_on(transfer):
             seal, note = part.seal, self._received
         else:
             seal, note = part.seal_ready, self._deliver
@@ -246,9 +248,13 @@ class Receiving:
             await discard(workers, self._context.spool, sealed.name)
         return kept
 
-    def _differs(self, transfer: Transfer) -> bool:
-        """Whether it is text that must be turned into ours before it can be delivered."""
-        return transfer.transferred_format is FileFormat.TEXT and not Text.of(self._partner).same
+    def _has_to_be_worked_on(self, transfer: Transfer) -> bool:
+        """Whether it must be opened, hashed for its end response, or turned into our text before it can be delivered."""
+        return (
+            transfer.transferred_format != transfer.format
+            or bool(transfer.security or transfer.compression or transfer.envelope or transfer.signed_response)
+            or (transfer.format == FileFormat.TEXT and not Text.of(self._partner).same)
+        )
 
     def _received(
         self, transfer: Transfer, sealed: Staged, octets: int, records: int
@@ -315,7 +321,7 @@ class Receiving:
 
     async def _judge(self, offer: Sfid) -> Refusal | None:
         """What speaks against the file before a single octet of it is here."""
-        refusal = await self._addressing(offer) or self._form(offer)
+        refusal = await self._addressing(offer) or await self._form(offer)
         if refusal is not None:
             return refusal
         limit = self._limit(self._kind(offer))
@@ -346,9 +352,25 @@ class Receiving:
         """A message of the certificate exchange is one for those it is for; to us it is a file to forward."""
         return Kind.FILE if self._onward is not None else _kind(offer)
 
-    def _form(self, offer: Sfid) -> Refusal | None:
+    async def _form(self, offer: Sfid) -> Refusal | None:
         """What is forwarded is nothing but octets: how they are secured is between its two ends."""
-        return (_stamp(offer) if self._onward is not None else _form(offer)) or _records(offer)
+        refusal = _stamp(offer) or _format(offer, self._kind(offer)) or _records(offer)
+        if refusal is not None or self._onward is not None:
+            return refusal
+        if self._kind(offer) is Kind.EXCHANGE:
+            return judge_message(offer)
+        keys = Keys(decryption=True, receipts=True)
+        if is_encrypted(offer) or offer.signed_response:
+            keys = await self._context.workers.database(self._keys, offer)
+        return judge(offer, self._partner, keys)
+
+    def _keys(self, offer: Sfid) -> Keys:
+        """What we have of what the file needs. In the database worker."""
+        store, now = self._context.certificates, self._context.now()
+        receipts = store.explain_own(
+            Usage.EERP_SIGNATURE, station=offer.destination, now=now, partner_id=self._partner.id
+        )
+        return Keys(decryption=bool(store.explain_decryption(now).entries), receipts=receipts.taken is not None)
 
     def _limit(self, kind: Kind) -> int:
         return MAX_OCTETS if kind is Kind.EXCHANGE else self._context.config.limits.max_file_octets
@@ -394,22 +416,12 @@ def _kind(offer: Sfid) -> Kind:
     return Kind.FILE if message_of(offer.dataset) is None else Kind.EXCHANGE
 
 
-def _form(offer: Sfid) -> Refusal | None:
-    """Whether the file is of a form we take: a date that exists, a format and security we know."""
-    refusal = _stamp(offer)
-    if refusal is not None:
-        return refusal
-    exchange = _kind(offer) is Kind.EXCHANGE
-    if exchange and offer.format not in {FileFormat.UNSTRUCTURED, FileFormat.TEXT}:
-        return Refusal(reason=AnswerReason.RECORD_FORMAT_NOT_SUPPORTED, text=f"format {offer.format} is not supported")
-    if offer.security in {SecurityLevel.ENCRYPTED, SecurityLevel.ENCRYPTED_AND_SIGNED}:
-        text = "certificates are exchanged unencrypted" if exchange else "encrypted files are not supported"
-        return Refusal(reason=AnswerReason.ENCRYPTED_NOT_ALLOWED, text=text)
-    if offer.security is SecurityLevel.SIGNED and not exchange:
-        return Refusal(reason=AnswerReason.SIGNED_NOT_ALLOWED, text="signed files are not supported")
-    if offer.compression or (offer.envelope and not exchange):
-        return Refusal(reason=AnswerReason.COMPRESSION_NOT_ALLOWED, text="compressed files are not supported")
-    return None
+def _format(offer: Sfid, kind: Kind) -> Refusal | None:
+    if kind is Kind.FILE or offer.format in {FileFormat.UNSTRUCTURED, FileFormat.TEXT}:
+        return None
+    return Refusal(
+        reason=AnswerReason.RECORD_FORMAT_NOT_SUPPORTED, text=f"certificates do not come in format {offer.format}"
+    )
 
 
 def _records(offer: Sfid) -> Refusal | None:

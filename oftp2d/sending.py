@@ -408,6 +408,7 @@ def _chunk(file: BinaryIO, source: Reader, octets: int, at: int | None) -> tuple
 
 def _start_of(transfer: Transfer, restart: int) -> Sfid:
     blocks = -(-transfer.stored_octets // BLOCK)
+    original = blocks if transfer.plain_octets is None else -(-transfer.plain_octets // BLOCK)
     return Sfid(
         dataset=transfer.dataset,
         date=transfer.date,
@@ -418,7 +419,7 @@ def _start_of(transfer: Transfer, restart: int) -> Sfid:
         format=FileFormat(transfer.format),
         record_length=transfer.record_length,
         size=blocks,
-        original_size=blocks if transfer.original_size is None else transfer.original_size,
+        original_size=original if transfer.original_size is None else transfer.original_size,
         restart=restart,
         # What came to be forwarded and was no UTF-8 needs more room now.
         description=clip(transfer.description),

@@ -258,6 +258,11 @@ class Spool:
         with _told("ask for its free room"):
             return shutil.disk_usage(self._root).free
 
+    def keep_free(self, octets: int, reserve: int) -> None:
+        """Raise SpoolFullError where so many octets more would leave less than the reserve."""
+        if self.free_octets() - octets < reserve:
+            raise SpoolFullError("no room left in the spool beyond its reserve", "free some room on its disk")
+
     def sweep(self, known: Collection[str]) -> list[str]:
         """Remove everything outside the inbox that the ledger does not know; returns what was removed.
 

@@ -78,6 +78,13 @@ class ExchangeDesk(Protocol):
         """Queue REPLACE messages."""
 
 
+class Securing(Protocol):
+    """Who signs, compresses and encrypts files before they are sent."""
+
+    def nudge(self) -> None:
+        """A file is queued, or one that is being secured was cancelled. Never blocks."""
+
+
 class House(Protocol):
     """The daemon about itself."""
 
@@ -108,6 +115,7 @@ class Desk:
     certificates: Certificates
     dialler: Dialler
     exchange: ExchangeDesk
+    securing: Securing
     traces: Traces
     house: House
     limits: Limits

@@ -155,7 +155,7 @@ def _add_sending(app: Klein, desk: Desk) -> None:
         except OperatorError:
             await desk.workers.disk(desk.spool.remove_outgoing, outgoing.staged.name)
             raise
-        desk.dialler.nudge(partner.id)
+        _nudge(desk, queued)
         return _document(desk, queued, partner)
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/retry")
@@ -166,7 +166,10 @@ def _add_sending(app: Klein, desk: Desk) -> None:
         fields.finish()
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
         queued = await desk.workers.database(desk.ledger.transfers.retry, known.id, desk.now(), new_stamp=new_stamp)
-        desk.dialler.nudge(queued.partner_id)
+        _nudge(desk, queued)
+        if known.spool_name != queued.spool_name:
+            # It is secured anew.
+            await desk.workers.disk(desk.spool.remove_outgoing, known.spool_name)
         return await _one(desk, queued)
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/cancel")
@@ -179,7 +182,16 @@ def _add_sending(app: Klein, desk: Desk) -> None:
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
         cancelled = await desk.workers.database(_cancelled, desk, known.id)
         await forget(desk.workers, desk.spool, cancelled)
+        desk.securing.nudge()
         return await _one(desk, cancelled)
+
+
+def _nudge(desk: Desk, queued: Transfer) -> None:
+    """Have it go on: to be secured, or to be sent."""
+    if queued.state is TransferState.SECURING:
+        desk.securing.nudge()
+    else:
+        desk.dialler.nudge(queued.partner_id)
 
 
 async def _one(desk: Desk, transfer: Transfer) -> Document:

@@ -44,13 +44,16 @@ BEFORE_THE_DATA: dict[str, tuple[dict[str, Any], Answer]] = {
         {"dataset": "ODETTE_CERTIFICATE_DELIVER", "format": FileFormat.VARIABLE, "record_length": 80},
         Answer.RECORD_FORMAT_NOT_SUPPORTED,
     ),
-    "signed": ({"security": SecurityLevel.SIGNED, "cipher": 1, "envelope": 1}, Answer.SIGNED_NOT_ALLOWED),
-    "encrypted": ({"security": SecurityLevel.ENCRYPTED, "cipher": 1, "envelope": 1}, Answer.ENCRYPTED_NOT_ALLOWED),
-    "both": (
-        {"security": SecurityLevel.ENCRYPTED_AND_SIGNED, "cipher": 2, "envelope": 1},
-        Answer.ENCRYPTED_NOT_ALLOWED,
+    "signed weakly": (
+        {"security": SecurityLevel.SIGNED, "cipher": 1, "envelope": 1},
+        Answer.CIPHER_SUITE_NOT_SUPPORTED,
     ),
-    "compressed": ({"compression": 1, "envelope": 1}, Answer.COMPRESSION_NOT_ALLOWED),
+    "encrypted by nothing": (
+        {"security": SecurityLevel.ENCRYPTED, "envelope": 1},
+        Answer.CIPHER_SUITE_NOT_SUPPORTED,
+    ),
+    "compressed by something else": ({"compression": 2, "envelope": 1}, Answer.COMPRESSION_NOT_ALLOWED),
+    "enveloped in something else": ({"envelope": 2}, Answer.UNSPECIFIED),
     "larger than allowed": ({"size": 1026}, Answer.FILE_TOO_BIG),
     "larger than anything": ({"size": 9_999_999_999_999}, Answer.FILE_TOO_BIG),
 }

@@ -72,6 +72,16 @@ class RecordingDialler:
 
 
 @dataclass
+class RecordingSecuring:
+    """Counts how often it was nudged."""
+
+    nudges: int = 0
+
+    def nudge(self) -> None:
+        self.nudges += 1
+
+
+@dataclass
 class RecordingExchange:
     """Writes down what was to be exchanged, and answers with a record of it."""
 
@@ -152,6 +162,7 @@ class Office:
     spool: Spool
     dialler: RecordingDialler
     exchange: RecordingExchange
+    securing: RecordingSecuring
     traces: Traces
     house: QuietHouse
 
@@ -193,6 +204,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         spool=Spool(home / "spool"),
         dialler=RecordingDialler(),
         exchange=RecordingExchange(),
+        securing=RecordingSecuring(),
         traces=Traces(reactor, workers, home / "traces"),  # type: ignore[arg-type]  # as above
         house=QuietHouse(),
     )
@@ -204,6 +216,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         certificates=Certificates(ledger, vault),
         dialler=office.dialler,
         exchange=office.exchange,
+        securing=office.securing,
         traces=office.traces,
         house=office.house,
         limits=limits or config.Limits(),

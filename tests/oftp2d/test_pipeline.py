@@ -62,7 +62,7 @@ def through(tmp_path: Path) -> Callable[..., bytes]:
         out = bytearray()
         options: dict[str, object] = {"write": out.extend, "work": Work(), **more}
         with path.open("rb", buffering=0) as source:
-            run(source, len(content), first=first, then=then, **options)  # type: ignore[arg-type]  # as the test has it
+            run(source, first=first, then=then, **options)  # type: ignore[arg-type]  # as the test has it
         return bytes(out)
 
     return through
@@ -141,9 +141,11 @@ def test_abandoned_work_ends_before_its_file(through: Callable[..., bytes], half
     assert work.octets < 40 * PIECE
 
 
-def test_a_source_that_cannot_be_read_is_an_error_of_the_spool(tmp_path: Path) -> None:
+@pytest.mark.parametrize("octets", [5, 2 * PIECE])
+def test_a_source_that_cannot_be_read_is_an_error_of_the_spool(tmp_path: Path, octets: int) -> None:
     path = tmp_path / "source"
-    with path.open("wb", buffering=0) as unreadable:
+    path.write_bytes(bytes(octets))
+    with path.open("ab", buffering=0) as unreadable:
         source: BinaryIO = unreadable  # type: ignore[assignment]  # it can only be written
         with pytest.raises(SpoolError, match="could not read a file"):
-            run(source, 2 * PIECE, first=(), then=(), write=bytes, work=Work())
+            run(source, first=(), then=(), write=bytes, work=Work())

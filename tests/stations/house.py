@@ -142,6 +142,26 @@ class Station:
         with self.ledger() as ledger:
             ledger.partners.add(new, datetime.now(UTC))
 
+    def hold(self, code: str, *issued: pki.Issued) -> None:
+        """Enter certificates of a partner, one after the other."""
+        with self._store() as (certificates, ledger):
+            partner = ledger.partners.by_code(code)
+            assert partner is not None
+            for each in issued:
+                certificates.import_partner(
+                    each.der, partner_id=partner.id, station=each.station or code, now=datetime.now(UTC)
+                )
+
+    def own(self, issued: pki.Issued, alias: str, **more: Any) -> None:
+        """Have one more certificate of our own."""
+        with self._store() as (certificates, _):
+            certificates.adopt(issued.key, issued.certificate, alias=alias, now=datetime.now(UTC), **more)
+
+    @contextlib.contextmanager
+    def _store(self) -> Iterator[tuple[Certificates, Ledger]]:
+        with self.ledger() as ledger:
+            yield Certificates(ledger, Vault.open(self.home / "master.key")), ledger
+
     def _sealed(self, text: str) -> bytes:
         return Vault.open(self.home / "master.key").seal(text.encode("ascii"))
 

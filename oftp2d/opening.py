@@ -1,0 +1,200 @@
+"""A received file that was secured, opened into its stored form (RFC 5024 sections 6.1 to 6.5).
+
+Decrypted, decompressed, verified, and looked at whether its records are whole, in this order and in constant memory; nothing
+of it counts before all of that is done. What it is opened and verified with are the keys and certificates that were valid when
+it was received (certificate-selection.md). Blocks; ``open_received`` belongs in a security worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cryptography import x509
+
+from oftp2.certs import selection
+from oftp2.cms.errors import CmsError
+from oftp2.cms.keys import Owner, SoftwareKey
+from oftp2.cms.limits import Limits
+from oftp2.cms.package import Services, unpack
+from oftp2.cms.stage import Stage
+from oftp2.cms.suites import CipherSuite, Digest, suite
+from oftp2.reasons import NegativeResponseReason
+from oftp2.records import LONGEST_VARIABLE, FixedReader, RecordError, VariableReader
+from oftp2.values import FileFormat, SecurityLevel
+from oftp2d.certificates import Certificates
+from oftp2d.config import Config
+from oftp2d.digests import virtual_hash
+from oftp2d.ledger import Partner, Transfer
+from oftp2d.pipeline import Hashing, Work, run
+from oftp2d.spool import Spool, Staged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """What a file is opened with."""
+
+    owners: Sequence[Owner] = field(repr=False)
+    certificates: Sequence[x509.Certificate]
+    choice: str
+    """How they were chosen, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a received file tells as it came, for the ledger."""
+
+    virtual_hash: bytes | None = None
+    """Of the Virtual File, where a signed end response is asked for."""
+    signers: tuple[str, ...] = ()
+    """Fingerprints of the partner's certificates that verified it."""
+    recipients: tuple[str, ...] = ()
+    """That of ours which opened it."""
+    choice: str = ""
+
+
+class UnopenedError(Exception):
+    """The file is not what it was said to be. ``str`` is for the text of the NERP."""
+
+    def __init__(self, reason: NegativeResponseReason, text: str, findings: Findings) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.findings = findings
+
+
+def is_secured(transfer: Transfer) -> bool:
+    """Whether a file must be opened."""
+    return bool(transfer.security or transfer.compression or transfer.envelope)
+
+
+def services_of(transfer: Transfer) -> Services:
+    """What is done to a file, as its SFID says."""
+    return Services.of(SecurityLevel(transfer.security), transfer.compression)
+
+
+def agreed_suite(transfer: Transfer, partner: Partner) -> CipherSuite:
+    """The suite of a transfer; one that names none, because it needs none, has that of the partner."""
+    return suite(transfer.cipher or partner.cipher_suite)
+
+
+def keys_for(store: Certificates, partner: Partner, transfer: Transfer) -> Keys:
+    """What to open a received file with. In the database worker."""
+    received_at = transfer.updated_at
+    services = services_of(transfer)
+    owners: tuple[Owner, ...] = ()
+    certificates: tuple[x509.Certificate, ...] = ()
+    accounts = []
+    if services.encrypt:
+        keys = store.decryption_keys(received_at)
+        owners = tuple(Owner(certificate, SoftwareKey(key)) for certificate, key in keys)
+        accounts.append(store.explain_decryption(received_at))
+    if services.sign:
+        chosen = store.explain_partner(
+            selection.VERIFICATION,
+            partner_id=partner.id,
+            station=transfer.originator,
+            now=received_at,
+            least_bits=partner.least_rsa_bits,
+        )
+        certificates = tuple(entry.facts.certificate for entry in chosen.entries)
+        accounts.append(chosen)
+    choice = "\n".join(f"{account.situation.name}\n{account.text}" for account in accounts)
+    return Keys(owners=owners, certificates=certificates, choice=choice)
+
+
+def hash_received(spool: Spool, partner: Partner, transfer: Transfer, work: Work) -> bytes | None:
+    """The hash for the end response of a received file, where a signed one is asked for."""
+    if not transfer.signed_response:
+        return None
+    return virtual_hash(
+        lambda: spool.open_received(transfer.spool_name),
+        form=transfer.transferred_format,
+        sha256=transfer.sha256,
+        suite=agreed_suite(transfer, partner),
+        work=work,
+    )
+
+
+def open_received(
+    spool: Spool, config: Config, partner: Partner, transfer: Transfer, *, keys: Keys, work: Work
+) -> tuple[Staged, Findings]:
+    """Open a received file into ``Spool.opening``. Raises UnopenedError, SpoolError and AbandonedError, and leaves nothing."""
+    agreed, services = agreed_suite(transfer, partner), services_of(transfer)
+    unpacking = unpack(
+        services,
+        suite=agreed,
+        owners=keys.owners,
+        certificates=keys.certificates,
+        octets=transfer.octets,
+        limits=Limits(octets=config.limits.max_file_octets, ratio=config.limits.max_expansion),
+    )
+    # Hashing the content to verify it takes about as long as all that comes before.
+    apart = len(unpacking.stages) - 1 if services.sign else len(unpacking.stages)
+    raw = agreed.new_hash()
+    hashed = transfer.signed_response and agreed.digest is not Digest.SHA256
+    first: list[Stage] = [Hashing(raw)] if hashed else []
+
+    def write(octets: bytes) -> None:
+        spool.keep_free(len(octets), config.spool.free_octets_reserved)
+        opened.write(octets)
+
+    with spool.open_received(transfer.spool_name) as source, spool.opening(transfer.id) as opened:
+        try:
+            run(
+                source,
+                first=[*first, *unpacking.stages[:apart]],
+                then=[*unpacking.stages[apart:], *_looking(transfer)],
+                write=write,
+                work=work,
+            )
+            staged = opened.seal()
+        except (CmsError, RecordError) as error:
+            opened.discard()
+            reason = error.reason if isinstance(error, CmsError) else NegativeResponseReason.PROCESSING_FAILED
+            findings = Findings(virtual_hash=hash_received(spool, partner, transfer, work), choice=keys.choice)
+            raise UnopenedError(reason, str(error), findings) from None
+        except BaseException:
+            opened.discard()
+            raise
+    found = unpacking.opened
+    findings = Findings(
+        virtual_hash=raw.digest() if hashed else hash_received(spool, partner, transfer, work),
+        signers=tuple(signature.fingerprint for signature in found.signatures),
+        recipients=() if found.recipient is None else (found.recipient,),
+        choice=keys.choice,
+    )
+    return staged, findings
+
+
+def _looking(transfer: Transfer) -> list[Stage]:
+    """What looks at the records that are in a secured file (section 6.5)."""
+    if transfer.format == FileFormat.VARIABLE:
+        return [_Records(VariableReader(min(transfer.record_length or LONGEST_VARIABLE, LONGEST_VARIABLE)))]
+    if transfer.format == FileFormat.FIXED and transfer.record_length:
+        return [_Records(FixedReader(transfer.record_length))]
+    return []
+
+
+class _Records:
+    """A stage that changes nothing, and looks whether the records are whole.
+
+    It tells only at the end, behind the signature: what is wrong with a file that was changed on its way is not its records.
+    """
+
+    def __init__(self, reader: FixedReader | VariableReader) -> None:
+        self._reader = reader
+        self._error: RecordError | None = None
+
+    def update(self, octets: bytes) -> bytes:
+        if self._error is None:
+            try:
+                self._reader.take(octets)
+            except RecordError as error:
+                self._error = error
+        return octets
+
+    def finish(self) -> bytes:
+        if self._error is not None:
+            raise self._error
+        self._reader.finish()
+        return b""

@@ -1,0 +1,312 @@
+"""Securing: what is done to a file before it is sent (RFC 5024 sections 6.1 to 6.5), beside all sessions.
+
+A file that is to be signed, compressed or encrypted is made anew from the one that was queued, which stays until the partner
+has answered: a later try with another stamp makes it again. Keys and certificates are chosen when the work begins, and the
+choice is kept for people. Of a file for which nothing but a signed end response is asked for, the hash is made that the
+end response has to name. What a stop or a crash interrupts begins anew; the ledger learns of a file only when it is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from cryptography import x509
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from oftp2.certs import selection
+from oftp2.cms.keys import Signer, SoftwareKey
+from oftp2.cms.package import pack
+from oftp2.cms.suites import SUITES, Digest
+from oftp2.values import FileFormat
+from oftp2d.agreement import Services, sending_gaps
+from oftp2d.context import Context
+from oftp2d.digests import virtual_hash
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import Partner, Transfer, TransferState
+from oftp2d.opening import agreed_suite, is_secured, services_of
+from oftp2d.pipeline import AbandonedError, Hashing, Work, run
+from oftp2d.spool import SpoolFullError
+
+AT_ONCE: Final = 2
+"""Files that are secured at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keys:
+    """Who signs a file, and for whom it is encrypted."""
+
+    signers: Sequence[Signer] = ()
+    recipients: Sequence[x509.Certificate] = ()
+    signed_by: tuple[str, ...] = ()
+    encrypted_for: tuple[str, ...] = ()
+    choice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Secured:
+    """A file as it travels."""
+
+    name: str
+    octets: int
+    sha256: str
+    virtual_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _UnderWay:
+    """A file that is being secured."""
+
+    work: Work = field(default_factory=Work)
+    over: Deferred[None] = field(default_factory=Deferred)
+
+
+class Securing:
+    """Secures the files of the station, two at a time, the oldest first."""
+
+    log = Logger(namespace="securing")
+
+    def __init__(self, context: Context, *, queued: Callable[[int], None]) -> None:
+        self._context = context
+        self._queued = queued
+        """Called with the partner when a file is ready to be sent."""
+        self._under_way: dict[str, _UnderWay] = {}
+        self._postponed: set[str] = set()
+        self._running = False
+        self._looking = False
+        self._again = False
+        self._looked: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._running = True
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Look now: a file was queued, or one that is being secured was cancelled. Never blocks."""
+        if not self._running:
+            return
+        if self._looking:
+            self._again = True
+            return
+        self._looking = True
+        Deferred.fromCoroutine(self._look())
+
+    def retry(self) -> None:
+        """Try again what the disk had no room for."""
+        self._postponed.clear()
+        self.nudge()
+
+    def progress(self, transfer_id: str) -> int | None:
+        """Octets that were read of a file that is being secured; None of any other."""
+        under_way = self._under_way.get(transfer_id)
+        return None if under_way is None else under_way.work.octets
+
+    async def stop(self) -> None:
+        """Abandon what is under way, and wait until it is. It begins anew at the next start."""
+        self._running = False
+        if self._looking:
+            self._looked = Deferred()
+            await self._looked
+        for under_way in self._under_way.values():
+            under_way.work.abandon()
+        await DeferredList([under_way.over for under_way in self._under_way.values()])
+
+    async def _look(self) -> None:
+        try:
+            await self._round()
+            while self._again and self._running:
+                self._again = False
+                await self._round()
+        except OperatorError as error:
+            self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
+        except Exception:  # noqa: BLE001 - the next nudge looks again
+            self.log.failure("looking for files to secure failed")
+        finally:
+            self._looking = self._again = False
+            if self._looked is not None:
+                self._looked.callback(None)
+
+    async def _round(self) -> None:
+        """Abandon what was cancelled, and begin as many as may be under way."""
+        ledger = self._context.ledger.transfers
+        for transfer_id, under_way in list(self._under_way.items()):
+            transfer = await self._context.workers.database(ledger.get, transfer_id)
+            if transfer.state is not TransferState.SECURING:
+                under_way.work.abandon()
+        known = len(self._under_way) + len(self._postponed)
+        for transfer in await self._context.workers.database(ledger.to_secure, limit=known + AT_ONCE):
+            if len(self._under_way) >= AT_ONCE:
+                return
+            if self._running and transfer.id not in self._under_way and transfer.id not in self._postponed:
+                under_way = self._under_way[transfer.id] = _UnderWay()
+                Deferred.fromCoroutine(self._run(transfer, under_way))
+
+    async def _run(self, transfer: Transfer, under_way: _UnderWay) -> None:
+        try:
+            await self._secure(transfer, under_way.work)
+        except AbandonedError:
+            pass
+        except SpoolFullError as error:
+            self._postponed.add(transfer.id)
+            self.log.warn(
+                "{file} is secured when there is room, transfer {transfer}: {what}; {advice}",
+                file=transfer.dataset,
+                transfer=transfer.id,
+                what=error.what,
+                advice=error.advice,
+            )
+        except OperatorError as error:
+            with suppress(OperatorError):
+                await self._fail(transfer, error)
+        except Exception:  # noqa: BLE001 - whatever it is, this file waits for the next try and the daemon goes on
+            self._postponed.add(transfer.id)
+            self.log.failure("transfer {transfer} cannot be secured", transfer=transfer.id)
+        finally:
+            del self._under_way[transfer.id]
+            under_way.over.callback(None)
+            self.nudge()
+
+    async def _fail(self, transfer: Transfer, error: OperatorError) -> None:
+        text = f"it cannot be secured: {error.what}; {error.advice}"
+        await self._context.workers.database(
+            self._context.ledger.transfers.unsecurable, transfer.id, self._context.now(), text
+        )
+        self.log.error(
+            "{file} failed, transfer {transfer}: {text}", file=transfer.dataset, transfer=transfer.id, text=text
+        )
+
+    async def _secure(self, transfer: Transfer, work: Work) -> None:
+        workers, ledger = self._context.workers, self._context.ledger
+        now = self._context.now()
+        partner = await workers.database(ledger.partners.get, transfer.partner_id)
+        keys = await workers.database(self._keys, partner, transfer, now)
+        make = self._make if is_secured(transfer) else self._hash
+        secured = await workers.security(make, partner, transfer, keys, now, work)
+        queued = await workers.database(
+            ledger.transfers.secured,
+            transfer.id,
+            self._context.now(),
+            octets=secured.octets,
+            sha256=secured.sha256,
+            spool_name=secured.name,
+            virtual_hash=secured.virtual_hash,
+            signers=keys.signed_by,
+            recipients=keys.encrypted_for,
+            choice=keys.choice,
+        )
+        # A former one goes nowhere any more, nor does this one if it was cancelled.
+        left = {transfer.spool_name, secured.name} - {queued.spool_name, queued.plain_name}
+        await workers.disk(self._context.spool.remove_outgoing, *left)
+        if queued.state is TransferState.QUEUED:
+            self.log.info(
+                "{partner}: {file} is secured, {octets} octets, transfer {transfer}",
+                partner=partner.code,
+                file=transfer.dataset,
+                octets=secured.octets,
+                transfer=transfer.id,
+            )
+            self._queued(partner.id)
+
+    def _keys(self, partner: Partner, transfer: Transfer, now: datetime) -> _Keys:
+        """Who signs, and for whom it is encrypted, as things are now. In the database worker. Raises OperatorError."""
+        store = self._context.certificates
+        done = services_of(transfer)
+        services = Services(
+            sign=done.sign,
+            compress=done.compress,
+            encrypt=done.encrypt,
+            signed_receipt=transfer.signed_response,
+            suite=agreed_suite(transfer, partner).number,
+        )
+        ends = {"originator": transfer.originator, "destination": transfer.destination}
+        for gap in sending_gaps(services, partner, store, now=now, **ends):
+            raise OperatorError(gap.what, f"{gap.advice}; then say 'oftp2d transfer retry {transfer.id}'")
+        signers: Sequence[Signer] = ()
+        recipients: Sequence[x509.Certificate] = ()
+        accounts = []
+        if services.sign:
+            chosen, account = store.signers(station=transfer.originator, now=now, partner_id=partner.id)
+            signers = [Signer(each.certificate, SoftwareKey(each.key)) for each in chosen]
+            accounts.append(account)
+        if services.encrypt:
+            account = store.explain_partner(
+                selection.ENCRYPTION,
+                partner_id=partner.id,
+                station=transfer.destination,
+                now=now,
+                least_bits=partner.least_rsa_bits,
+            )
+            recipients = [entry.facts.certificate for entry in account.entries]
+            accounts.append(account)
+        fingerprints = {
+            account.situation: tuple(entry.facts.fingerprint for entry in account.entries) for account in accounts
+        }
+        return _Keys(
+            signers=signers,
+            recipients=recipients,
+            signed_by=fingerprints.get(selection.SIGNING, ()),
+            encrypted_for=fingerprints.get(selection.ENCRYPTION, ()),
+            choice="\n".join(f"{account.situation.name}\n{account.text}" for account in accounts),
+        )
+
+    def _make(self, partner: Partner, transfer: Transfer, keys: _Keys, now: datetime, work: Work) -> _Secured:
+        """The secured file, beside the plain one. In a security worker."""
+        spool, reserve = self._context.spool, self._context.config.spool.free_octets_reserved
+        suite = agreed_suite(transfer, partner)
+        try:
+            stages = pack(
+                suite=suite,
+                signers=keys.signers,
+                compress=bool(transfer.compression),
+                recipients=keys.recipients,
+                octets=transfer.plain_octets,
+                at=now,
+                certificates=partner.signer_certificate,
+            )
+        except ValueError as error:
+            raise OperatorError(str(error), "take another certificate, or another cipher suite") from None
+        into = suite.new_hash()
+        # The spool hashes by SHA-256 anyway.
+        known = suite.digest is Digest.SHA256
+
+        def write(octets: bytes) -> None:
+            spool.keep_free(len(octets), reserve)
+            target.write(octets)
+
+        with spool.open_outgoing(_plain(transfer)) as source, spool.staging() as target:
+            try:
+                # To hash the content for its signature takes about as long as all that comes behind.
+                run(
+                    source,
+                    first=stages[:1],
+                    then=stages[1:] if known else [*stages[1:], Hashing(into)],
+                    write=write,
+                    work=work,
+                )
+                made = target.seal()
+            except BaseException:
+                target.discard()
+                raise
+        digest = bytes.fromhex(made.sha256) if known else into.digest()
+        return _Secured(name=made.name, octets=made.octets, sha256=made.sha256, virtual_hash=digest)
+
+    def _hash(self, partner: Partner, transfer: Transfer, _keys: _Keys, _now: datetime, work: Work) -> _Secured:
+        """The file as it is, with its hash. In a security worker."""
+        name = _plain(transfer)
+        hashed = partial(virtual_hash, lambda: self._context.spool.open_outgoing(name), work=work)
+        # It is not known any more of a file that goes again.
+        sha256 = transfer.sha256 or hashed(form=FileFormat.UNSTRUCTURED, sha256=None, suite=SUITES[4]).hex()
+        digest = hashed(form=FileFormat(transfer.format), sha256=sha256, suite=agreed_suite(transfer, partner))
+        return _Secured(name=name, octets=transfer.octets, sha256=sha256, virtual_hash=digest)
+
+
+def _plain(transfer: Transfer) -> str:
+    """The file as it was queued."""
+    assert transfer.plain_name is not None  # noqa: S101 - what is to be secured has one
+    return transfer.plain_name
