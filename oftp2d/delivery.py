@@ -23,6 +23,7 @@ from oftp2d.ledger import NewReceipt, Partner, ReceiptKind, Transfer
 from oftp2d.local import LocalFileError, Text, ready_text
 from oftp2d.opening import Findings, UnopenedError, hash_received, is_secured, keys_for, open_received
 from oftp2d.pipeline import AbandonedError, Work
+from oftp2d.receipts import Receipts
 from oftp2d.spool import SpoolError, inbox_name, opened_name
 
 
@@ -44,6 +45,7 @@ class Delivery:
         self._context = context
         self._owed = owed
         """Called with the partner when an end response is owed to it."""
+        self._receipts = Receipts(context)
         self._under_way: dict[str, _UnderWay] = {}
         self._waiting: list[tuple[int, Deferred[bool]]] = []
 
@@ -116,7 +118,7 @@ class Delivery:
             await self._refuse(partner, transfer, error)
             return
         name = inbox_name(transfer.id, transfer.dataset)
-        receipt = await self._end_response(partner, transfer, NewReceipt(kind=ReceiptKind.EERP), findings.virtual_hash)
+        receipt = await self._receipts.make(partner, transfer, NewReceipt(kind=ReceiptKind.EERP), findings.virtual_hash)
         await workers.database(
             ledger.transfers.delivered,
             transfer.id,
@@ -166,22 +168,12 @@ class Delivery:
         self._context.spool.sync_inbox()
         self._context.spool.remove_received(transfer.spool_name, opened_name(transfer.id))
 
-    async def _end_response(
-        self,
-        partner: Partner,  # noqa: ARG002 - a signature is chosen by it
-        transfer: Transfer,  # noqa: ARG002
-        receipt: NewReceipt,
-        virtual_hash: bytes | None,  # noqa: ARG002
-    ) -> NewReceipt:
-        """The end response as it is owed: here it gets its hash and its signature, where the file asks for them."""
-        return receipt
-
     async def _refuse(self, partner: Partner, transfer: Transfer, error: UnopenedError) -> None:
         """It is not what it should be: a NERP is owed, and the file is kept as it came, for analysis."""
         workers, spool, ledger = self._context.workers, self._context.spool, self._context.ledger
         text = str(error)
         receipt = NewReceipt(kind=ReceiptKind.NERP, reason=error.reason.value, text=text)
-        receipt = await self._end_response(partner, transfer, receipt, error.findings.virtual_hash)
+        receipt = await self._receipts.make(partner, transfer, receipt, error.findings.virtual_hash)
         await workers.database(
             ledger.transfers.refuse,
             transfer.id,
