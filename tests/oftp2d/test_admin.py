@@ -634,6 +634,23 @@ async def test_what_is_being_secured_is_shown_listed_and_cancelled(office: Offic
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_file_that_is_secured_anew_leaves_nothing_of_what_it_was(office: Office) -> None:
+    await partner(office, compress_files=True)
+    sent = await office.send(b"content", partner=THEIRS, file_name="f")
+    path, now, transfers = f"/v1/transfers/{sent['id']}/", datetime.now(UTC), office.ledger.transfers
+    staged = office.spool.stage(io.BytesIO(b"compressed"))
+    secured = {"octets": staged.octets, "sha256": staged.sha256, "spool_name": staged.name, "virtual_hash": b""}
+    transfers.secured(sent["id"], now, **secured)
+    outgoing = office.home / "spool" / "outgoing"
+    await office.ask("post", path + "cancel")
+    assert (await office.ask("post", path + "retry"))["state"] == "queued"
+    assert len(list(outgoing.iterdir())) == 2
+    await office.ask("post", path + "cancel")
+    assert (await office.ask("post", path + "retry", {"new_stamp": True}))["state"] == "securing"
+    assert [each.read_bytes() for each in outgoing.iterdir()] == [b"content"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_file_that_is_only_hashed_says_so(office: Office) -> None:
     await partner(office, signed_receipts=True)
     sent = await office.send(b"content", partner=THEIRS, file_name="f")
