@@ -301,37 +301,6 @@ def _told(chosen: Selection) -> str:
 # --- evidence --------------------------------------------------------------------------------------------------------
 
 
-def evidence_of(ledger: Ledger, certificates: Certificates, transfer_id: str) -> Evidence:
-    """The signed end response of a transfer: the partner's for a file of ours, ours for one of the partner's.
-
-    Blocks; belongs in the database worker. Raises :class:`OperatorError` where there is none.
-    """
-    transfer = ledger.transfers.get(transfer_id)
-    if transfer.direction is Direction.IN:
-        return _given(ledger, certificates, transfer)
-    kept = ledger.evidence.get(transfer_id)
-    if kept is None:
-        raise _nothing(transfer)
-    return Evidence(
-        command=_command(
-            transfer,
-            kept.kind,
-            user=kept.user,
-            creator=kept.creator,
-            reason=kept.reason,
-            text=kept.text,
-            hash_=kept.hash,
-            signature=kept.signature,
-        ),
-        suite=_agreed(transfer, kept.hash),
-        octets=transfer.octets,
-        signer=CertificateFacts.of(kept.certificate),
-        chain=tuple(map(CertificateFacts.of, _apart(kept.chain))),
-        signed_at=kept.signed_at,
-        noted_at=kept.received_at,
-    )
-
-
 def has_evidence(ledger: Ledger, transfer: Transfer) -> bool:
     """Whether there is a signed end response for a transfer. Blocks."""
     if transfer.direction is Direction.OUT:
@@ -340,29 +309,54 @@ def has_evidence(ledger: Ledger, transfer: Transfer) -> bool:
     return receipt is not None and bool(receipt.signature)
 
 
-def _given(ledger: Ledger, certificates: Certificates, transfer: Transfer) -> Evidence:
-    """Our own for a received file. With which certificate it was signed is in the signature."""
-    receipt = ledger.receipts.get(transfer.id)
-    if receipt is None or not receipt.signature:
-        raise _nothing(transfer)
-    command, used = end_response(receipt), _agreed(transfer, receipt.hash or b"")
-    ours = [CertificateFacts.of(entry.der).certificate for entry in certificates.own_entries()]
+def evidence_of(ledger: Ledger, certificates: Certificates, transfer_id: str) -> Evidence:
+    """The signed end response of a transfer: the partner's for a file of ours, ours for one of the partner's.
+
+    Blocks; belongs in the database worker. Raises :class:`OperatorError` where there is none.
+    """
+    transfer = ledger.transfers.get(transfer_id)
+    if transfer.direction is Direction.OUT:
+        kept = ledger.evidence.get(transfer_id)
+        if kept is None:
+            raise _nothing(transfer)
+        command = _command(
+            transfer,
+            kept.kind,
+            user=kept.user,
+            creator=kept.creator,
+            reason=kept.reason,
+            text=kept.text,
+            hash_=kept.hash,
+            signature=kept.signature,
+        )
+        signers, noted_at = [CertificateFacts.of(kept.certificate)], kept.received_at
+        chain = tuple(map(CertificateFacts.of, _apart(kept.chain)))
+    else:
+        receipt = ledger.receipts.get(transfer_id)
+        if receipt is None or not receipt.signature:
+            raise _nothing(transfer)
+        command, noted_at = end_response(receipt), receipt.created_at
+        # With which of them is in the signature.
+        signers, chain = [CertificateFacts.of(entry.der) for entry in certificates.own_entries()], None
     try:
-        signature = verify(command, ours, used).signatures[0]
+        used = _agreed(transfer, command.hash)
+        signature = verify(command, [each.certificate for each in signers], used).signatures[0]
     except CmsError as error:
         raise OperatorError(
-            f"no certificate of ours verifies the end response for {transfer.id} ({error})",
+            f"no certificate here verifies the end response for {transfer_id} ({error})",
             "it was signed where the file was forwarded to, or our certificate was removed: import that again",
         ) from None
     signer = CertificateFacts.of(signature.certificate)
+    if transfer.cipher not in SUITES:
+        used = next((each for each in SUITES.values() if each.digest is signature.digest), used)
     return Evidence(
         command=command,
         suite=used,
         octets=transfer.octets,
         signer=signer,
-        chain=tuple(map(CertificateFacts.of, certificates.chain(signer))),
+        chain=tuple(map(CertificateFacts.of, certificates.chain(signer))) if chain is None else chain,
         signed_at=signature.signing_time,
-        noted_at=receipt.created_at,
+        noted_at=noted_at,
     )
 
 

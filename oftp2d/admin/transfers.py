@@ -197,8 +197,10 @@ def _nudge(desk: Desk, queued: Transfer) -> None:
 async def _one(desk: Desk, transfer: Transfer) -> Document:
     partner = await desk.workers.database(desk.ledger.partners.get, transfer.partner_id)
     forwardings = await desk.workers.database(desk.ledger.forwardings.of, [transfer.id])
-    evidence = await desk.workers.database(has_evidence, desk.ledger, transfer)
-    return {**_document(desk, transfer, partner, forwardings.get(transfer.id)), "evidence": evidence}
+    forwarding = forwardings.get(transfer.id)
+    # What is only passed on is evidence for those it is between.
+    evidence = forwarding is None and await desk.workers.database(has_evidence, desk.ledger, transfer)
+    return {**_document(desk, transfer, partner, forwarding), "evidence": evidence}
 
 
 def _document(desk: Desk, transfer: Transfer, partner: Partner, forwarding: Forwarding | None = None) -> Document:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from oftp2 import commands as c
+from oftp2.certs.facts import CertificateFacts
+from oftp2.certs.usages import Usage
 from oftp2.cms import receipts
 from oftp2.cms.attached import content_of
 from oftp2.cms.keys import Signer, SoftwareKey
@@ -21,7 +23,7 @@ from oftp2.cms.suites import SUITES
 from oftp2.reasons import NegativeResponseReason
 from oftp2d.certificates import Certificates
 from oftp2d.evidence import verify_evidence
-from oftp2d.ledger import Direction, Kind, NewOutgoing, ReceiptKind, TransferState
+from oftp2d.ledger import AcxMode, Direction, Holder, Kind, NewOutgoing, ReceiptKind, TransferState
 from oftp2d.spool import Spool
 from oftp2d.vault import Vault
 from tests import pki
@@ -78,15 +80,12 @@ def streamed(sfid: c.Sfid, content: bytes) -> c.EndResponse:
     """BER with indefinite lengths, and with the certificate, as openssl writes it."""
     response = hashed(eerp(sfid), content)
     issued = pki.certificate("CB01")
-    with Path("/dev/null").open("rb"):
-        made = _openssl(issued.key_pem + issued.pem, receipts.signed_content(response))
+    made = _openssl(issued.key_pem + issued.pem, receipts.signed_content(response))
     assert made[1] == 0x80
     return replace(response, signature=made)
 
 
 def _openssl(signer: bytes, content: bytes) -> bytes:
-    import tempfile
-
     with tempfile.NamedTemporaryFile(suffix=".pem") as file:
         file.write(signer)
         file.flush()
@@ -206,8 +205,6 @@ def evidence(station: Station, transfer: str, content: bytes) -> bool:
     """Whether the evidence file of a transfer proves all that there is to prove."""
     document = station.get(f"/v1/transfers/{transfer}/evidence")
     anchors = [pki.issuing(hierarchy) for hierarchy in ("A", "B")]
-    from oftp2.certs.facts import CertificateFacts
-
     found = verify_evidence(
         document["evidence"].encode("utf-8"),
         virtual_file=io.BytesIO(content),
@@ -243,9 +240,7 @@ def test_what_a_partner_has_rightly_signed_counts_and_is_kept_as_evidence(house:
         assert evidence(station, transfer, f"the content of {dataset}".encode("ascii")), dataset
     station.line("EERP received for RIGHT", "signed by serialNumber=")
     station.line("NERP received for REFUSED", "signed by serialNumber=", "no such article")
-    # What is signed is in it, even where it came without.
-    text = station.get(f"/v1/transfers/{queued['DETACHED']}/evidence")["evidence"]
-    assert "end response:" in text.lower()
+    # What is signed is in each of the files, even where it came without; the ledger has it as it came.
     with station.ledger() as ledger:
         kept = ledger.evidence.get(queued["DETACHED"])
     assert kept is not None
@@ -358,3 +353,60 @@ def test_what_the_settings_of_the_partner_allow_counts(house: House, peer: Peer)
     strict.line("EERP for RIGHT does not count", "its key has 2048 bits, fewer than 3072")
     assert states(mild) == {"UNSIGNED": S.ACKNOWLEDGED, "RIGHT": S.ACKNOWLEDGED, "FALSE": S.SENT}
     assert " warn " in mild.line("EERP for UNSIGNED is not signed, which was asked for, and counts all the same")
+
+
+# --- ours ------------------------------------------------------------------------------------------------------------
+
+
+def answered(talk: Talk, sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    """Send a file and pass the turn; the end response for it."""
+    assert isinstance(talk.send(sfid, content), c.Efpa)
+    talk.say(c.Cd())
+    response = talk.next()
+    assert isinstance(response, c.Eerp | c.Nerp)
+    talk.say(c.Rtr())
+    return response
+
+
+@pytest.mark.rfc("5.3.13", "5.3.14")
+@pytest.mark.parametrize("acx", [AcxMode.TRUSTED, AcxMode.OFF])
+def test_a_certificate_is_answered_signed_where_that_is_asked_for(house: House, peer: Peer, acx: AcxMode) -> None:
+    station = house.station()
+    peer.introduce(station, acx=acx, cipher_suite=6, signer_certificate=True)
+    station.start()
+    content = pki.certificate("CB01").der
+    certificate = station.credential.certificate
+    for number, cipher in enumerate((8, 0)):
+        sfid = peer.sfid(station, "ODETTE_CERTIFICATE_DELIVER", content, signed_response=True, cipher=cipher)
+        with peer.call(station) as talk:
+            response = answered(talk, sfid, content)
+        used = SUITES[cipher or 6]
+        verified = receipts.verify(response, [certificate], used)
+        assert isinstance(response, c.Eerp if acx is AcxMode.TRUSTED else c.Nerp)
+        assert response.hash == hashed(response, content, used.number).hash
+        assert response.identity == sfid.identity
+        assert verified.content == receipts.signed_content(response)
+        transfers = station.stored(Direction.IN)
+        assert len(transfers) == number + 1
+        assert evidence(station, transfers[-1].id, content)
+
+
+def test_without_a_key_for_it_a_certificate_is_answered_unsigned_and_the_log_says_what_to_do(
+    house: House, peer: Peer
+) -> None:
+    station = house.station()
+    peer.introduce(station)
+    with station.ledger() as ledger:
+        (own,) = ledger.certificates.list(Holder.OWN)
+        ledger.certificates.remove(own.id)
+        store = Certificates(ledger, Vault.open(station.home / "master.key"))
+        key, usages = station.credential.key, frozenset(Usage) - {Usage.EERP_SIGNATURE}
+        store.adopt(key, station.credential.certificate, alias="station", now=datetime.now(UTC), usages=usages)
+    station.start()
+    content = pki.certificate("CB01").der
+    sfid = peer.sfid(station, "ODETTE_CERTIFICATE_DELIVER", content, signed_response=True, cipher=4)
+    with peer.call(station) as talk:
+        response = answered(talk, sfid, content)
+    assert not response.signature
+    assert not response.hash
+    station.line(" error ", "goes without the signature that was asked for", "oftp2d cert generate")
