@@ -13,11 +13,11 @@ from datetime import datetime
 from oftp2.certs import selection
 from oftp2.certs.selection import Selection, Situation
 from oftp2.certs.usages import Usage
-from oftp2.cms.suites import WEAK
+from oftp2.cms.suites import WEAK, CipherSuite, suite
 from oftp2.values import Level, SecurityLevel
 from oftp2d.certificates import Certificates
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Authentication, Demand, NewPartner, Partner
+from oftp2d.ledger import Authentication, Demand, NewPartner, Partner, Transfer
 
 
 def needs_level_5(partner: NewPartner) -> dict[str, str]:
@@ -45,6 +45,11 @@ def check_level(partner: NewPartner) -> None:
             f"release level {partner.level} has no {', no '.join(needed)}",
             f"give it up ({' '.join(needed.values())}), or let the level be 5 (--level 5)",
         )
+
+
+def agreed_suite(transfer: Transfer, partner: Partner) -> CipherSuite:
+    """The suite of a transfer; one that names none, because it needs none, has that of the partner."""
+    return suite(transfer.cipher or partner.cipher_suite)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

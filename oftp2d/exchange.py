@@ -31,6 +31,7 @@ from oftp2.certs.content import Content, ContentError, read_certificate
 from oftp2.certs.facts import CertificateFacts
 from oftp2.reasons import NegativeResponseReason
 from oftp2d.acx import DATASETS, MAX_OCTETS, message_of
+from oftp2d.agreement import agreed_suite
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
@@ -51,7 +52,7 @@ from oftp2d.ledger import (
     Transfer,
 )
 from oftp2d.ledger import Authentication as Setting
-from oftp2d.receipts import Receipts, agreed_suite
+from oftp2d.receipts import Receipts
 
 HOUR = timedelta(hours=1).total_seconds()
 

@@ -18,10 +18,11 @@ from oftp2.cms.keys import Owner, SoftwareKey
 from oftp2.cms.limits import Limits
 from oftp2.cms.package import Services, unpack
 from oftp2.cms.stage import Stage
-from oftp2.cms.suites import CipherSuite, Digest, suite
+from oftp2.cms.suites import Digest
 from oftp2.reasons import NegativeResponseReason
 from oftp2.records import LONGEST_VARIABLE, FixedReader, RecordError, VariableReader
 from oftp2.values import FileFormat, SecurityLevel
+from oftp2d.agreement import agreed_suite
 from oftp2d.certificates import Certificates
 from oftp2d.config import Config
 from oftp2d.digests import virtual_hash
@@ -70,11 +71,6 @@ def is_secured(transfer: Transfer) -> bool:
 def services_of(transfer: Transfer) -> Services:
     """What is done to a file, as its SFID says."""
     return Services.of(SecurityLevel(transfer.security), transfer.compression)
-
-
-def agreed_suite(transfer: Transfer, partner: Partner) -> CipherSuite:
-    """The suite of a transfer; one that names none, because it needs none, has that of the partner."""
-    return suite(transfer.cipher or partner.cipher_suite)
 
 
 def keys_for(store: Certificates, partner: Partner, transfer: Transfer) -> Keys:

@@ -30,6 +30,7 @@ from oftp2.cms.suites import SUITES, CipherSuite
 from oftp2.commands import Eerp, EndResponse, Nerp
 from oftp2.reasons import NegativeResponseReason
 from oftp2.values import clip
+from oftp2d.agreement import agreed_suite
 from oftp2d.certificates import Certificates, Credential
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
@@ -171,7 +172,8 @@ class Receipts:
         opinion = await self._context.workers.crypto(
             judge,
             response,
-            virtual_hash=transfer.virtual_hash,
+            # Of a file that went under no suite nobody knows which digest the partner would take.
+            virtual_hash=transfer.virtual_hash if transfer.cipher in SUITES else None,
             used=_agreed(transfer, response.hash),
             certificates=[entry.facts.certificate for entry in chosen.entries],
         )
@@ -274,11 +276,6 @@ def to_be_judged(response: EndResponse, transfer: Transfer) -> bool:
     """Whether there is anything to be judged. What is only passed on is for its originator to judge."""
     asked = transfer.signed_response or response.hash or response.signature
     return bool(asked) and transfer.forwarded_from is None
-
-
-def agreed_suite(transfer: Transfer, partner: Partner) -> CipherSuite:
-    """That of a received file (SFIDCIPH); where it names none, that of the partner."""
-    return SUITES.get(transfer.cipher) or SUITES[partner.cipher_suite]
 
 
 def _agreed(transfer: Transfer, hash_: bytes) -> CipherSuite:

@@ -24,12 +24,12 @@ from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.package import pack
 from oftp2.cms.suites import SUITES, Digest
 from oftp2.values import FileFormat
-from oftp2d.agreement import Services, sending_gaps
+from oftp2d.agreement import Services, agreed_suite, sending_gaps
 from oftp2d.context import Context
 from oftp2d.digests import virtual_hash
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Partner, Transfer, TransferState
-from oftp2d.opening import agreed_suite, is_secured, services_of
+from oftp2d.opening import is_secured, services_of
 from oftp2d.pipeline import AbandonedError, Hashing, Work, run
 from oftp2d.spool import SpoolFullError
 

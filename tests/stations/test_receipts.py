@@ -22,17 +22,19 @@ from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.suites import SUITES
 from oftp2.reasons import NegativeResponseReason
 from oftp2d.certificates import Certificates
-from oftp2d.evidence import verify_evidence
+from oftp2d.evidence import Verification, verify_evidence
 from oftp2d.ledger import AcxMode, Direction, Holder, Kind, NewOutgoing, ReceiptKind, TransferState
 from oftp2d.spool import Spool
 from oftp2d.vault import Vault
 from tests import pki
 from tests.oftp2d.test_evidence import detached
-from tests.stations.house import House, Station
+from tests.stations.house import House, Station, noise
 from tests.stations.peer import Peer, Talk, eerp
 
 ASKED: Final = 6
 """The cipher suite under which signed end responses are asked for."""
+
+CONTENT: Final = noise(100_000, 4)
 
 S = TransferState
 Answer = Callable[[c.Sfid, bytes], c.EndResponse]
@@ -131,13 +133,8 @@ def own_hash(sfid: c.Sfid, content: bytes) -> c.EndResponse:
 def introduce(station: Station, peer: Peer, *, certificate: str | None = "CB01", **more: Any) -> None:
     """Let a station know the peer, and the certificate with which it signs."""
     peer.introduce(station, **more)
-    if certificate is None:
-        return
-    with station.ledger() as ledger:
-        partner = ledger.partners.by_code(peer.code)
-        assert partner is not None
-        store = Certificates(ledger, Vault.open(station.home / "master.key"))
-        store.import_partner(pki.pem(certificate), partner_id=partner.id, station=peer.code, now=datetime.now(UTC))
+    if certificate is not None:
+        station.hold(peer.code, pki.certificate(certificate))
 
 
 def queue(station: Station, peer: Peer, datasets: Mapping[str, object], *, suite: int = ASKED) -> dict[str, str]:
@@ -201,16 +198,16 @@ def states(station: Station) -> dict[str, TransferState]:
     return {each.dataset: each.state for each in station.stored(Direction.OUT)}
 
 
-def evidence(station: Station, transfer: str, content: bytes) -> bool:
-    """Whether the evidence file of a transfer proves all that there is to prove."""
+def look(station: Station, transfer: str, content: bytes | None = None) -> Verification:
+    """What the evidence file of a transfer proves, with the authorities of the test PKI as those to trust."""
     document = station.get(f"/v1/transfers/{transfer}/evidence")
-    anchors = [pki.issuing(hierarchy) for hierarchy in ("A", "B")]
     found = verify_evidence(
         document["evidence"].encode("utf-8"),
-        virtual_file=io.BytesIO(content),
-        anchors=[CertificateFacts.of(each.der) for each in anchors],
+        virtual_file=None if content is None else io.BytesIO(content),
+        anchors=[CertificateFacts.of(pki.issuing(hierarchy).der) for hierarchy in ("A", "B")],
     )
-    return found.ok and found.signed["File"] == document["dataset"]
+    assert found.signed["File"] == document["dataset"]
+    return found
 
 
 @pytest.fixture
@@ -237,7 +234,7 @@ def test_what_a_partner_has_rightly_signed_counts_and_is_kept_as_evidence(house:
         pass
     assert states(station) == dict.fromkeys(answers, S.ACKNOWLEDGED) | {"REFUSED": S.REFUSED}
     for dataset, transfer in queued.items():
-        assert evidence(station, transfer, f"the content of {dataset}".encode("ascii")), dataset
+        assert look(station, transfer, f"the content of {dataset}".encode("ascii")).ok, dataset
     station.line("EERP received for RIGHT", "signed by serialNumber=")
     station.line("NERP received for REFUSED", "signed by serialNumber=", "no such article")
     # What is signed is in each of the files, even where it came without; the ledger has it as it came.
@@ -315,8 +312,8 @@ def test_a_signature_nobody_asked_for_counts_if_it_is_right_or_cannot_be_told(ho
         pass
     expected = dict.fromkeys(answers, S.ACKNOWLEDGED) | {"FOREIGN": S.SENT, "ALTERED": S.SENT}
     assert states(station) == expected
-    assert evidence(station, queued["SIGNED"], b"the content of SIGNED")
-    assert evidence(station, queued["SIGNED-OTHERWISE"], b"the content of SIGNED-OTHERWISE")
+    assert look(station, queued["SIGNED"], b"the content of SIGNED").ok
+    assert look(station, queued["SIGNED-OTHERWISE"], b"the content of SIGNED-OTHERWISE").ok
 
 
 def test_without_a_certificate_a_signature_counts_only_where_none_was_asked_for(house: House, peer: Peer) -> None:
@@ -388,7 +385,7 @@ def test_a_certificate_is_answered_signed_where_that_is_asked_for(house: House, 
         assert verified.content == receipts.signed_content(response)
         transfers = station.stored(Direction.IN)
         assert len(transfers) == number + 1
-        assert evidence(station, transfers[-1].id, content)
+        assert look(station, transfers[-1].id, content).ok
 
 
 def test_without_a_key_for_it_a_certificate_is_answered_unsigned_and_the_log_says_what_to_do(
@@ -410,3 +407,39 @@ def test_without_a_key_for_it_a_certificate_is_answered_unsigned_and_the_log_say
     assert not response.signature
     assert not response.hash
     station.line(" error ", "goes without the signature that was asked for", "oftp2d cert generate")
+
+
+@pytest.mark.rfc("5.3.13", "5.3.14", "10.2")
+def test_two_stations_prove_to_each_other_what_became_of_their_files(house: House) -> None:
+    first, second = house.station("CA01"), house.station("CB01")
+    settings: dict[str, Any] = {"signed_receipts": True, "cipher_suite": 2}
+    first.know(second.code, port=second.tls_port, text_charset="iso8859-1", **settings)
+    second.know(first.code, port=None, text_charset="ascii", signer_certificate=True, **settings)
+    first.hold(second.code, pki.certificate("CB01"))
+    second.hold(first.code, pki.certificate("CA01"))
+    house.start()
+    secured: dict[str, str | int] = {"sign": "true", "compress": "true", "encrypt": "true"}
+    files: list[tuple[Station, Station, str, TransferState]] = []
+    for suite in (2, 4, 6, 8):
+        for how, name in (({}, "PLAIN"), (secured, "SECURED")):
+            for sender, partner in ((first, second), (second, first)):
+                transfer = sender.send(partner.code, CONTENT, f"{name}{suite}", suite=suite, **how)
+                files.append((sender, partner, transfer, S.ACKNOWLEDGED))
+        text = "stra\u00dfe".encode()
+        transfer = first.send(second.code, text, f"TEXT{suite}", suite=suite, format="T")
+        files.append((first, second, transfer, S.REFUSED))
+    for sender, partner, transfer, end in files:
+        sender.reaches(transfer, end)
+        (sent,) = (each for each in sender.stored(Direction.OUT) if each.id == transfer)
+        (came,) = partner.stored(Direction.IN, sent.dataset)
+        assert sent.virtual_hash is not None
+        theirs, ours = (look(*each) for each in ((sender, transfer), (partner, came.id)))
+        assert theirs.ok
+        assert ours.ok
+        # Each holds the same proof.
+        assert theirs.signed == ours.signed
+        assert theirs.signed["Hash of the file"] == sent.virtual_hash.hex()
+        assert theirs.signed["End response"].startswith("NERP" if end is S.REFUSED else "EERP")
+        assert f"{sent.cipher:02} (" in theirs.noted["Cipher suite"]
+    assert not first.lines(" error ")
+    assert not second.lines(" error ")
