@@ -43,5 +43,5 @@ def virtual_hash(
     into = suite.new_hash()
     bare: list[Stage] = [_Bare()] if form is FileFormat.VARIABLE else []
     with closing(source()) as file:
-        run(file, first=bare, then=[Hashing(into)], write=len, work=work)
+        run(file, [*bare, Hashing(into)], write=len, work=work)
     return into.digest()

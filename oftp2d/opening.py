@@ -124,11 +124,9 @@ def open_received(
         octets=transfer.octets,
         limits=Limits(octets=config.limits.max_file_octets, ratio=config.limits.max_expansion),
     )
-    # Hashing the content to verify it takes about as long as all that comes before.
-    apart = len(unpacking.stages) - 1 if services.sign else len(unpacking.stages)
     raw = agreed.new_hash()
     hashed = transfer.signed_response and agreed.digest is not Digest.SHA256
-    first: list[Stage] = [Hashing(raw)] if hashed else []
+    hashing: list[Stage] = [Hashing(raw)] if hashed else []
 
     def write(octets: bytes) -> None:
         spool.keep_free(len(octets), config.spool.free_octets_reserved)
@@ -136,13 +134,7 @@ def open_received(
 
     with spool.open_received(transfer.spool_name) as source, spool.opening(transfer.id) as opened:
         try:
-            run(
-                source,
-                first=[*first, *unpacking.stages[:apart]],
-                then=[*unpacking.stages[apart:], *_looking(transfer)],
-                write=write,
-                work=work,
-            )
+            run(source, [*hashing, *unpacking.stages, *_looking(transfer)], write=write, work=work)
             staged = opened.seal()
         except (CmsError, RecordError) as error:
             opened.discard()

@@ -1,9 +1,9 @@
-"""Files of the spool through stages, in two threads and in constant memory.
+"""Files of the spool through stages, each in a thread of its own, in constant memory.
 
-One thread reads and takes the octets through the stages ``first``, the other takes what comes out through those ``then``, and
-writes it. Hashing, compressing and encrypting leave the interpreter to others, so both work at once; between them few pieces
-wait at a time. Whatever goes wrong in either thread ends both, and is raised where the pipeline was called. That is in a
-security worker: a pipeline blocks for as long as the file is large.
+The first thread reads, each takes the octets through one stage and hands them to the next, and the caller's writes what comes
+out. Hashing, compressing and encrypting leave the interpreter to others, so that all work at once; between two threads few
+pieces wait. Whatever goes wrong in any of them ends all, and is raised where the pipeline was called. That is in a security
+worker: a pipeline blocks for as long as the file is large.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from oftp2d.spool import read_piece
 PIECE: Final = 1 << 20
 """Octets that are read, handed over and written at once."""
 
-WAITING: Final = 4
-"""Pieces that wait between the two threads."""
+WAITING: Final = 2
+"""Pieces that wait between two threads."""
 
 
 class AbandonedError(Exception):
@@ -69,31 +69,25 @@ class Hashing:
         return b""
 
 
-def run(
-    source: BinaryIO,
-    *,
-    first: Sequence[Stage],
-    then: Sequence[Stage],
-    write: Callable[[bytes], object],
-    work: Work,
-) -> None:
-    """Take an open file through all stages, and write what comes out at the end.
+def run(source: BinaryIO, stages: Sequence[Stage], *, write: Callable[[bytes], object], work: Work) -> None:
+    """Take an open file through all stages, the first one first, and write what comes out at the end.
 
     Raises what a stage or ``write`` raises, SpoolError where the source cannot be read, and AbandonedError.
     """
-    pieces = chain(first, _pieces(source, work))
+    pieces = _pieces(source, work)
     if os.fstat(source.fileno()).st_size <= PIECE:
         # Not worth a thread.
-        _write(chain(then, pieces), write, work)
+        _write(chain(stages, pieces), write, work)
         return
-    belt = _Belt()
-    helper = Thread(target=belt.load, args=(pieces,), name="oftp2d-pipeline", daemon=True)
-    helper.start()
+    belts: list[_Belt] = []
     try:
-        _write(chain(then, belt.unload()), write, work)
+        for stage in stages:
+            belts.append(_Belt(chain([stage], pieces)))
+            pieces = belts[-1].unload()
+        _write(pieces, write, work)
     finally:
-        belt.stop()
-        helper.join()
+        for belt in belts:
+            belt.stop()
 
 
 def _pieces(source: BinaryIO, work: Work) -> Iterator[bytes]:
@@ -110,32 +104,22 @@ def _write(pieces: Iterable[bytes], write: Callable[[bytes], object], work: Work
 
 
 class _Belt:
-    """Pieces on their way from one thread to another, a few at a time."""
+    """Pieces that a thread of its own makes, a few at a time, for another to take."""
 
-    def __init__(self) -> None:
+    def __init__(self, pieces: Iterable[bytes]) -> None:
         self._changed = Condition()
         self._waiting: deque[bytes] = deque()
         self._ended = False
         self._error: BaseException | None = None
         self._stopped = False
-
-    def load(self, pieces: Iterable[bytes]) -> None:
-        """Put all pieces on it, unless it is stopped before; what goes wrong with them is raised at the other end."""
-        try:
-            for piece in pieces:
-                if not self._put(piece):
-                    return
-        except BaseException as error:  # noqa: BLE001 - it is the caller's, in the other thread
-            self._error = error
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        self._thread = Thread(target=self._load, args=(pieces,), name="oftp2d-pipeline", daemon=True)
+        self._thread.start()
 
     def unload(self) -> Iterator[bytes]:
-        """All pieces in their order."""
+        """All pieces in their order. Raises what went wrong with them."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._ended)
+                self._changed.wait_for(lambda: self._waiting or self._ended or self._stopped)
                 if not self._waiting:
                     break
                 piece = self._waiting.popleft()
@@ -145,9 +129,21 @@ class _Belt:
             raise self._error
 
     def stop(self) -> None:
-        """Nothing will be taken from it any more."""
+        """Nothing will be taken from it any more: wait until its thread has ended."""
         with self._changed:
             self._stopped = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _load(self, pieces: Iterable[bytes]) -> None:
+        try:
+            for piece in pieces:
+                if not self._put(piece):
+                    break
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, in the other thread
+            self._error = error
+        with self._changed:
+            self._ended = True
             self._changed.notify_all()
 
     def _put(self, piece: bytes) -> bool:

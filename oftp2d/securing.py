@@ -274,6 +274,8 @@ class Securing:
         into = suite.new_hash()
         # The spool hashes by SHA-256 anyway.
         known = suite.digest is Digest.SHA256
+        if not known:
+            stages.append(Hashing(into))
 
         def write(octets: bytes) -> None:
             spool.keep_free(len(octets), reserve)
@@ -281,14 +283,7 @@ class Securing:
 
         with spool.open_outgoing(_plain(transfer)) as source, spool.staging() as target:
             try:
-                # To hash the content for its signature takes about as long as all that comes behind.
-                run(
-                    source,
-                    first=stages[:1],
-                    then=stages[1:] if known else [*stages[1:], Hashing(into)],
-                    write=write,
-                    work=work,
-                )
+                run(source, stages, write=write, work=work)
                 made = target.seal()
             except BaseException:
                 target.discard()

@@ -13,6 +13,7 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 PROMISED = {
     "codec": {"encode_gb_s", "decode_gb_s"},
     "transfer": {"pipe_ratio", "sftp_ratio", "mb_s"},
+    "secure": {"stage_ratio", "open_ratio", "openssl_ratio", "peak_mib"},
     "smallfiles": {"per_second", "flatness"},
     "sessions": {"kib_each"},
 }
@@ -32,6 +33,14 @@ def test_every_number_is_there_and_what_was_not_run_is_null_with_a_reason() -> N
     for name in PROMISED.keys() - {"codec"}:
         for key in PROMISED[name]:
             assert (document[name][key], document[name][f"{key}_reason"]) == (None, "it was not run")
+
+
+@pytest.mark.slow
+def test_a_file_is_secured_and_opened_and_compared_with_openssl() -> None:
+    done = bench("secure", "--quick", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    secure = json.loads(done.stdout)["secure"]
+    assert all(secure[key] > 0 for key in PROMISED["secure"])
 
 
 def test_a_benchmark_that_does_not_exist_is_refused() -> None:

@@ -2,8 +2,9 @@
 
 codec: data buffers written and read, octets of the file per second. transfer: one file between two daemons over TLS,
 durable, against a bare TLS pipe of Twisted on the same reactor with the same write sizes, and against OpenSSH sftp where
-that is installed. smallfiles: files of 1 KiB in one session, each with its end response. sessions: memory of a daemon per
-idle TLS session. A number that was not measured is null, and beside it stands why.
+that is installed. secure: a file signed, compressed and encrypted, and opened again, against the slowest of these stages
+alone and against the openssl command. smallfiles: files of 1 KiB in one session, each with its end response. sessions:
+memory of a daemon per idle TLS session. A number that was not measured is null, and beside it stands why.
 """
 
 from __future__ import annotations
@@ -54,12 +55,15 @@ class Work:
 
     codec: int
     transfer: int
+    secure: int
     small_files: tuple[int, int]
     sessions: int
 
 
-FULL = Work(codec=512 * MEBIBYTE, transfer=1024 * MEBIBYTE, small_files=(100, 10_000), sessions=1_000)
-QUICK = Work(codec=64 * MEBIBYTE, transfer=128 * MEBIBYTE, small_files=(50, 500), sessions=100)
+FULL = Work(
+    codec=512 * MEBIBYTE, transfer=1024 * MEBIBYTE, secure=1024 * MEBIBYTE, small_files=(100, 10_000), sessions=1_000
+)
+QUICK = Work(codec=64 * MEBIBYTE, transfer=128 * MEBIBYTE, secure=128 * MEBIBYTE, small_files=(50, 500), sessions=100)
 
 
 Pair = Callable[[], tuple[Station, Station]]
@@ -172,6 +176,16 @@ def _pipe(folder: Path, octets: int) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+def secure(work: Work, _pair: Pair) -> dict[str, float | str | None]:
+    """File security, in a process of its own: its memory is measured too."""
+    with tempfile.TemporaryDirectory(prefix="oftp2d-bench-") as folder:
+        command = [sys.executable, str(Path(__file__).with_name("secure.py")), folder, str(work.secure)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise FailedError(done.stderr.strip().rpartition("\n")[2] or f"it ended with {done.returncode}")
+        return dict(json.loads(done.stdout))
+
+
 def smallfiles(work: Work, pair: Pair) -> dict[str, float]:
     """Files of 1 KiB per second, each acknowledged: a few, then many."""
     rates = []
@@ -240,6 +254,7 @@ def _resident(station: Station) -> float:
 BENCHMARKS: dict[str, Callable[[Work, Pair], dict[str, Any]]] = {
     "codec": codec,
     "transfer": transfer,
+    "secure": secure,
     "smallfiles": smallfiles,
     "sessions": sessions,
 }
@@ -249,6 +264,7 @@ BENCHMARKS: dict[str, Callable[[Work, Pair], dict[str, Any]]] = {
 PROMISED = {
     "codec": ("encode_gb_s", "decode_gb_s"),
     "transfer": ("pipe_ratio", "sftp_ratio", "mb_s"),
+    "secure": ("stage_ratio", "open_ratio", "openssl_ratio", "peak_mib"),
     "smallfiles": ("per_second", "flatness"),
     "sessions": ("kib_each",),
 }
@@ -272,7 +288,7 @@ def measured(name: str, work: Work, pair: Pair) -> tuple[dict[str, Any], bool]:
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="tools/bench",
-        description="Measure codec, transfer, smallfiles and sessions; each prints one JSON object. Exit code 1 if one fails.",
+        description=f"Measure {', '.join(BENCHMARKS)}; each prints one JSON object. Exit code 1 if one fails.",
         epilog="Compare ratios of one run, not numbers of two machines. Nothing else should be running.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; by default all")

@@ -2,7 +2,8 @@
 
 Each station knows of the other its address, code, passwords and the identification data of its certificate: the common name and
 who issued it. One requests certificates; both end up with both, and session authentication switches itself on. Then the files go
-both ways at once and are compared. Everything is done with the command line that people use.
+both ways at once and are compared. At last one goes signed, compressed and encrypted; its receipt is signed, exported as evidence
+and verified. Everything is done with the command line that people use.
 """
 
 from __future__ import annotations
@@ -22,9 +23,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stations import PATIENCE, FailedError, Station, acquainted, certify, introduce, prepare, wait_for
+from cryptography.hazmat.primitives.serialization import Encoding
+from stations import PATIENCE, Authority, FailedError, Station, acquainted, certify, introduce, prepare, wait_for
 
 MEBIBYTE = 1024 * 1024
+SECURED = (
+    *("--sign-files", "--compress-files", "--encrypt-files"),
+    *("--cipher-suite", "6", "--signed-receipts"),
+    *("--incoming-signed", "required", "--incoming-encrypted", "required"),
+)
+"""What is agreed at the end, the same on both sides."""
+SECURED_NUMBER = 9999
+"""Of the file that is sent then."""
 
 
 @dataclass
@@ -34,6 +44,8 @@ class Report:
     quiet: bool
     steps: list[dict[str, Any]] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
+    evidence: dict[str, Any] | None = None
+    """The verification of the evidence file, once there is one."""
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr if self.quiet else sys.stdout, flush=True)
@@ -53,8 +65,9 @@ class Report:
     @property
     def result(self) -> dict[str, Any]:
         sent = all(file["acknowledged"] for file in self.files)
-        ok = bool(self.files) and sent and all(step["ok"] for step in self.steps)
-        return {"ok": ok, "steps": self.steps, "files": self.files}
+        proven = self.evidence is not None
+        ok = bool(self.files) and sent and proven and all(step["ok"] for step in self.steps)
+        return {"ok": ok, "steps": self.steps, "files": self.files, "evidence": self.evidence}
 
 
 @dataclass(frozen=True)
@@ -140,9 +153,46 @@ def demonstrate(report: Report, folder: Path, given: list[Path]) -> None:
         files = [File(path) for path in given] or make_files(folder / "files")
         with report.step(f"send {len(files)} files each way, acknowledged and compared"):
             send_all(report, ours, theirs, files)
+        with report.step("agree on cipher suite 06, signed, compressed and encrypted files, and signed receipts"):
+            for station, partner in ((ours, theirs), (theirs, ours)):
+                station.run("partner", "change", partner.code, *SECURED)
+        largest = max(files, key=lambda file: file.path.stat().st_size)
+        with report.step("send a file signed, compressed and encrypted, with a signed receipt"):
+            send_secured(report, ours, theirs, largest)
+        with report.step("export the receipt as evidence, and verify it without any station"):
+            report.evidence = prove(report, ours, authority, folder)
         for station in (ours, theirs):
             with report.step(f"stop the daemon of {station.host}"):
                 station.stop()
+
+
+def send_secured(report: Report, ours: Station, theirs: Station, file: File) -> None:
+    """And look at what was agreed: that it was secured, that the session was authenticated, that the receipt is signed."""
+    done = transfer(ours, theirs, file, SECURED_NUMBER)
+    report.files.append(done)
+    report.say(
+        f"       {done['seconds']:8.2f} s  {ours.host} -> {theirs.host}: {done['name']}, {done['octets']} octets, secured"
+    )
+    for station, partner in ((ours, theirs), (theirs, ours)):
+        if station.ask("partner", "show", partner.code)["authentication"] != "on":
+            raise FailedError(f"session authentication with {partner.code} is not on")
+
+
+def prove(report: Report, ours: Station, authority: Authority, folder: Path) -> dict[str, Any]:
+    """The evidence file as its verification tells it, and what it is about."""
+    dataset = f"DEMO{SECURED_NUMBER:04}"
+    sent = ours.ask("transfer", "list", "--direction", "out", "--limit", "1000")["transfers"]
+    transfer_id = next(each["id"] for each in sent if each["dataset"] == dataset)
+    shown = ours.ask("transfer", "show", transfer_id)
+    evidence, anchor = folder / "evidence.pem", folder / "authority.pem"
+    anchor.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
+    ours.run("evidence", "export", transfer_id, "-o", str(evidence))
+    verified = ours.ask("evidence", "verify", str(evidence), "--trust", str(anchor))
+    if not verified["ok"]:
+        raise FailedError(f"the evidence does not hold: {verified}")
+    for step in verified["steps"]:
+        report.say(f"       {step['subject']}: {step['what']}")
+    return {"transfer": shown, "verification": verified}
 
 
 def send_all(report: Report, ours: Station, theirs: Station, files: list[File]) -> None:

@@ -1,11 +1,11 @@
-"""Files of the spool through stages in two threads: with stages that really work, and with those that fail."""
+"""Files of the spool through stages, each in a thread of its own: with stages that really work, and with those that fail."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,13 +56,13 @@ class Watching:
 
 @pytest.fixture
 def through(tmp_path: Path) -> Callable[..., bytes]:
-    def through(content: bytes, *, first: Sequence[Stage] = (), then: Sequence[Stage] = (), **more: object) -> bytes:
+    def through(content: bytes, *stages: Stage, **more: object) -> bytes:
         path = tmp_path / "source"
         path.write_bytes(content)
         out = bytearray()
         options: dict[str, object] = {"write": out.extend, "work": Work(), **more}
         with path.open("rb", buffering=0) as source:
-            run(source, first=first, then=then, **options)  # type: ignore[arg-type]  # as the test has it
+            run(source, stages, **options)  # type: ignore[arg-type]  # as the test has it
         return bytes(out)
 
     return through
@@ -73,33 +73,35 @@ def test_octets_pass_all_stages_in_their_order_whatever_the_size(through: Callab
     content = noise(octets, octets)
     plain, packed = hashlib.sha256(), hashlib.sha512()
     work = Work()
-    out = through(content, first=[Hashing(plain)], then=[Deflating(), Hashing(packed)], work=work)
+    out = through(content, Hashing(plain), Deflating(), Hashing(packed), work=work)
     assert zlib.decompress(out) == content
     assert plain.digest() == hashlib.sha256(content).digest()
     assert packed.digest() == hashlib.sha512(out).digest()
     assert work.octets == octets
 
 
-def test_the_two_halves_run_in_two_threads_and_a_small_file_in_one(through: Callable[..., bytes]) -> None:
-    seen: list[list[str]] = [[], []]
+def test_each_stage_runs_in_a_thread_of_its_own_and_a_small_file_in_one(through: Callable[..., bytes]) -> None:
+    seen: list[set[threading.Thread]] = [set(), set(), set()]
 
-    def here(half: int) -> Callable[[], None]:
-        return lambda: seen[half].append(threading.current_thread().name)
+    def here(stage: int) -> Callable[[], None]:
+        return lambda: seen[stage].add(threading.current_thread())
 
-    through(noise(2 * PIECE), first=[Watching(here(0))], then=[Watching(here(1))])
-    assert [set(half) for half in seen] == [{"oftp2d-pipeline"}, {threading.current_thread().name}]
-    seen[0].clear()
-    through(noise(PIECE), first=[Watching(here(0))])
-    assert set(seen[0]) == {threading.current_thread().name}
+    three = [Watching(here(stage)) for stage in range(3)]
+    through(noise(2 * PIECE), *three)
+    assert [len(threads) for threads in seen] == [1, 1, 1]
+    assert len(set.union(*seen) | {threading.current_thread()}) == 4
+    seen = [set(), set(), set()]
+    through(noise(PIECE), *three)
+    assert set.union(*seen) == {threading.current_thread()}
 
 
 def test_no_more_pieces_are_read_than_may_wait_while_nothing_is_written(through: Callable[..., bytes]) -> None:
     first = Watching()
     reached = threading.Event()
-    most = (WAITING + 3) * PIECE
+    most = (2 * WAITING + 5) * PIECE
 
     def enough() -> None:
-        if first.octets >= (WAITING + 1) * PIECE:
+        if first.octets >= (2 * WAITING + 1) * PIECE:
             reached.set()
 
     first._each = enough
@@ -110,33 +112,37 @@ def test_no_more_pieces_are_read_than_may_wait_while_nothing_is_written(through:
             assert reached.wait(10)
             held.append(first.octets)
 
-    through(noise(3 * most), first=[first], write=write)
+    through(noise(3 * most), first, Watching(), write=write)
     assert held[0] <= most
     assert first.octets == 3 * most
 
 
 @pytest.mark.parametrize("octets", [5, 40 * PIECE])
-@pytest.mark.parametrize("where", ["first", "then", "first at the end", "then at the end", "write"])
-def test_what_goes_wrong_anywhere_ends_both_threads_and_is_raised(
+@pytest.mark.parametrize("where", ["0", "1", "2", "0 at the end", "1 at the end", "2 at the end", "write"])
+def test_what_goes_wrong_anywhere_ends_all_threads_and_is_raised(
     through: Callable[..., bytes], where: str, octets: int
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError(where)
 
-    half, _, at = where.partition(" ")
-    failing = Watching(end=fail) if at else Watching(each=fail)
-    how: dict[str, object] = {"write": fail} if where == "write" else {half: [failing]}
+    stages = [Watching(), Watching(), Watching()]
+    stage, _, at = where.partition(" ")
+    if stage != "write":
+        stages[int(stage)] = Watching(end=fail) if at else Watching(each=fail)
+    how: dict[str, object] = {"write": fail} if stage == "write" else {}
     with pytest.raises(RuntimeError, match=where):
-        through(b"x" * octets, **how)
+        through(b"x" * octets, *stages, **how)
 
 
 @pytest.mark.parametrize("octets", [5, 40 * PIECE])
-@pytest.mark.parametrize("half", ["first", "then"])
-def test_abandoned_work_ends_before_its_file(through: Callable[..., bytes], half: str, octets: int) -> None:
+@pytest.mark.parametrize("stage", [0, 1])
+def test_abandoned_work_ends_before_its_file(through: Callable[..., bytes], stage: int, octets: int) -> None:
     work = Work()
     written: list[bytes] = []
+    stages = [Watching(), Watching()]
+    stages[stage] = Watching(work.abandon)
     with pytest.raises(AbandonedError):
-        through(b"x" * octets, work=work, write=written.append, **{half: [Watching(work.abandon)]})
+        through(b"x" * octets, *stages, work=work, write=written.append)
     assert sum(map(len, written)) < octets
     assert work.octets < 40 * PIECE
 
@@ -148,4 +154,4 @@ def test_a_source_that_cannot_be_read_is_an_error_of_the_spool(tmp_path: Path, o
     with path.open("ab", buffering=0) as unreadable:
         source: BinaryIO = unreadable  # type: ignore[assignment]  # it can only be written
         with pytest.raises(SpoolError, match="could not read a file"):
-            run(source, first=(), then=(), write=bytes, work=Work())
+            run(source, [], write=bytes, work=Work())
