@@ -251,7 +251,7 @@ class Certificates:
         """Store a certificate of a partner by an operator's hand; those it displaces become previous ones."""
         material = _material(content)
         facts, others = credentials.leaf(material.certificates, None)
-        self._check(facts, now)
+        self._check(facts, now, least_bits=self._ledger.partners.get(partner_id).least_rsa_bits)
         wanted = checked_usages(facts, usages)
         new = new_entry(
             facts,
@@ -584,7 +584,10 @@ class Certificates:
     def _opened(self, private_key: bytes) -> RSAPrivateKey:
         return credentials.read_key(private_key, self._vault.passphrase())
 
-    def _check(self, facts: CertificateFacts, now: datetime, *, authority: bool = False) -> None:
+    def _check(
+        self, facts: CertificateFacts, now: datetime, *, authority: bool = False, least_bits: int | None = None
+    ) -> None:
+        """Raises OperatorError for what cannot be used; ``least_bits`` of a partner may allow less than the rule."""
         if now > facts.not_after:
             raise OperatorError(f"{facts.subject} expired on {facts.not_after:%Y-%m-%d}", "get its successor")
         if authority:
@@ -593,10 +596,12 @@ class Certificates:
             raise OperatorError(
                 f"{facts.subject} is the certificate of a certification authority", "import it as an anchor"
             )
-        if facts.key_type != "RSA" or (facts.key_bits or 0) < self._limits.min_rsa_bits:
+        floor = min(self._limits.min_rsa_bits, least_bits or self._limits.min_rsa_bits)
+        if facts.key_type != "RSA" or (facts.key_bits or 0) < floor:
+            exception = "" if least_bits is None else "; 'oftp2d partner change --least-rsa-bits' makes an exception"
             raise OperatorError(
                 f"{facts.subject} has a key of {facts.key_bits} bits ({facts.key_type})",
-                f"OFTP2 needs RSA with at least {self._limits.min_rsa_bits} bits",
+                f"OFTP2 needs RSA with at least {floor} bits{exception}",
             )
 
 

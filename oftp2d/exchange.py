@@ -255,7 +255,10 @@ class Exchange:
                 bootstrap=partner.authentication is Setting.PREPARED and not proof.authenticated,
             ),
             now=now,
-            limits=Limits(clock_tolerance=timedelta(seconds=self._context.config.acx.clock_tolerance_seconds)),
+            limits=Limits(
+                clock_tolerance=timedelta(seconds=self._context.config.acx.clock_tolerance_seconds),
+                min_rsa_bits=min(Limits().min_rsa_bits, partner.least_rsa_bits),
+            ),
         )
 
     async def _conclusion(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import pytest_twisted
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from oftp2 import buffers, codec
 from oftp2 import commands as c
@@ -74,6 +75,19 @@ async def test_a_renewal_under_the_same_name_needs_no_announcement_and_keeps_its
     async with session(acquainted, tls=True) as peer:
         assert isinstance(await answer_to(peer, pki.certificate("CB04").der), c.Eerp)
     assert await slots(acquainted) == {Slot.CURRENT: prints("CB04"), Slot.PREVIOUS: prints("CB01")}
+
+
+@pytest.mark.parametrize(("least", "answer"), [(2048, c.Nerp), (1024, c.Eerp)])
+@pytest_twisted.ensureDeferred
+async def test_a_renewal_with_a_shorter_key_is_taken_only_where_that_is_set(
+    acquainted: Station, least: int, answer: type[c.EndResponse]
+) -> None:
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - too short
+    short = successor(pki.DECLARATION["certificate"]["CB01"]["subject"], key=key)
+    await acquainted.start()
+    await acquainted.set(CODE_B, least_rsa_bits=least)
+    async with session(acquainted, tls=True) as peer:
+        assert isinstance(await answer_to(peer, short.der), answer)
 
 
 @pytest_twisted.ensureDeferred

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from oftp2.certs import selection
@@ -159,6 +159,19 @@ def weak() -> Issued:
 def test_what_cannot_be_used_is_not_imported(store: Certificates, partner: int, issued: Issued, text: str) -> None:
     with pytest.raises(OperatorError, match=text):
         store.import_partner(issued.der, partner_id=partner, station=THEIRS, now=NOW)
+
+
+def test_a_partner_may_be_allowed_a_shorter_key(ledger: Ledger, store: Certificates, partner: int) -> None:
+    short = pki.make(key=rsa.generate_private_key(65537, 1024), issuer=pki.issuing("A"))  # noqa: S505 - too short
+    with pytest.raises(OperatorError, match="has a key of 1024 bits") as refused:
+        store.import_partner(short.der, partner_id=partner, station=THEIRS, now=NOW)
+    assert "at least 2048 bits; 'oftp2d partner change --least-rsa-bits' makes an exception" in refused.value.advice
+    ledger.partners.change(partner, least_rsa_bits=1024)
+    store.import_partner(short.der, partner_id=partner, station=THEIRS, now=NOW)
+    found = store.explain_partner(selection.ENCRYPTION, partner_id=partner, station=THEIRS, now=NOW, least_bits=1024)
+    assert [entry.facts.fingerprint for entry in found.entries] == [short.fingerprint]
+    with pytest.raises(OperatorError, match="has a key of 1024 bits"):
+        store.import_own(short.pem, now=NOW, private_key=short.key_pem)
 
 
 def test_a_file_with_two_stations_is_refused(store: Certificates, partner: int) -> None:

@@ -162,6 +162,27 @@ def test_a_detached_signature_gets_what_is_signed(tmp_path: Path, certificates: 
     assert openssl(tmp_path, made, anchor=pki.issuing("B").pem).returncode == 0
 
 
+@pytest.mark.interop(4)
+def test_a_signature_in_ber_stays_as_it_came(tmp_path: Path) -> None:
+    whole = evidence()
+    (tmp_path / "signer.pem").write_bytes(SIGNER.key_pem + SIGNER.pem)
+    command = "openssl cms -sign -binary -nodetach -stream -md sha512 -outform DER -signer signer.pem"
+    streamed = subprocess.run(
+        command.split(),
+        cwd=tmp_path,
+        input=receipts.signed_content(whole.command),
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert streamed[1] == 0x80
+    response = replace(whole.command, signature=streamed)
+    signed_at = receipts.verify(response, [SIGNER.certificate], SUITES[6]).signatures[0].signing_time
+    made = render(replace(whole, command=response, signed_at=signed_at))
+    assert pem(made, "CMS")[2] == streamed
+    assert look(made).ok
+    assert openssl(tmp_path, made, anchor=pki.issuing("B").pem).returncode == 0
+
+
 def test_what_nothing_signed_is_said_to_be_noted_only() -> None:
     text = render(evidence(NERP))
     found = look(text)

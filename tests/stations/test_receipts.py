@@ -21,6 +21,7 @@ from oftp2.cms.attached import content_of
 from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.suites import SUITES
 from oftp2.reasons import NegativeResponseReason
+from oftp2.values import Level
 from oftp2d.certificates import Certificates
 from oftp2d.evidence import Verification, verify_evidence
 from oftp2d.ledger import AcxMode, Direction, Holder, Kind, NewOutgoing, ReceiptKind, TransferState
@@ -28,7 +29,7 @@ from oftp2d.spool import Spool
 from oftp2d.vault import Vault
 from tests import pki
 from tests.oftp2d.test_evidence import detached
-from tests.stations.house import House, Station, noise
+from tests.stations.house import House, Station, noise, wait_for
 from tests.stations.peer import Peer, Talk, eerp
 
 ASKED: Final = 6
@@ -443,3 +444,34 @@ def test_two_stations_prove_to_each_other_what_became_of_their_files(house: Hous
         assert f"{sent.cipher:02} (" in theirs.noted["Cipher suite"]
     assert not first.lines(" error ")
     assert not second.lines(" error ")
+
+
+def test_what_was_signed_waits_for_a_session_that_can_carry_it(house: House, peer: Peer) -> None:
+    station = house.station()
+    peer.introduce(station, acx=AcxMode.TRUSTED)
+    queued = queue(station, peer, {"ORDERS": plain})
+    station.start()
+    content = pki.certificate("CB01").der
+    sfid = peer.sfid(station, "ODETTE_CERTIFICATE_DELIVER", content, signed_response=True, cipher=4)
+    with peer.call(station) as talk:
+        talk.say(c.Cd())
+        offered, _ = talk.receive()
+        talk.say(c.Efpa())
+        talk.hear(c.Cd)
+        assert isinstance(talk.send(sfid, content), c.Efpa)
+    (came,) = station.stored(Direction.IN)
+    owed = wait_for("the end response to be owed", lambda: station.receipt(came.id), told=station.tail)
+    assert owed.signature
+    with peer.call(station, level=Level.REVISION_1_4) as talk:
+        # Neither can what was asked of us be said at this level.
+        talk.say(eerp(offered))
+        talk.hear(c.Rtr)
+        talk.say(c.Cd())
+        talk.hear(c.Esid)
+    station.line("EERP for ODETTE_CERTIFICATE_DELIVER waits for a session of a higher level")
+    assert station.state(queued["ORDERS"]) is S.SENT
+    with peer.call(station) as talk:
+        talk.say(c.Cd())
+        response = talk.hear(c.Eerp)
+        talk.say(c.Rtr())
+    assert (response.hash, response.signature) == (owed.hash, owed.signature)
