@@ -13,7 +13,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from textwrap import wrap
 from typing import BinaryIO, Final, NoReturn
 
 from oftp2.certs.facts import CertificateFacts, UnreadableCertificateError
@@ -184,7 +183,8 @@ def _listed(lines: Lines) -> list[str]:
 
 
 def _pem(name: str, octets: bytes) -> str:
-    lines = "\n".join(wrap(b64encode(octets).decode("ascii"), 64))
+    text = b64encode(octets).decode("ascii")
+    lines = "\n".join(text[at : at + 64] for at in range(0, len(text), 64))
     return f"-----BEGIN {name}-----\n{lines}\n-----END {name}-----\n"
 
 

@@ -437,8 +437,8 @@ def _command(
 
 def _sign(command: EndResponse, credential: Credential, used: CipherSuite, at: datetime, *, certificate: bool) -> bytes:
     """In the crypto worker. Raises :class:`OperatorError`."""
-    signer = Signer(credential.certificate, SoftwareKey(credential.key))
     try:
+        signer = Signer(credential.certificate, SoftwareKey(credential.key))
         return sign(command, [signer], used, at=at, certificates=certificate)
     except ValueError as error:
         raise OperatorError(

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from oftp2.certs.facts import CertificateFacts
 from oftp2.cms import receipts
 from oftp2.cms.attached import content_of
-from oftp2.cms.ber import element
 from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.suites import SUITES
 from oftp2.commands import Eerp, EndResponse, Nerp
@@ -25,6 +24,7 @@ from oftp2.reasons import NegativeResponseReason
 from oftp2d.errors import OperatorError
 from oftp2d.evidence import LARGEST, Evidence, Verification, render, verify_evidence
 from tests import pki
+from tests.signatures import detached
 
 CONTENT = b"the file as it was transmitted" * 100
 SIGNED_AT = pki.NOW - timedelta(hours=1)
@@ -71,19 +71,6 @@ def evidence(command: EndResponse = EERP, suite: int = 6, **more: object) -> Evi
         signed_at=SIGNED_AT,
         noted_at=pki.NOW,
     )
-
-
-def detached(signature: bytes) -> bytes:
-    """The same without what is signed, as some send it."""
-    content = content_of(signature)
-    assert content is not None
-    inner = element(0xA0, element(0x04, content))
-    assert inner in signature
-    at = signature.index(inner)
-    begin = signature.index(b"\x02\x01\x01\x31")
-    head = signature[begin : begin + 5 + signature[begin + 4]]
-    signed = element(0x30, head, element(0x30, signature[at - 11 : at]), signature[at + len(inner) :])
-    return element(0x30, bytes.fromhex("06092a864886f70d010702"), element(0xA0, signed))
 
 
 FILE = render(evidence())

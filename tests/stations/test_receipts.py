@@ -28,7 +28,7 @@ from oftp2d.ledger import AcxMode, Direction, Holder, Kind, NewOutgoing, Receipt
 from oftp2d.spool import Spool
 from oftp2d.vault import Vault
 from tests import pki
-from tests.oftp2d.test_evidence import detached
+from tests.signatures import detached
 from tests.stations.house import House, Station, noise, wait_for
 from tests.stations.peer import Peer, Talk, eerp
 
