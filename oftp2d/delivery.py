@@ -8,6 +8,7 @@ ready for it and was not placed is placed at the next start.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -47,6 +48,7 @@ class Delivery:
         """Called with the partner when an end response is owed to it."""
         self._receipts = Receipts(context)
         self._under_way: dict[str, _UnderWay] = {}
+        self._outcomes: Counter[int] = Counter()
         self._waiting: list[tuple[int, Deferred[bool]]] = []
 
     def begin(self, partner: Partner, transfer: Transfer) -> None:
@@ -58,8 +60,14 @@ class Delivery:
             under_way = self._under_way[transfer.id] = _UnderWay(partner_id=partner.id)
             Deferred.fromCoroutine(self._run(partner, transfer, under_way))
 
-    async def outcome(self, partner_id: int, seconds: float) -> bool:
-        """Wait until one more file of the partner is delivered or not; False where none is under way, or time is over."""
+    def outcomes(self, partner_id: int) -> int:
+        """How many files of the partner have been delivered or not, since the station runs."""
+        return self._outcomes[partner_id]
+
+    async def outcome(self, partner_id: int, known: int, seconds: float) -> bool:
+        """Wait until there are more ``outcomes`` than are known; False where none is under way, or time is over."""
+        if self._outcomes[partner_id] != known:
+            return True
         if not any(each.partner_id == partner_id for each in self._under_way.values()):
             return False
         outcome: Deferred[bool] = Deferred()
@@ -101,6 +109,7 @@ class Delivery:
             self.log.failure("transfer {transfer} cannot be delivered", transfer=transfer.id)
         finally:
             del self._under_way[transfer.id]
+            self._outcomes[partner.id] += 1
             for partner_id, outcome in list(self._waiting):
                 if partner_id == partner.id:
                     self._tell(outcome, came=True)

@@ -334,6 +334,7 @@ class Monitor:
 
     async def _speak(self, partner: Partner, claims: Claims, sending: Sending) -> None:
         """One thing to say: an end response, a file, or that there is nothing more."""
+        known = self._delivery.outcomes(partner.id)
         receipt = await claims.end_response()
         if receipt is not None:
             await sending.settle()
@@ -347,20 +348,23 @@ class Monitor:
             if file is not None:
                 await sending.send(file)
                 return
-            if await self._delivered(partner):
-                return
+        if await self._delivered(partner, known):
+            return
         if self._line.session.state is State.IDLESPCD:
             self._line.request(EndSession())
         else:
             self._line.request(ChangeDirection())
             self._listening_since = self._context.reactor.seconds()
 
-    async def _delivered(self, partner: Partner) -> bool:
-        """Wait a little for a file of the partner that is being opened: its end response is then said in this turn."""
-        if self._patience <= 0:
+    async def _delivered(self, partner: Partner, known: int) -> bool:
+        """Wait a little for a file of the partner that is being opened: its end response is then said in this turn.
+
+        ``known`` are the outcomes that were there when it was last looked for end responses.
+        """
+        if self._patience <= 0 or self._context.stopping:
             return False
         begun = self._context.reactor.seconds()
-        came = await self._delivery.outcome(partner.id, self._patience)
+        came = await self._delivery.outcome(partner.id, known, self._patience)
         self._patience -= self._context.reactor.seconds() - begun
         return came
 

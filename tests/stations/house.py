@@ -76,6 +76,12 @@ def free_port() -> int:
             return port
 
 
+def peak_mebibytes(pid: int) -> float:
+    """The most memory that a process has had resident so far (VmHWM)."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
 def noise(octets: int, seed: int = 0) -> bytes:
     """Repeatable content of this size that does not compress."""
     return random.Random(seed).randbytes(octets)  # noqa: S311 - repeatable, not secret
