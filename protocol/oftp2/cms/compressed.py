@@ -18,7 +18,7 @@ from oftp2.cms.limits import Limits
 LEVEL: Final = 2
 """Of isal's levels 0 to 3 the one that is fast and still compresses well."""
 
-PART: Final = 1 << 20
+PART: Final = 1 << 19
 """The most octets that come out of decompressing at once."""
 
 _FAULT = cast("type[Exception]", isal_zlib.IsalError)
