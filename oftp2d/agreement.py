@@ -13,7 +13,7 @@ from datetime import datetime
 from oftp2.certs import selection
 from oftp2.certs.selection import Selection, Situation
 from oftp2.certs.usages import Usage
-from oftp2.cms.suites import WEAK, CipherSuite, suite
+from oftp2.cms.suites import SUITES, WEAK, CipherSuite, suite
 from oftp2.values import Level, SecurityLevel
 from oftp2d.certificates import Certificates
 from oftp2d.errors import OperatorError
@@ -48,8 +48,8 @@ def check_level(partner: NewPartner) -> None:
 
 
 def agreed_suite(transfer: Transfer, partner: Partner) -> CipherSuite:
-    """The suite of a transfer; one that names none, because it needs none, has that of the partner."""
-    return suite(transfer.cipher or partner.cipher_suite)
+    """The suite of a transfer; one that names none that there is, because it needs none, has that of the partner."""
+    return SUITES.get(transfer.cipher) or suite(partner.cipher_suite)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

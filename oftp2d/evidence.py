@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO, Final, NoReturn
 
+from oftp2.certs.acceptance import TrustVerdict
 from oftp2.certs.facts import CertificateFacts, UnreadableCertificateError
 from oftp2.cms.attached import content_of, read_content, with_content
 from oftp2.cms.errors import CmsError
@@ -32,6 +33,7 @@ _PIECE: Final = 1024 * 1024
 _WIDTH: Final = 24
 _TITLE: Final = "Evidence of an end response"
 _MOMENT: Final = "%Y-%m-%dT%H:%M:%SZ"
+"""As moments are read; ``_said`` writes them so, with four digits to each year."""
 _SUITE: Final = "Cipher suite"
 _NOTED_AT: Final = "Noted at"
 _NOTED: Final = ("User data", "Reason", "Text", "Size", _SUITE, "Hash algorithm", _NOTED_AT)
@@ -40,7 +42,7 @@ _NOTED: Final = ("User data", "Reason", "Text", "Size", _SUITE, "Hash algorithm"
 _OPENSSL: Final = (
     "openssl cms -verify -binary -inform PEM -in FILE -certfile FILE -CAfile ANCHORS.pem -partial_chain -purpose any"
 )
-_LINE: Final = re.compile(r"^  (?! )([^:\n]+): +([^\n]*)$", re.MULTILINE)
+_LINE: Final = re.compile(r"^  (?! )([^:\n]+):( +[^\n]*)$", re.MULTILINE)
 _BLOCK: Final = re.compile(r"-----BEGIN ([A-Z]+)-----\n([A-Za-z0-9+/=\n]+)-----END \1-----\n")
 
 Lines = Mapping[str, str]
@@ -126,7 +128,7 @@ def _signer(signer: CertificateFacts, signed_at: datetime | None) -> Lines:
         "Issuer": escaped(str(signer.issuer)),
         "Serial number": f"{signer.serial:x}",
         "SHA-256 fingerprint": signer.fingerprint,
-        "Signed at": "not said" if signed_at is None else f"{signed_at:{_MOMENT}}",
+        "Signed at": "not said" if signed_at is None else _said(signed_at),
     }
 
 
@@ -140,7 +142,7 @@ def _noted(evidence: Evidence) -> Lines:
         **{name: value for name, value in told.items() if value},
         "Size": f"{evidence.octets} octets",
         **_of_suite(evidence.suite),
-        _NOTED_AT: f"{evidence.noted_at:{_MOMENT}}",
+        _NOTED_AT: _said(evidence.noted_at),
     }
 
 
@@ -170,6 +172,10 @@ def _header(signed: Lines, signer: Lines, noted: Lines) -> str:
             "",
         )
     )
+
+
+def _said(at: datetime) -> str:
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _moment(signer: Lines, noted: Lines) -> str:
@@ -250,7 +256,7 @@ def _parse(octets: bytes) -> _Found:
         _refuse("it does not hold one signature (CMS), and its certificates behind it")
     if "".join(block[0] for block in blocks) != begin + rest:
         _refuse("there is something between or behind its parts")
-    found = _LINE.findall(header)
+    found = [(name, _value(name, rest)) for name, rest in _LINE.findall(header)]
     lines = dict(found)
     if len(lines) != len(found):
         _refuse("a line of its header is there twice")
@@ -272,6 +278,12 @@ def _parse(octets: bytes) -> _Found:
         _refuse("a part of it, or a line of its header, is not written as it has to be")
 
 
+def _value(name: str, rest: str) -> str:
+    """What a line of the header says; blanks at the beginning of it are its own."""
+    before = " " * (_WIDTH - len(name))
+    return rest.removeprefix(before) if rest.startswith(before) else rest.lstrip(" ")
+
+
 def _refuse(why: str) -> NoReturn:
     raise OperatorError(f"this is no evidence file: {why}", "take it as 'oftp2d evidence export' has written it")
 
@@ -286,7 +298,7 @@ def _command(found: _Found) -> EndResponse:
 
 def _proven(command: EndResponse, signer: CertificateFacts, used: CipherSuite, signed_at: datetime | None) -> Step:
     kind = "NERP" if isinstance(command, Nerp) else "EERP"
-    when = "without saying when" if signed_at is None else f"on {signed_at:{_MOMENT}}, as it says"
+    when = "without saying when" if signed_at is None else f"on {_said(signed_at)}, as it says"
     weak = "; SHA-1 proves little today" if used.number in WEAK else ""
     what = (
         f"the key of {signer.subject}, serial number {signer.serial:x}, SHA-256 fingerprint {signer.fingerprint}, signed the"
@@ -334,6 +346,9 @@ def _trusted(found: _Found, at: datetime, anchors: Sequence[CertificateFacts] | 
         what = "not asked; with --trust it is looked at whether an authority you trust says whose key it is"
         return Step(subject="trust", holds=None, what=what)
     signer, *chain = found.certificates
-    verdict = Trust(tuple(anchors)).judge(signer, chain, at)
-    what = f"{verdict.text}, at {at:{_MOMENT}}"
+    try:
+        verdict = Trust(tuple(anchors)).judge(signer, chain, at)
+    except OverflowError:  # the end of the year 9999, in which anybody may say to have signed
+        verdict = TrustVerdict(trusted=False, text="no certificate is valid so late")
+    what = f"{verdict.text}, at {_said(at)}"
     return Step(subject="trust", holds=verdict.trusted, what=escaped(what))

@@ -28,7 +28,7 @@ from oftp2d.agreement import Services, agreed_suite, sending_gaps
 from oftp2d.context import Context
 from oftp2d.digests import virtual_hash
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Partner, Transfer, TransferState
+from oftp2d.ledger import LedgerUnavailableError, Partner, Transfer, TransferState
 from oftp2d.opening import is_secured, services_of
 from oftp2d.pipeline import AbandonedError, Hashing, Work, run
 from oftp2d.spool import SpoolFullError
@@ -98,7 +98,7 @@ class Securing:
         Deferred.fromCoroutine(self._look())
 
     def retry(self) -> None:
-        """Try again what the disk had no room for."""
+        """Try again what the disk had no room for, or the ledger could not be told of."""
         self._postponed.clear()
         self.nudge()
 
@@ -152,10 +152,10 @@ class Securing:
             await self._secure(transfer, under_way.work)
         except AbandonedError:
             pass
-        except SpoolFullError as error:
+        except (SpoolFullError, LedgerUnavailableError) as error:
             self._postponed.add(transfer.id)
             self.log.warn(
-                "{file} is secured when there is room, transfer {transfer}: {what}; {advice}",
+                "{file} waits to be secured, transfer {transfer}: {what}; {advice}",
                 file=transfer.dataset,
                 transfer=transfer.id,
                 what=error.what,
@@ -188,20 +188,27 @@ class Securing:
         keys = await workers.database(self._keys, partner, transfer, now)
         make = self._make if is_secured(transfer) else self._hash
         secured = await workers.security(make, partner, transfer, keys, now, work)
-        queued = await workers.database(
-            ledger.transfers.secured,
-            transfer.id,
-            self._context.now(),
-            octets=secured.octets,
-            sha256=secured.sha256,
-            spool_name=secured.name,
-            virtual_hash=secured.virtual_hash,
-            signers=keys.signed_by,
-            recipients=keys.encrypted_for,
-            choice=keys.choice,
-        )
+        try:
+            queued = await workers.database(
+                ledger.transfers.secured,
+                transfer.id,
+                self._context.now(),
+                octets=secured.octets,
+                sha256=secured.sha256,
+                spool_name=secured.name,
+                virtual_hash=secured.virtual_hash,
+                signers=keys.signed_by,
+                recipients=keys.encrypted_for,
+                choice=keys.choice,
+            )
+        except OperatorError:
+            # It is made anew then, unless the ledger has learned of it all the same.
+            with suppress(OperatorError):
+                known = await workers.database(ledger.transfers.get, transfer.id)
+                await workers.disk(self._context.spool.remove_outgoing, *({secured.name} - _names(known)))
+            raise
         # A former one goes nowhere any more, nor does this one if it was cancelled.
-        left = {transfer.spool_name, secured.name} - {queued.spool_name, queued.plain_name}
+        left = {transfer.spool_name, secured.name} - _names(queued)
         await workers.disk(self._context.spool.remove_outgoing, *left)
         if queued.state is TransferState.QUEUED:
             self.log.info(
@@ -299,6 +306,11 @@ class Securing:
         sha256 = transfer.sha256 or hashed(form=FileFormat.UNSTRUCTURED, sha256=None, suite=SUITES[4]).hex()
         digest = hashed(form=FileFormat(transfer.format), sha256=sha256, suite=agreed_suite(transfer, partner))
         return _Secured(name=name, octets=transfer.octets, sha256=sha256, virtual_hash=digest)
+
+
+def _names(transfer: Transfer) -> set[str | None]:
+    """What is in the spool of it."""
+    return {transfer.spool_name, transfer.plain_name}
 
 
 def _plain(transfer: Transfer) -> str:

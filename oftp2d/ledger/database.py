@@ -11,6 +11,7 @@ is durable never rests on something that is not: transactions are lost from the 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
@@ -94,7 +95,8 @@ def _available() -> Iterator[None]:
     """Say in our own words that the database cannot be used. Raises LedgerUnavailableError."""
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, sqlite3.OperationalError) as error:
+        # The second where a transaction cannot even begin, which is not the business of SQLAlchemy.
         raise LedgerUnavailableError(_first_line(error)) from error
 
 

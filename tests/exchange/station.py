@@ -305,8 +305,8 @@ class Station:
 
     # --- what it is asked -----------------------------------------------------------------------------------
 
-    async def queue(self, code: str, content: bytes, dataset: str = "ORDERS") -> Transfer:
-        """Queue a file without calling."""
+    async def queue(self, code: str, content: bytes, dataset: str = "ORDERS", **done: Any) -> Transfer:
+        """Queue a file without calling, and nudging nobody; ``done``: what is to be done to it before it goes."""
         context, partner = self.running.context, await self.partner(code)
         staged = await context.workers.disk(context.spool.stage, io.BytesIO(content))
         new = NewOutgoing(
@@ -317,6 +317,7 @@ class Station:
             destination=code,
             octets=staged.octets,
             spool_name=staged.name,
+            **done,
         )
         return await self.db(self.ledger.transfers.queue, new, datetime.now(UTC))
 

@@ -11,6 +11,7 @@ import pytest_twisted
 
 from oftp2 import buffers, codec
 from oftp2 import commands as c
+from oftp2.cms.compressed import Compressing
 from oftp2.reasons import AnswerReason as Answer
 from oftp2.reasons import EndSessionReason as End
 from oftp2.reasons import NegativeResponseReason
@@ -196,6 +197,19 @@ async def test_the_reserve_of_the_disk_holds_against_sizes_that_are_lies(
     await victim.idle()
     assert list((victim.home / "spool" / "parts").iterdir()) == []
     assert victim.inbox() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_needs_no_suite_arrives_whatever_suite_it_names(victim: Station) -> None:
+    await victim.start()
+    stage = Compressing()
+    octets = stage.update(b"content") + stage.finish()
+    async with session(victim) as peer:
+        answer = await peer.send_file(peer.offer("ORDERS", octets, compression=1, envelope=1, cipher=99), octets)
+        assert isinstance(answer, c.Efpa), answer
+        assert any(isinstance(each, c.Eerp) for each in responses(await peer.turn()))
+    await victim.idle()
+    assert victim.inbox() == [b"content"]
 
 
 # --- end responses ------------------------------------------------------------------------------------------------

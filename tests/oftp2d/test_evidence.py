@@ -6,7 +6,7 @@ import io
 import subprocess
 from base64 import b64decode, b64encode
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha512
 from pathlib import Path
 
@@ -216,6 +216,27 @@ def test_the_moment_of_signing_is_what_counts_for_certificates() -> None:
             signed_at=signed_at,
         )
         assert holds(look(render(made)))["trust"] is trusted
+
+
+def test_a_signer_may_say_any_moment_and_no_certificate_is_valid_so_far_off() -> None:
+    assert "Signed at:               0999-01-01T00:00:00Z\n" in render(
+        replace(evidence(), signed_at=datetime(999, 1, 1, tzinfo=UTC))
+    )
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    command = evidence().command
+    signature = receipts.sign(command, [Signer(SIGNER.certificate, SoftwareKey(SIGNER.key))], SUITES[6], at=last)
+    made = replace(evidence(), command=replace(command, signature=signature), signed_at=last)
+    assert holds(look(render(made))) == {"signature": True, "header": True, "file": True, "trust": False}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [replace(NERP, text=text) for text in ("  indented", "   ", "behind  ")]
+    + [replace(EERP, user=" AB"), replace(EERP, dataset=" ORDERS")],
+    ids=str,
+)
+def test_blanks_that_lead_what_a_partner_says_are_its_own(command: EndResponse) -> None:
+    assert look(render(evidence(command))).ok
 
 
 @pytest.mark.parametrize(

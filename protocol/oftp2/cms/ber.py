@@ -35,6 +35,8 @@ _FREE_HEADERS: Final = 65_536
 _LEAST_SEGMENT: Final = 128
 _LONGEST_HEADER: Final = 10
 _LENGTH_OCTETS: Final = 8
+_LONGEST_IDENTIFIER: Final = 128
+"""Octets of an object identifier: those in use have about ten, and to read one takes time by the square of them."""
 _INDEFINITE: Final = 0x80
 _BIT_STRING: Final = 0x03
 # Strings and times: these may come constructed, of segments.
@@ -335,6 +337,8 @@ def _normal(octets: bytes, at: int, limit: int, depth: int, *, again: bool) -> t
         raise BerError("an end stands where an element belongs")
     if not tag & CONSTRUCTED:
         end = inside + (length or 0)
+        if tag == OBJECT_IDENTIFIER and end - inside > _LONGEST_IDENTIFIER:
+            raise BerError(f"an object identifier has more than {_LONGEST_IDENTIFIER} octets")
         return element(tag, octets[inside:end]) if again else octets[at:end], end
     if not depth:
         raise BerError("too many elements stand inside each other")

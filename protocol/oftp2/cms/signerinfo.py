@@ -33,6 +33,9 @@ _NAME: Final = 200
 _NAMED: Final = 10
 """Attributes of an issuer in such a name."""
 
+_LONGEST_ISSUER: Final = 4096
+"""Octets of an issuer that is spelt out: what somebody puts into a longer one may take much memory to say."""
+
 _LONGEST_SALT: Final = 2048
 
 # The digest by the identifier of a signature with PKCS#1 v1.5; rsaEncryption leaves it to digestAlgorithm.
@@ -191,8 +194,10 @@ def _time(value: cms.Time) -> datetime | None:
 
 def _name(identifier: cms.IssuerAndSerialNumber | core.OctetString) -> str:
     if isinstance(identifier, cms.IssuerAndSerialNumber):
-        values = (str(item["value"].native) for rdn in identifier["issuer"].chosen for item in rdn)
-        issuer = ", ".join(islice(values, _NAMED)) or "nobody"
+        issuer = "an issuer with a very long name"
+        if len(identifier["issuer"].dump()) <= _LONGEST_ISSUER:
+            values = (str(item["value"].native) for rdn in identifier["issuer"].chosen for item in rdn)
+            issuer = ", ".join(islice(values, _NAMED)) or "nobody"
         name = f"serial number {identifier['serial_number'].native:x} of {issuer}"
     else:
         name = f"key identifier {identifier.native.hex()}"

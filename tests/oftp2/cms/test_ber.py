@@ -244,6 +244,8 @@ def test_what_is_no_octet_string_is_refused(octets: str, text: str) -> None:
         ("30 80" + "02 01 00" * 100, "more than 200 octets"),
         ("30 80 04 82 01 00", "more than 200 octets"),
         ("24 03 02 01 00", "segment of another kind"),
+        ("06 81 81" + "01" * 129, "identifier has more than 128 octets"),
+        ("30 80 06 81 81" + "81" * 128 + "01 00 00", "identifier has more than 128 octets"),
         ("23 00", "cannot be joined"),
         ("23 02 03 00", "cannot be joined"),
         ("23 08 03 02 01 FE 03 02 00 FF", "cannot be joined"),

@@ -564,6 +564,17 @@ def test_signers_are_told_without_what_cannot_be_printed_and_cut() -> None:
     assert len(str(caught.value).encode()) < 350
 
 
+def test_an_issuer_that_would_take_much_memory_to_say_is_not_spelt_out() -> None:
+    """A bit string comes out of the parser as one number for each bit."""
+    bits = element(SEQUENCE, element(0x06, b"\x2a\x03"), element(0x03, b"\x00" + bytes(900_000)))
+    octets = signed_data(signer_info(usual(), issuer=element(SEQUENCE, element(SET, bits))))
+    tracemalloc.start()
+    refused(octets, "of an issuer with a very long name", OTHER)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 << 20
+
+
 # Anything from anyone
 
 

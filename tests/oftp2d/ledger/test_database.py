@@ -19,7 +19,17 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Demand, Ledger, NewReceipt, Partner, ReceiptKind, Transfer, TransferState
+from oftp2d.ledger import (
+    Demand,
+    Ledger,
+    LedgerUnavailableError,
+    NewReceipt,
+    Partner,
+    ReceiptKind,
+    Station,
+    Transfer,
+    TransferState,
+)
 from oftp2d.ledger.database import Database, migrate
 from oftp2d.ledger.schema import metadata
 
@@ -174,6 +184,17 @@ def test_a_database_that_cannot_be_opened_is_said_in_one_line(tmp_path: Path) ->
     with pytest.raises(OperatorError, match="unable to open database file") as raised:
         Ledger.open(f"sqlite:///{tmp_path / 'nowhere' / 'ledger.db'}")
     assert "\n" not in str(raised.value)
+
+
+def test_a_database_that_is_locked_for_too_long_cannot_be_used_now(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oftp2d.ledger.database._BUSY_TIMEOUT", 0)
+    ledger = Ledger.open(url)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerUnavailableError, match="database is locked"):
+            ledger.stations.add(Station(code="O0013000001TESTA0", name="A", main=True))
+        assert ledger.stations.list() == []
+    ledger.close()
 
 
 def test_an_instant_without_a_time_zone_is_refused(ledger: Ledger) -> None:
