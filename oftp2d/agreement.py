@@ -107,6 +107,17 @@ class Services:
         """SFIDENV: 1 is CMS."""
         return int(self.sign or self.compress or self.encrypt)
 
+    @property
+    def fields(self) -> dict[str, int]:
+        """All of it, under the names that the ledger has for it."""
+        return {
+            "security": int(self.security),
+            "cipher": self.cipher,
+            "compression": self.compression,
+            "envelope": self.envelope,
+            "signed_response": self.signed_receipt,
+        }
+
 
 def services(partner: Partner, wish: Wish) -> Services:
     """What is done to a file for this partner, where something else is wished for it than was agreed.
@@ -154,6 +165,15 @@ def sending_gaps(
         yield from _their_gap(
             selection.ENCRYPTION, "encrypt files for it", partner, certificates, station=destination, now=now
         )
+
+
+def receipt_gaps(
+    chosen: Services, partner: Partner, certificates: Certificates, *, destination: str, now: datetime
+) -> Iterator[Gap]:
+    """Without which certificates no receipt for a file could count now. Blocks."""
+    if chosen.signed_receipt and not partner.unsigned_receipts:
+        verify = "verify its signed receipts"
+        yield from _their_gap(selection.EERP_VERIFICATION, verify, partner, certificates, station=destination, now=now)
 
 
 def standing_gaps(partner: Partner, certificates: Certificates, now: datetime) -> Iterator[Gap]:

@@ -94,7 +94,7 @@ def keys_for(store: Certificates, partner: Partner, transfer: Transfer) -> Keys:
         )
         certificates = tuple(entry.facts.certificate for entry in chosen.entries)
         accounts.append(chosen)
-    choice = "\n".join(f"{account.situation.name}\n{account.text}" for account in accounts)
+    choice = "\n".join(account.line for account in accounts)
     return Keys(owners=owners, certificates=certificates, choice=choice)
 
 

@@ -226,7 +226,8 @@ class Receipts:
         self, partner: Partner, transfer: Transfer, response: EndResponse, opinion: Opinion
     ) -> None:
         kind = _kind(response).value
-        await self._context.workers.database(self._note, partner, transfer, kind, opinion.text)
+        advice = opinion.weight.value.format(partner=partner.code, transfer=transfer.id)
+        await self._context.workers.database(self._note, partner, transfer, kind, opinion.text, advice)
         self.log.error(
             "{partner}: the {kind} for {file} does not count, transfer {transfer}: {what}; {advice}",
             partner=partner.code,
@@ -234,12 +235,13 @@ class Receipts:
             file=transfer.dataset,
             transfer=transfer.id,
             what=opinion.text,
-            advice=opinion.weight.value.format(partner=partner.code, transfer=transfer.id),
+            advice=advice,
         )
 
-    def _note(self, partner: Partner, transfer: Transfer, kind: str, text: str) -> None:
+    def _note(self, partner: Partner, transfer: Transfer, kind: str, text: str, advice: str) -> None:
         ledger, now = self._context.ledger, self._context.now()
-        ledger.transfers.not_accepted(transfer.id, now, f"an {kind} came that does not count: {text}")
+        told = f"{'an EERP' if kind == ReceiptKind.EERP else 'a NERP'} came that does not count: {text}; {advice}"
+        ledger.transfers.not_accepted(transfer.id, now, told)
         ledger.audit.record(
             now, partner.code, "end response not accepted", {"transfer": transfer.id, "kind": kind, "text": text}
         )

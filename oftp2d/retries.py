@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from oftp2.reasons import AnswerReason
+from oftp2.reasons import AnswerReason, NegativeResponseReason
 from oftp2d.config import Retry
 
 
@@ -56,7 +56,10 @@ class Rule:
 LATER: Final = Course.AGAIN
 """After an SFNA with retry indicator Y, whatever the reason."""
 
-_SECURITY = "agree with the partner on the security of files, then retry it or send it anew"
+_SECURITY = (
+    "agree with the partner on the security of files ('oftp2d partner change'), and send it as is agreed then, with 'oftp2d"
+    " transfer retry --as-agreed'"
+)
 
 RULES: Final[Mapping[AnswerReason, Rule]] = {
     AnswerReason.INVALID_FILE_NAME: Rule(
@@ -160,8 +163,8 @@ RULES: Final[Mapping[AnswerReason, Rule]] = {
     AnswerReason.DECOMPRESSION_FAILED: Rule(
         final=Course.GIVE_UP,
         rejected=Course.GIVE_UP,
-        means="the partner can't decompress it",
-        advice="one of the two products is faulty: report it with both logs, and send the file anew",
+        means="the partner can't decompress it, or it takes no file that becomes so large",
+        advice="send the file anew with 'oftp2d send --no-compress'; if that arrives, report it with both logs",
     ),
     AnswerReason.UNSPECIFIED: Rule(
         final=Course.HOLD,
@@ -172,6 +175,16 @@ RULES: Final[Mapping[AnswerReason, Rule]] = {
 }
 """The policy, for every reason of SFNA and EFNA."""
 
+
+_AFTERWARDS: Final[Mapping[str, str]] = {
+    f"NERP {found:02}": f"{Command.SFNA} {known:02}"
+    for found, known in (
+        (NegativeResponseReason.INVALID_SIGNATURE, AnswerReason.INVALID_SIGNATURE),
+        (NegativeResponseReason.DECOMPRESSION_FAILED, AnswerReason.DECOMPRESSION_FAILED),
+        (NegativeResponseReason.DECRYPTION_FAILED, AnswerReason.DECRYPTION_FAILED),
+    )
+}
+"""The answer that means the same as an end response that says what came of opening a file."""
 
 GIVEN_UP: Final = "given up after"
 """How a text begins that says that the limits were reached, and not a refusal for good."""
@@ -217,6 +230,11 @@ def advice(reason: str | None, transfer_id: str) -> str:
     rule = rule_of(reason)
     told = "put it right, and retry the file" if rule is None else rule.advice
     return f"{told} ('oftp2d transfer retry {transfer_id}')" if "transfer retry" not in told else told
+
+
+def advice_afterwards(reason: str | None, transfer_id: str) -> str:
+    """What to do about a file that the partner took, and then refused with a NERP."""
+    return advice(_AFTERWARDS.get(reason or ""), transfer_id)
 
 
 def times(count: int) -> str:

@@ -259,7 +259,7 @@ class Securing:
             recipients=recipients,
             signed_by=fingerprints.get(selection.SIGNING, ()),
             encrypted_for=fingerprints.get(selection.ENCRYPTION, ()),
-            choice="\n".join(f"{account.situation.name}\n{account.text}" for account in accounts),
+            choice="\n".join(account.line for account in accounts),
         )
 
     def _make(self, partner: Partner, transfer: Transfer, keys: _Keys, now: datetime, work: Work) -> _Secured:

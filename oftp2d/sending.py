@@ -37,6 +37,7 @@ from oftp2d.context import Context
 from oftp2d.forwarding import ORIGINATOR_TOLD, forget
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.line import Line, SessionOverError, end_politely
+from oftp2d.opening import is_secured
 from oftp2d.partners import highest_level
 from oftp2d.retries import Command, Course, advice, backoff, course, exhausted
 from oftp2d.spool import SpoolError, read_piece, seek
@@ -89,7 +90,7 @@ class Sending:
         except SpoolError as error:
             await self._unable(transfer, f"{error.what}; {error.advice}")
         except UnsendableError as error:
-            await self._unable(transfer, f"it cannot be sent: {error}")
+            await self._unable(transfer, f"it cannot be sent: {self._why_not(transfer, error)}")
         finally:
             self._progress.pop(transfer.id, None)
 
@@ -147,6 +148,15 @@ class Sending:
         await self._fail(transfer, None, text)
         if begun:
             raise SessionOverError(over)
+
+    def _why_not(self, transfer: Transfer, error: UnsendableError) -> str:
+        """Why a file cannot be sent in this session, for people."""
+        level = self._level
+        if level >= Level.REVISION_2_0 or not (is_secured(transfer) or transfer.signed_response):
+            return str(error)
+        what = f"the partner speaks release level {int(level)}, and secured files and signed receipts need level 5"
+        own = "; agree with it, set that with 'oftp2d partner change', and say 'oftp2d transfer retry --as-agreed'"
+        return what if transfer.forwarded_from else what + own
 
     def _say(self, request: StartFile | CloseFile) -> None:
         """SFID or EFID. Raises ``UnsendableError`` for what this file is, not for what the session does not allow."""

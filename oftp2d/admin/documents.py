@@ -87,6 +87,7 @@ def transfer(
         del document[inner]
     document["virtual_hash"] = None if record.virtual_hash is None else record.virtual_hash.hex()
     document["services"] = services(record)
+    document["octets_before"] = record.plain_octets
     document["raw_kept"] = record.raw_name is not None
     document["forwarded"] = None if forwarding is None else asdict(forwarding)
     document["partner"] = partner.code

@@ -70,9 +70,9 @@ _ADVICE = {
     "code": "compare the codes (SSID) of both sides: ours is in 'oftp2d station list', theirs in 'oftp2d partner show'",
     "password": "compare both passwords with the partner, capitals too, and set them with 'oftp2d partner change'"
     " and --passwords",
-    "level": "the partner must offer a release level that its security needs here (5 for session authentication), send what"
-    " we receive or receive what we send, and session authentication must be the same on both sides: see 'oftp2d partner"
-    " show'",
+    "level": "the partner must offer a release level that its security needs here (5 for session authentication, secured files"
+    " and signed receipts), send what we receive or receive what we send, and session authentication must be the same on both"
+    " sides: see 'oftp2d partner show'",
     "leave": "try again; if it stays so, ask the partner what its log says",
 }
 """What to do when a step of a connection test fails."""

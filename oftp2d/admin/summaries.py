@@ -7,22 +7,33 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from oftp2.reasons import NegativeResponseReason
 from oftp2.values import SecurityLevel
 from oftp2d.ledger import Direction, Forwarding, Partner, Transfer, TransferState
-from oftp2d.retries import GIVEN_UP, advice, rule_of, times
+from oftp2d.retries import GIVEN_UP, advice, advice_afterwards, rule_of, times
 
 _INCOMING = {
     TransferState.RECEIVING: "It is being received from {partner}",
     TransferState.INTERRUPTED: "It broke off on its way in; {partner} is expected to send it again",
-    TransferState.RECEIVED: "It is complete and on disk, and about to be taken over",
+    TransferState.RECEIVED: "It is complete and on disk, and {todo}",
     TransferState.DELIVERED: "It is in the inbox{receipt}",
-    TransferState.REFUSED: "It was refused after it had come, {reason}: {text}{receipt}",
+    TransferState.REFUSED: "It was refused after it had come, {reason}: {text}{receipt}{advice}",
     TransferState.CANCELLED: "It broke off on its way in, and an operator gave up waiting for it",
 }
 _RECEIPT = {
     "owed": "; the end response leaves with the next session",
     "sent": "; {partner} has the end response",
 }
+_UNDONE = {"signed": "its signature verified", "compressed": "decompressed", "encrypted": "decrypted"}
+_OPENED = {
+    NegativeResponseReason.INVALID_SIGNATURE: "get the certificate with which {partner} signs ('oftp2d exchange request"
+    " {partner}', or 'oftp2d cert import FILE --partner {partner}')",
+    NegativeResponseReason.DECOMPRESSION_FAILED: "if it is only larger than is allowed here, raise limits.max_expansion or"
+    " limits.max_file_octets in oftp2d.toml",
+    NegativeResponseReason.DECRYPTION_FAILED: "give {partner} the certificate that it is to encrypt for ('oftp2d exchange"
+    " deliver {partner}', or 'oftp2d cert show --pem')",
+}
+"""What to do about a file that could not be opened, before it is sent again."""
 
 
 def summary(record: Transfer, partner: Partner, waits_for: str | None, forwarding: Forwarding | None = None) -> str:
@@ -30,11 +41,15 @@ def summary(record: Transfer, partner: Partner, waits_for: str | None, forwardin
     if forwarding is not None:
         return _sentence(_forwarded(record, forwarding, waits_for))
     if record.direction is Direction.IN:
-        receipt = _RECEIPT.get(record.end_response or "", "").format(partner=partner.code)
-        told = _INCOMING[record.state]
-        return _sentence(
-            told.format(partner=partner.code, receipt=receipt, reason=record.reason or "", text=record.text or "")
-        )
+        said = {
+            "partner": partner.code,
+            "receipt": _RECEIPT.get(record.end_response or "", "").format(partner=partner.code),
+            "reason": record.reason or "",
+            "text": record.text or "",
+            "advice": _to_open(record, partner.code),
+            "todo": _to_undo(record),
+        }
+        return _sentence(_INCOMING[record.state].format(**said))
     return _sentence(_outgoing(record, partner.code, waits_for))
 
 
@@ -63,13 +78,13 @@ def _outgoing(record: Transfer, code: str, waits_for: str | None) -> str:
         TransferState.QUEUED: (f"it waits for {waits_for}", ""),
         TransferState.SENDING: (f"it is being sent to {code}", ""),
         TransferState.SENT: (
-            f"{code} has it since {_moment(record.sent_at)}, and {_no_receipt(record)}",
-            f"if that takes days, ask {code} whether its system took the file over",
+            f"{code} has got it {_moment(record.sent_at)}, and {_no_receipt(record)}",
+            "" if record.text else f"if that takes days, ask {code} whether its system took the file over",
         ),
         TransferState.ACKNOWLEDGED: (f"delivered: the receipt (EERP) of {code} came {_moment(record.ended_at)}", ""),
         TransferState.REFUSED: (
             f"{code} took it and refused it afterwards, {record.reason}: {record.text}",
-            f"put right what it says, and send it again ({again})",
+            advice_afterwards(record.reason, record.id),
         ),
         TransferState.CANCELLED: ("an operator cancelled it", f"{again} sends it all the same"),
         TransferState.FAILED: (_failed(record, code), advice(record.reason, record.id)),
@@ -91,8 +106,23 @@ def services(record: Transfer) -> list[str]:
 
 def _done_to(record: Transfer) -> str:
     """What is done to a file before it is queued."""
-    *others, last = services(record) or ["hashed, for a signed receipt"]
+    *others, last = services(record) or ["hashed, for a signed receipt" if record.signed_response else "made ready"]
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def _to_undo(record: Transfer) -> str:
+    """What is done with a file that has come whole, before it is in the inbox."""
+    *others, last = [_UNDONE[each] for each in reversed(services(record))] or ["taken over"]
+    return f"is being {', '.join(others)} and {last}" if others else f"is being {last}"
+
+
+def _to_open(record: Transfer, code: str) -> str:
+    """What to do about a file that could not be opened."""
+    if record.raw_name is None:
+        return ""
+    told = next((told for reason, told in _OPENED.items() if record.reason == f"NERP {reason:02}"), None)
+    first = f"{told.format(partner=code)}; then " if told else ""
+    return f"; {first}ask {code} to send it again; 'oftp2d transfer raw {record.id}' has it as it came"
 
 
 def _no_receipt(record: Transfer) -> str:

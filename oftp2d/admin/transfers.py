@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import BinaryIO, cast
 
 from klein import Klein
@@ -13,7 +14,7 @@ from oftp2.cms.suites import SUITES
 from oftp2.records import BLOCK
 from oftp2.values import FileFormat, is_dataset_name
 from oftp2d.acx import message_of
-from oftp2d.agreement import Services, Wish, sending_gaps, services
+from oftp2d.agreement import Services, Wish, receipt_gaps, sending_gaps, services
 from oftp2d.errors import OperatorError
 from oftp2d.evidence import render
 from oftp2d.forwarding import forget
@@ -160,12 +161,19 @@ def _add_sending(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/transfers/<transfer_id>/retry")
     async def retry(request: HttpRequest, transfer_id: str) -> Document:
-        """Send again what failed, was cancelled or refused; with ``new_stamp`` as a new file with another time stamp."""
+        """Send again what failed, was cancelled or refused; with ``new_stamp`` as a new file with another time stamp.
+
+        With ``as_agreed`` that, too, and signed, compressed and encrypted as is agreed with the partner now, whatever was
+        done to it before.
+        """
         fields = body(request)
-        new_stamp = fields.flag("new_stamp", default=False)
+        new_stamp, as_agreed = (fields.flag(name, default=False) for name in ("new_stamp", "as_agreed"))
         fields.finish()
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
-        queued = await desk.workers.database(desk.ledger.transfers.retry, known.id, desk.now(), new_stamp=new_stamp)
+        agreed = await desk.workers.database(_agreed, desk, known) if as_agreed else None
+        queued = await desk.workers.database(
+            desk.ledger.transfers.retry, known.id, desk.now(), new_stamp=new_stamp, secured_as=agreed
+        )
         _nudge(desk, queued)
         if known.spool_name != queued.spool_name:
             # It is secured anew.
@@ -281,11 +289,29 @@ def _addressed(desk: Desk, letter: Letter) -> tuple[Partner, str, str, Services]
             f"{destination} is no code of {partner.code}", "see 'oftp2d partner show', or add it as sub-station"
         )
     chosen = services(partner, letter.wish)
-    for gap in sending_gaps(
-        chosen, partner, desk.certificates, originator=originator, destination=destination, now=desk.now()
-    ):
-        raise OperatorError(gap.what, gap.advice)
+    _check_gaps(desk, partner, chosen, originator=originator, destination=destination)
     return partner, originator, destination, chosen
+
+
+def _agreed(desk: Desk, transfer: Transfer) -> Mapping[str, int]:
+    """What is to be done to a file of ours by what is agreed with its partner now. Raises OperatorError."""
+    if transfer.kind is not Kind.FILE:
+        raise InputError(f"{transfer.id} belongs to the certificate exchange", "such messages go as they are")
+    partner = desk.ledger.partners.get(transfer.partner_id)
+    chosen = services(partner, Wish())
+    _check_gaps(desk, partner, chosen, originator=transfer.originator, destination=transfer.destination)
+    return chosen.fields
+
+
+def _check_gaps(desk: Desk, partner: Partner, chosen: Services, *, originator: str, destination: str) -> None:
+    """Raises OperatorError where a certificate is missing for what is to be done to a file, or for its receipt."""
+    store, now = desk.certificates, desk.now()
+    missing = chain(
+        sending_gaps(chosen, partner, store, originator=originator, destination=destination, now=now),
+        receipt_gaps(chosen, partner, store, destination=destination, now=now),
+    )
+    for gap in missing:
+        raise OperatorError(gap.what, gap.advice)
 
 
 async def _staged(request: HttpRequest, desk: Desk, form: Form, text: Text) -> Outgoing:

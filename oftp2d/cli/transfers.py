@@ -193,15 +193,25 @@ def _add_changes(transfer: click.Group) -> None:
     @command(transfer, "retry")
     @click.argument("transfer_id", metavar="ID")
     @click.option("--new-stamp", is_flag=True, help="Send it as a new file: with another date and time.")
-    def retry(terminal: Terminal, transfer_id: str, new_stamp: bool) -> None:
-        """Send a file again that failed, was cancelled or refused.
+    @click.option(
+        "--as-agreed",
+        is_flag=True,
+        help="Sign, compress and encrypt it anew, as is agreed with the partner now; also as a new file.",
+    )
+    def retry(terminal: Terminal, transfer_id: str, new_stamp: bool, as_agreed: bool) -> None:
+        """Send a file again that failed, was cancelled or refused, or got no receipt.
 
         It keeps its date and time, by which the partner recognises it, unless the partner has had it in full. A
         partner that says SFNA 13 (duplicate file) to a file it ought to take needs --new-stamp. Make sure first
         that it does not have the file: it would process it twice.
+
+        What was done to it for its security is not changed: what a partner refuses for that (SFNA 15 to 20) needs
+        --as-agreed, once 'oftp2d partner change' has set what was agreed.
         """
         with terminal.client() as client:
-            document = client.post(path_of("transfers", transfer_id, "retry"), {"new_stamp": new_stamp})
+            document = client.post(
+                path_of("transfers", transfer_id, "retry"), {"new_stamp": new_stamp, "as_agreed": as_agreed}
+            )
         terminal.show(document, lambda: Text(f"{document.get('id')} is {document.get('state')}"))
 
     @command(transfer, "cancel")
@@ -287,6 +297,9 @@ def _why(document: Mapping[str, Any]) -> str:
     if forwarded := _forwarded(document):
         told = f"{forwarded}; {told}" if told else forwarded
     waits = document.get("waits_for")
+    if document.get("state") == "securing":
+        octets, secured = (int(document.get(name) or 0) for name in ("octets", "octets_moved"))
+        return f"{size(secured)} of {size(octets)} are secured"
     if not waits:
         return told
     return f"{told}; waits for {waits}" if told and told not in str(waits) else f"waits for {waits}"
@@ -302,9 +315,20 @@ def _services(document: Mapping[str, Any]) -> str:
     """What was done to a file, or is to be done to it, and in which suite."""
     done = [str(each) for each in document.get("services") or ()]
     cipher = document.get("cipher")
-    return (
-        f"{', '.join(done) or 'nothing'}{f' (cipher suite {cipher:02})' if isinstance(cipher, int) and cipher else ''}"
-    )
+    suite = f" (cipher suite {cipher:02})" if isinstance(cipher, int) and cipher else ""
+    return f"{', '.join(done)}{suite}" if done else "nothing"
+
+
+def _size_before(document: Mapping[str, Any]) -> str:
+    """How large a file was that has become another by being secured; empty for any other."""
+    before = document.get("octets_before")
+    secured = document.get("services") and document.get("state") != "securing"
+    return f"; {size(before)} before it was secured" if secured and isinstance(before, int) else ""
+
+
+def _moved(document: Mapping[str, Any]) -> dict[str, str]:
+    """How much of a file has gone or come, or is secured, and under which heading."""
+    return {"secured" if document.get("state") == "securing" else "moved": size(int(document.get("octets_moved") or 0))}
 
 
 def _kept(document: Mapping[str, Any]) -> str | None:
@@ -336,13 +360,13 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "file name": document.get("file_name"),
             "description": document.get("description"),
             "format": form(document),
-            "size": f"{size(octets)} ({octets} octets)",
-            "moved": size(int(document.get("octets_moved") or 0)),
+            "size": f"{size(octets)} ({octets} octets){_size_before(document)}",
+            **_moved(document),
             "SHA-256": document.get("sha256"),
             "done to it": _services(document),
             "signed with": document.get("signers"),
             "encrypted for": document.get("recipients"),
-            "chosen because": document.get("choice"),
+            "chosen because": Text("\n").join(map(words, str(document.get("choice") or "").splitlines() or [""])),
             "hash as it travels": document.get("virtual_hash"),
             "signed receipt asked for": document.get("signed_response"),
             "kept as it came": _kept(document),

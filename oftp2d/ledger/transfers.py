@@ -16,7 +16,7 @@ because what they say is found out again:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
 from oftp2.reasons import NegativeResponseReason
-from oftp2.records import LENGTH_OCTETS
+from oftp2.records import BLOCK, LENGTH_OCTETS
 from oftp2.values import FileFormat, FileIdentity
 from oftp2d.errors import OperatorError
 from oftp2d.ledger.database import Database
@@ -451,7 +451,9 @@ class Transfers:
             answer_for(connection, cancelled, now, reason=NegativeResponseReason.STOPPED_BY_OPERATOR)
             return cancelled
 
-    def retry(self, transfer_id: str, now: datetime, *, new_stamp: bool = False) -> Transfer:
+    def retry(
+        self, transfer_id: str, now: datetime, *, new_stamp: bool = False, secured_as: Mapping[str, int] | None = None
+    ) -> Transfer:
         """Queue a failed, cancelled, refused or unanswered file again.
 
         What failed or was cancelled keeps its stamp, so that the partner can resume or recognise it. What the
@@ -460,6 +462,9 @@ class Transfers:
 
         A file that is sent secured is secured anew where it gets a new stamp, or was never secured; with its old stamp it
         must be the same octets, and goes again as it is.
+
+        ``secured_as``: what is done to it from now on, as ``security``, ``cipher``, ``compression``, ``envelope`` and
+        ``signed_response``, in place of what was done before; it gets a new stamp.
         """
         values: dict[str, Any] = {
             "attempts": 0,
@@ -478,7 +483,16 @@ class Transfers:
                     f"transfer {transfer_id} is a file of {old.originator} that we only forward",
                     "ask its originator to send it again",
                 )
-            if new_stamp or old.state in {_S.REFUSED, _S.SENT}:
+            if old.direction is Direction.IN:
+                raise OperatorError(
+                    f"transfer {transfer_id} is a file that came in", "ask the partner that sent it to send it again"
+                )
+            if secured_as is not None:
+                plain = old.stored_octets if old.plain_octets is None else old.plain_octets
+                old = replace(old, plain_name=old.plain_name or old.spool_name, plain_octets=plain)
+                blocks = -(-plain // BLOCK) if secured_as["envelope"] else None
+                values.update(secured_as, plain_name=old.plain_name, plain_octets=plain, original_size=blocks)
+            if new_stamp or secured_as is not None or old.state in {_S.REFUSED, _S.SENT}:
                 date, time = allot(
                     connection,
                     partner_id=old.partner_id,

@@ -266,7 +266,7 @@ def deliver(office: Office, partner_id: int, content: bytes) -> Transfer:
     return delivered
 
 
-def refuse(office: Office, partner_id: int, content: bytes) -> Transfer:
+def refuse(office: Office, partner_id: int, content: bytes, reason: int = 33) -> Transfer:
     """A file that arrived and could not be opened, kept as it came."""
     opened = begin(office, partner_id)
     with office.spool.part(opened.id) as part:
@@ -275,6 +275,6 @@ def refuse(office: Office, partner_id: int, content: bytes) -> Transfer:
     now = datetime.now(UTC)
     office.ledger.transfers.received(opened.id, staged.octets, staged.sha256, staged.name, now)
     text = "the content cannot be decrypted"
-    refused = office.ledger.transfers.refuse(opened.id, "NERP 33", text, now, None, raw_name=staged.name)
+    refused = office.ledger.transfers.refuse(opened.id, f"NERP {reason}", text, now, None, raw_name=staged.name)
     office.spool.refuse(staged.name)
     return refused

@@ -29,6 +29,7 @@ from oftp2d.admin.fields import dataset_name
 from oftp2d.admin.server import AdminServer
 from oftp2d.client import AdminClient, RefusedError
 from oftp2d.errors import OperatorError
+from oftp2d.ledger import Kind, NewOutgoing
 from oftp2d.logs import LineObserver
 from oftp2d.partners import least_level
 from tests import pki
@@ -652,9 +653,67 @@ async def test_a_file_that_is_secured_anew_leaves_nothing_of_what_it_was(office:
 
 @pytest_twisted.ensureDeferred
 async def test_a_file_that_is_only_hashed_says_so(office: Office) -> None:
-    await partner(office, signed_receipts=True)
+    await partner(office, signed_receipts=True, unsigned_receipts=True)
     sent = await office.send(b"content", partner=THEIRS, file_name="f")
     assert sent["summary"] == "It is being hashed, for a signed receipt; it was not tried yet."
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_refused_for_its_security_goes_as_is_agreed_by_then(office: Office) -> None:
+    added = await partner(office)
+    sent = await office.send(b"content", partner=THEIRS, file_name="f")
+    path, now, transfers = f"/v1/transfers/{sent['id']}", datetime.now(UTC), office.ledger.transfers
+    transfers.claim_next(added["id"], "session", now, timedelta(minutes=1))
+    transfers.failed(sent["id"], now, "SFNA 20", "signed ones only")
+    assert "'oftp2d transfer retry --as-agreed'" in (await office.ask("get", path))["summary"]
+    await office.ask("patch", f"/v1/partners/{THEIRS}", {"sign_files": True, "compress_files": True})
+    error = await refused(office, 409, "post", f"{path}/retry", {"as_agreed": True})
+    assert "there is no certificate" in error.what
+    await keys(office)
+    again = await office.ask("post", f"{path}/retry", {"as_agreed": True})
+    assert (again["state"], again["services"], again["cipher"]) == ("securing", ["signed", "compressed"], 4)
+    assert (again["time"], again["octets_before"]) != (sent["time"], None)
+    new = NewOutgoing(
+        kind=Kind.EXCHANGE,
+        partner_id=added["id"],
+        dataset="ODETTE_CERTIFICATE_REQUEST",
+        originator=OURS,
+        destination=THEIRS,
+        format="U",
+        octets=1,
+        spool_name="exchange1",
+    )
+    exchange = transfers.queue(new, now)
+    await refused(office, 400, "post", f"/v1/transfers/{exchange.id}/retry", {"as_agreed": True})
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_file_goes_whose_signed_receipt_nobody_could_verify(office: Office) -> None:
+    await partner(office, signed_receipts=True)
+    with pytest.raises(RefusedError, match=r"no certificate of .* to verify its signed receipts"):
+        await office.send(b"content", partner=THEIRS, file_name="f")
+    await keys(office)
+    assert (await office.send(b"content", partner=THEIRS, file_name="f"))["state"] == "securing"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (31, f"'oftp2d exchange request {THEIRS}'"),
+        (32, "raise limits.max_expansion"),
+        (33, f"'oftp2d exchange deliver {THEIRS}'"),
+        (34, f"; ask {THEIRS} to send it again"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_to_do_about_a_file_that_cannot_be_opened_is_told(office: Office, reason: int, told: str) -> None:
+    added = await partner(office)
+    kept = refuse(office, added["id"], b"no envelope", reason)
+    shown = await office.ask("get", f"/v1/transfers/{kept.id}")
+    assert told in shown["summary"]
+    assert f"'oftp2d transfer raw {kept.id}'" in shown["summary"]
+    error = await refused(office, 409, "post", f"/v1/transfers/{kept.id}/retry")
+    assert "came in" in error.what
 
 
 @pytest_twisted.ensureDeferred

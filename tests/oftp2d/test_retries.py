@@ -8,7 +8,19 @@ import pytest
 
 from oftp2.reasons import AnswerReason
 from oftp2d.config import Retry
-from oftp2d.retries import RULES, Command, Course, advice, backoff, course, exhausted, rule_of, span, times
+from oftp2d.retries import (
+    RULES,
+    Command,
+    Course,
+    advice,
+    advice_afterwards,
+    backoff,
+    course,
+    exhausted,
+    rule_of,
+    span,
+    times,
+)
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 
@@ -65,6 +77,11 @@ def test_people_are_told_what_it_means_and_what_to_do(reason: AnswerReason) -> N
     told = advice(f"SFNA {reason:02}", "0123")
     assert told.startswith(rule.advice)
     assert "oftp2d" in told
+
+
+@pytest.mark.parametrize(("found", "known"), [(31, 21), (32, 23), (33, 22)])
+def test_what_came_of_opening_a_file_has_the_advice_of_the_same_answer_before_it(found: int, known: int) -> None:
+    assert advice_afterwards(f"NERP {found}", "0123") == advice(f"SFNA {known}", "0123")
 
 
 @pytest.mark.parametrize("reason", [None, "", "NERP 13", "ESID 04", "SFNA", "SFNA 77", "SFNA x"])

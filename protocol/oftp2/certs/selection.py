@@ -86,6 +86,11 @@ class Selection:
         lines = [f"{item.entry.facts.fingerprint[:16]}: {item.why}" for item in self.considered]
         return "\n".join(lines) or f"{self.situation.name}: there is no certificate at all"
 
+    @property
+    def line(self) -> str:
+        """For people: all of it in one line that begins with what it was for."""
+        return f"{self.situation.name}: {'; '.join(self.text.splitlines())}" if self.considered else self.text
+
 
 def select(
     situation: Situation,

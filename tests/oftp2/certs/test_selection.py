@@ -143,6 +143,13 @@ def test_opening_tries_every_valid_key_the_named_one_first(situation: Situation)
     assert marks(found) == "abc"
 
 
+def test_the_account_in_one_line_begins_with_what_it_was_for() -> None:
+    assert choose(selection.SIGNING).line == "outbound signature: there is no certificate at all"
+    told = choose(selection.SIGNING, entry("a"), entry("b", active=False)).line
+    assert told.startswith("outbound signature: ")
+    assert told.count("; ") == 1
+
+
 def test_confirmed_certificates_narrow_the_choice_until_the_partner_has_the_new_one() -> None:
     old, new = entry("a", begins=-20), entry("b")
     found = choose(selection.SIGNING, old, new, confirmed={"a" * 64})

@@ -161,7 +161,7 @@ def test_the_suites_in_words_are_those_of_the_standard() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_file_is_secured_as_the_command_line_wishes(office: Office, tmp_path: Path) -> None:
-    await add_partner(office, "--compress-files")
+    await add_partner(office, "--compress-files", "--unsigned-receipts", "accept")
     file = tmp_path / "parts.txt"
     file.write_bytes(bytes(3000))
     document = await good(office, "send", THEIRS, str(file), "--signed-receipt", "--suite", "6")
@@ -189,8 +189,13 @@ async def test_a_file_is_secured_as_the_command_line_wishes(office: Office, tmp_
     out = await seen(office, "transfer", "show", secured.id)
     for word in ("01" * 32, "02" * 32, "cd" * 64, "newest of its station"):
         assert word in out
+    assert "2.9 KiB before it was secured" in out
     document = await good(office, "send", THEIRS, str(file), "--no-compress")
     assert (document["state"], document["services"]) == ("queued", [])
+    await good(office, "transfer", "cancel", document["id"])
+    document = await good(office, "transfer", "retry", document["id"], "--as-agreed")
+    assert (document["state"], document["services"]) == ("securing", ["compressed"])
+    assert "0 octets of 2.9 KiB are secured" in re.sub(r"\s+", " ", await seen(office, "transfer", "list"))
     code, _, err = await office.run("send", THEIRS, str(file), "--encrypt")
     assert code == Exit.FAILED
     assert "oftp2d exchange request" in err

@@ -148,6 +148,39 @@ def test_a_new_stamp_has_the_file_secured_anew(
     assert not again.efid_sent
 
 
+PLAINLY = {"security": 0, "cipher": 0, "compression": 0, "envelope": 0, "signed_response": 0}
+SIGNED = {"security": 2, "cipher": 8, "compression": 0, "envelope": 1, "signed_response": 1}
+
+
+@pytest.mark.parametrize("wanted", [PLAINLY, SIGNED])
+def test_a_file_is_made_anew_out_of_what_was_queued_when_something_else_is_to_be_done_to_it(
+    ledger: Ledger, partner: Partner, securing: Transfer, now: datetime, wanted: dict[str, int]
+) -> None:
+    ledger.transfers.secured(securing.id, now, **DONE)
+    claim(ledger, partner, now)
+    ledger.transfers.failed(securing.id, now, "SFNA 17", "")
+    again = ledger.transfers.retry(securing.id, now, secured_as=wanted)
+    assert {name: getattr(again, name) for name in wanted} == wanted
+    assert (again.state, again.spool_name, again.octets, again.original_size) == (
+        S.SECURING,
+        "invoice1",
+        5,
+        wanted["envelope"] or None,
+    )
+    assert (again.virtual_hash, again.recipients) == (None, ())
+    assert again.key != securing.key
+
+
+def test_a_file_that_went_as_it_is_can_be_secured_when_it_goes_again(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    plain = ledger.transfers.queue(replace(files.outgoing(partner), format="V", octets=100, records=7), now)
+    ledger.transfers.cancel(plain.id, now)
+    again = ledger.transfers.retry(plain.id, now, secured_as=SIGNED)
+    assert (again.state, again.spool_name, again.plain_name) == (S.SECURING, "invoice1", "invoice1")
+    assert (again.octets, again.plain_octets) == (100, 114)
+
+
 def test_a_file_that_is_not_secured_is_only_queued_again(
     ledger: Ledger, partner: Partner, files: Any, now: datetime
 ) -> None:
