@@ -231,9 +231,6 @@ class Securing:
             signed_receipt=transfer.signed_response,
             suite=agreed_suite(transfer, partner).number,
         )
-        ends = {"originator": transfer.originator, "destination": transfer.destination}
-        for gap in sending_gaps(services, partner, store, now=now, **ends):
-            raise OperatorError(gap.what, f"{gap.advice}; then say 'oftp2d transfer retry {transfer.id}'")
         signers: Sequence[Signer] = ()
         recipients: Sequence[x509.Certificate] = ()
         accounts = []
@@ -251,6 +248,10 @@ class Securing:
             )
             recipients = [entry.facts.certificate for entry in account.entries]
             accounts.append(account)
+        if not all(account.entries for account in accounts):
+            ends = {"originator": transfer.originator, "destination": transfer.destination}
+            gap = next(sending_gaps(services, partner, store, now=now, **ends))
+            raise OperatorError(gap.what, f"{gap.advice}; then say 'oftp2d transfer retry {transfer.id}'")
         fingerprints = {
             account.situation: tuple(entry.facts.fingerprint for entry in account.entries) for account in accounts
         }

@@ -187,7 +187,7 @@ def test_what_cannot_be_secured_fails_with_what_to_do_and_goes_when_that_is_done
     house.start()
     first.limit_files(MEBIBYTE)
     sent = first.send(second.code, noise(MEBIBYTE), "ORDERS")
-    first.line("ORDERS is secured when there is room")
+    first.line("ORDERS waits to be secured")
     assert first.state(sent) is S.SECURING
     with first.ledger() as ledger:
         (theirs,) = ledger.certificates.list(Holder.PARTNER)
