@@ -24,7 +24,7 @@ _RECEIPT = {
     "owed": "; the end response leaves with the next session",
     "sent": "; {partner} has the end response",
 }
-_UNDONE = {"signed": "its signature verified", "compressed": "decompressed", "encrypted": "decrypted"}
+_UNDONE = {"signed": "verified", "compressed": "decompressed", "encrypted": "decrypted"}
 _OPENED = {
     NegativeResponseReason.INVALID_SIGNATURE: "get the certificate with which {partner} signs ('oftp2d exchange request"
     " {partner}', or 'oftp2d cert import FILE --partner {partner}')",
@@ -78,7 +78,7 @@ def _outgoing(record: Transfer, code: str, waits_for: str | None) -> str:
         TransferState.QUEUED: (f"it waits for {waits_for}", ""),
         TransferState.SENDING: (f"it is being sent to {code}", ""),
         TransferState.SENT: (
-            f"{code} has got it {_moment(record.sent_at)}, and {_no_receipt(record)}",
+            f"{code} got it {_moment(record.sent_at)}, and {_no_receipt(record)}",
             "" if record.text else f"if that takes days, ask {code} whether its system took the file over",
         ),
         TransferState.ACKNOWLEDGED: (f"delivered: the receipt (EERP) of {code} came {_moment(record.ended_at)}", ""),

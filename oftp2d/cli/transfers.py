@@ -299,7 +299,7 @@ def _why(document: Mapping[str, Any]) -> str:
     waits = document.get("waits_for")
     if document.get("state") == "securing":
         octets, secured = (int(document.get(name) or 0) for name in ("octets", "octets_moved"))
-        return f"{size(secured)} of {size(octets)} are secured"
+        return f"{size(secured)} of {size(octets)} are secured" if secured else ""
     if not waits:
         return told
     return f"{told}; waits for {waits}" if told and told not in str(waits) else f"waits for {waits}"

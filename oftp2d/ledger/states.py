@@ -154,7 +154,9 @@ class IllegalMoveError(OperatorError):
     """A transfer was asked to move where ``MOVES`` has no way. Nothing was changed."""
 
     def __init__(self, transfer_id: str, here: TransferState, there: TransferState) -> None:
-        super().__init__(f"transfer {transfer_id} is {here} and cannot become {there}", "look at its state first")
+        super().__init__(
+            f"transfer {transfer_id} is {here} and cannot become {there}", f"see 'oftp2d transfer show {transfer_id}'"
+        )
         self.transfer_id = transfer_id
         self.here = here
         self.there = there

@@ -305,7 +305,7 @@ class Verifying:
                 with suppress(InvalidSignature, ValueError):  # ValueError: a key too short for it
                     key.verify(info.signature, signed, pad, Prehashed(digest.algorithm))
                     return Signature(certificate=certificate, signing_time=info.signing_time, digest=digest)
-        raise info.refusal("is not valid, or by a certificate that we do not have for it")
+        raise info.refusal("is not valid, or was made with a key whose certificate is not known here")
 
     def _signed(self, info: SignerInfo, digest: Digest) -> list[bytes]:
         """The digests that the signature may be over."""
