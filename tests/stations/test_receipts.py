@@ -257,7 +257,7 @@ def test_what_is_not_rightly_signed_changes_nothing_and_gets_rtr(house: House, p
         "OTHER-HASH": (own_hash, "its hash is that of another file"),
         "HASH-EXCHANGED": (hash_exchanged, "the signature is over another EERPHSH"),
         "ALTERED": (altered, "the signature is over another EERPDSN"),
-        "FOREIGN": (lambda sfid, content: right(sfid, content, by="CA01"), "certificate that we do not have"),
+        "FOREIGN": (lambda sfid, content: right(sfid, content, by="CA01"), "whose certificate is not known here"),
         "NO-HASH": (lambda sfid, content: replace(right(sfid, content), hash=b""), "holds no hash of SHA-512"),
         "NONSENSE": (nonsense, "cannot be read"),
         "UNREQUESTED": (lambda sfid, _: replace(eerp(sfid), hash=bytes(64)), "its hash is that of another file"),

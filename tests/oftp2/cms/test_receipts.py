@@ -133,7 +133,7 @@ def test_openssl_verifies_our_signature_and_takes_the_content_out_of_it(tmp_path
 
 
 def test_a_signature_of_somebody_else_or_none_is_refused() -> None:
-    refused(SIGNED[Eerp], "by a certificate that we do not have", OTHER)
+    refused(SIGNED[Eerp], "made with a key whose certificate is not known here", OTHER)
     refused(EERP, "is not signed")
     refused(replace(EERP, signature=SIGNED[Nerp].signature), "another EERPHSH")
     refused(replace(SIGNED[Eerp], signature=b"?"), "cannot be read")
