@@ -569,7 +569,7 @@ async def test_a_file_is_secured_as_agreed_unless_something_else_is_wished_for_i
     await keys(office)
     sent = await office.send(bytes(2049), partner=THEIRS, file_name="f", **wished)
     assert tuple(sent[name] for name in FIELDS) == sfid
-    assert len(office.ledger.transfers.to_secure()) == (sfid[0] == "securing")
+    assert len(office.ledger.transfers.to_secure()) == office.securing.nudges == (sfid[0] == "securing")
 
 
 @pytest.mark.parametrize(
