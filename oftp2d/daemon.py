@@ -229,22 +229,22 @@ class Daemon:
                 transfer=transfer.id,
             )
 
-        for transfer in await self.context.workers.database(self._forgotten):
+        for transfer in await self._forgotten():
             self.log.info(
                 "the content of {file}, transfer {transfer}, which was refused, is kept no longer",
                 file=transfer.dataset,
                 transfer=transfer.id,
             )
 
-    def _forgotten(self) -> Sequence[Transfer]:
-        """What was refused and kept as it came for long enough. The file goes first: its name is known until it is gone."""
+    async def _forgotten(self) -> Sequence[Transfer]:
+        """What was refused and kept as it came for long enough. The files go first: their names are known until they are gone."""
         context = self.context
         before = context.now() - timedelta(hours=context.config.spool.keep_refused_hours)
-        forgotten = context.ledger.transfers.raw_expired(before)
-        for transfer in forgotten:
-            assert transfer.raw_name is not None  # noqa: S101 - what is asked for
-            context.spool.remove_refused(transfer.raw_name)
-            context.ledger.transfers.forget_raw(transfer.id)
+        forgotten = await context.workers.database(context.ledger.transfers.raw_expired, before)
+        if forgotten:
+            names = [transfer.raw_name for transfer in forgotten if transfer.raw_name is not None]
+            await context.workers.disk(context.spool.remove_refused, *names)
+            await context.workers.database(context.ledger.transfers.forget_raw, *(each.id for each in forgotten))
         return forgotten
 
     def _expired(self) -> Sequence[Transfer]:

@@ -217,10 +217,10 @@ class Spool:
         with _told("open a refused file"):
             return (kept if kept.exists() else received).open("rb", buffering=0)
 
-    def remove_refused(self, name: str) -> None:
-        """Forget a refused file; one that is gone already is no fault."""
+    def remove_refused(self, *names: str) -> None:
+        """Forget refused files; one that is gone already is no fault."""
         for folder in (self._refused, self._received):
-            self._remove(folder, name)
+            self._remove(folder, *names)
 
     def inbox_path(self, name: str) -> Path:
         """Where a delivered file is. Raises ValueError for a name the inbox cannot have given."""

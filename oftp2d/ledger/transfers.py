@@ -765,10 +765,10 @@ class Transfers:
         with self._database.reading() as connection:
             return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.ended_at).limit(1000))]
 
-    def forget_raw(self, transfer_id: str) -> None:
-        """The content of a refused file is kept no longer. Without effect the second time."""
+    def forget_raw(self, *transfer_ids: str) -> None:
+        """The content of refused files is kept no longer. Without effect the second time."""
         with self._database.writing() as connection:
-            connection.execute(sa.update(transfers).where(transfers.c.id == transfer_id).values(raw_name=None))
+            connection.execute(sa.update(transfers).where(transfers.c.id.in_(transfer_ids)).values(raw_name=None))
 
     def interrupted(self, transfer_id: str, now: datetime, *, kept: bool = True, owner: str | None = None) -> Transfer:
         """The session ended before the file did.
