@@ -88,7 +88,7 @@ class Securing:
         self.nudge()
 
     def nudge(self) -> None:
-        """Look now: a file was queued, or one that is being secured was cancelled. Never blocks."""
+        """Look now: a file was queued. Never blocks."""
         if not self._running:
             return
         if self._looking:
@@ -101,6 +101,14 @@ class Securing:
         """Try again what the disk had no room for, or the ledger could not be told of."""
         self._postponed.clear()
         self.nudge()
+
+    def abandon(self, transfer_id: str) -> None:
+        """Nothing that is being made of this file counts any more: it was cancelled. Never blocks.
+
+        To be called before anybody can ask for it again, in whatever other way: then it begins anew.
+        """
+        if transfer_id in self._under_way:
+            self._under_way[transfer_id].work.abandon()
 
     def progress(self, transfer_id: str) -> int | None:
         """Octets that were read of a file that is being secured; None of any other."""
@@ -133,12 +141,8 @@ class Securing:
                 self._looked.callback(None)
 
     async def _round(self) -> None:
-        """Abandon what was cancelled, and begin as many as may be under way."""
+        """Begin as many as may be under way."""
         ledger = self._context.ledger.transfers
-        for transfer_id, under_way in list(self._under_way.items()):
-            transfer = await self._context.workers.database(ledger.get, transfer_id)
-            if transfer.state is not TransferState.SECURING:
-                under_way.work.abandon()
         known = len(self._under_way) + len(self._postponed)
         for transfer in await self._context.workers.database(ledger.to_secure, limit=known + AT_ONCE):
             if len(self._under_way) >= AT_ONCE:
@@ -189,6 +193,8 @@ class Securing:
         make = self._make if is_secured(transfer) else self._hash
         secured = await workers.security(make, partner, transfer, keys, now, work)
         try:
+            # Its last octets may have been written when it was abandoned.
+            work.go_on()
             queued = await workers.database(
                 ledger.transfers.secured,
                 transfer.id,
@@ -201,7 +207,7 @@ class Securing:
                 recipients=keys.encrypted_for,
                 choice=keys.choice,
             )
-        except OperatorError:
+        except (AbandonedError, OperatorError):
             # It is made anew then, unless the ledger has learned of it all the same.
             with suppress(OperatorError):
                 known = await workers.database(ledger.transfers.get, transfer.id)

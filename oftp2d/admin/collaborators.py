@@ -82,7 +82,10 @@ class Securing(Protocol):
     """Who signs, compresses and encrypts files before they are sent."""
 
     def nudge(self) -> None:
-        """A file is queued, or one that is being secured was cancelled. Never blocks."""
+        """A file is queued. Never blocks."""
+
+    def abandon(self, transfer_id: str) -> None:
+        """A file was cancelled, which may be under way. Never blocks."""
 
 
 class House(Protocol):

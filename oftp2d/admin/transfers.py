@@ -189,8 +189,8 @@ def _add_sending(app: Klein, desk: Desk) -> None:
         body(request).finish()
         known = await desk.workers.database(transfer_of, desk.ledger, transfer_id)
         cancelled = await desk.workers.database(_cancelled, desk, known.id)
+        desk.securing.abandon(cancelled.id)
         await forget(desk.workers, desk.spool, cancelled)
-        desk.securing.nudge()
         return await _one(desk, cancelled)
 
 

@@ -73,12 +73,16 @@ class RecordingDialler:
 
 @dataclass
 class RecordingSecuring:
-    """Counts how often it was nudged."""
+    """Counts how often it was nudged, and writes down what was abandoned."""
 
     nudges: int = 0
+    abandoned: list[str] = field(default_factory=list)
 
     def nudge(self) -> None:
         self.nudges += 1
+
+    def abandon(self, transfer_id: str) -> None:
+        self.abandoned.append(transfer_id)
 
 
 @dataclass
