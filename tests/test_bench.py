@@ -16,6 +16,7 @@ PROMISED = {
     "secure": {"stage_ratio", "open_ratio", "openssl_ratio", "peak_mib"},
     "smallfiles": {"per_second", "flatness"},
     "sessions": {"kib_each"},
+    "large": {"sender_peak_mib", "receiver_peak_mib"},
 }
 
 

@@ -5,12 +5,16 @@ durable, against a bare TLS pipe of Twisted on the same reactor with the same wr
 that is installed. secure: a file signed, compressed and encrypted, and opened again, against the slowest of these stages
 alone and against the openssl command. smallfiles: files of 1 KiB in one session, each with its end response. sessions:
 memory of a daemon per idle TLS session. A number that was not measured is null, and beside it stands why.
+
+Only where it is named: large, one file of 10 GiB that is signed, compressed and encrypted, sent, opened and acknowledged,
+and the most memory that both daemons took. It wants 40 GiB of room.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import filecmp
 import functools
 import json
 import os
@@ -33,7 +37,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from stations import FailedError, Station, acquainted, certify, introduce, prepare, wait_for
+from secure import write_drawing
+from stations import SECURED, FailedError, Station, acquainted, certify, introduce, prepare, wait_for
 
 from oftp2 import buffers, requests
 from oftp2.framing import FrameReader
@@ -56,14 +61,27 @@ class Work:
     codec: int
     transfer: int
     secure: int
+    large: int
     small_files: tuple[int, int]
     sessions: int
 
 
 FULL = Work(
-    codec=512 * MEBIBYTE, transfer=1024 * MEBIBYTE, secure=1024 * MEBIBYTE, small_files=(100, 10_000), sessions=1_000
+    codec=512 * MEBIBYTE,
+    transfer=1024 * MEBIBYTE,
+    secure=1024 * MEBIBYTE,
+    large=10_240 * MEBIBYTE,
+    small_files=(100, 10_000),
+    sessions=1_000,
 )
-QUICK = Work(codec=64 * MEBIBYTE, transfer=128 * MEBIBYTE, secure=128 * MEBIBYTE, small_files=(50, 500), sessions=100)
+QUICK = Work(
+    codec=64 * MEBIBYTE,
+    transfer=128 * MEBIBYTE,
+    secure=128 * MEBIBYTE,
+    large=512 * MEBIBYTE,
+    small_files=(50, 500),
+    sessions=100,
+)
 
 
 Pair = Callable[[], tuple[Station, Station]]
@@ -186,6 +204,34 @@ def secure(work: Work, _pair: Pair) -> dict[str, float | str | None]:
         return dict(json.loads(done.stdout))
 
 
+def large(work: Work, _pair: Pair) -> dict[str, float]:
+    """A large file through all of file security and a session, from the command that sends it to its signed receipt."""
+    with two_stations() as (ours, theirs):
+        for station, partner in ((ours, theirs), (theirs, ours)):
+            station.run("partner", "change", partner.code, *SECURED)
+        path = ours.home / "large.dat"
+        write_drawing(path, work.large)
+        begun = time.monotonic()
+        ours.run("send", theirs.code, str(path))
+        with AdminClient(socket_path(ours.home)) as admin:
+            states: dict[str, int] = {}
+            while not states.get("acknowledged", 0):
+                states = admin.get("/v1/status")["transfers"]
+                if states.get("failed", 0) or states.get("refused", 0):
+                    raise FailedError(f"it did not arrive: {states}")
+                time.sleep(0.2)
+        seconds = time.monotonic() - begun
+        delivered = next((theirs.home / "spool" / "inbox").iterdir())
+        if not filecmp.cmp(path, delivered, shallow=False):
+            raise FailedError("another content arrived")
+        return {
+            "mib": work.large / MEBIBYTE,
+            "seconds": seconds,
+            "sender_peak_mib": _resident(ours, "VmHWM") / 1024,
+            "receiver_peak_mib": _resident(theirs, "VmHWM") / 1024,
+        }
+
+
 def smallfiles(work: Work, pair: Pair) -> dict[str, float]:
     """Files of 1 KiB per second, each acknowledged: a few, then many."""
     rates = []
@@ -245,10 +291,11 @@ def _idle_session(context: ssl.SSLContext, caller: Station, called: Station, por
     return connection
 
 
-def _resident(station: Station) -> float:
+def _resident(station: Station, what: str = "VmRSS") -> float:
+    """KiB of memory that its daemon has, or with VmHWM has had at most."""
     assert station.daemon is not None
     status = Path(f"/proc/{station.daemon.pid}/status").read_text()
-    return float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+    return float(next(line.split()[1] for line in status.splitlines() if line.startswith(what)))
 
 
 BENCHMARKS: dict[str, Callable[[Work, Pair], dict[str, Any]]] = {
@@ -257,9 +304,12 @@ BENCHMARKS: dict[str, Callable[[Work, Pair], dict[str, Any]]] = {
     "secure": secure,
     "smallfiles": smallfiles,
     "sessions": sessions,
+    "large": large,
 }
-"""In the order in which they are run, whatever order they are named in: the last one changes what the partners agreed."""
+"""In the order in which they are run, whatever order they are named in: sessions changes what the partners agreed."""
 
+ON_REQUEST = frozenset({"large"})
+"""Run only where they are named."""
 
 PROMISED = {
     "codec": ("encode_gb_s", "decode_gb_s"),
@@ -267,6 +317,7 @@ PROMISED = {
     "secure": ("stage_ratio", "open_ratio", "openssl_ratio", "peak_mib"),
     "smallfiles": ("per_second", "flatness"),
     "sessions": ("kib_each",),
+    "large": ("sender_peak_mib", "receiver_peak_mib"),
 }
 """What is always there, if only as null with a reason beside it."""
 
@@ -291,7 +342,7 @@ def main() -> int:
         description=f"Measure {', '.join(BENCHMARKS)}; each prints one JSON object. Exit code 1 if one fails.",
         epilog="Compare ratios of one run, not numbers of two machines. Nothing else should be running.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; by default all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; by default all but large")
     parser.add_argument("--quick", action="store_true", help="less work, under a minute")
     parser.add_argument("--json", action="store_true", help="print one object with all; null for what was not run")
     arguments = parser.parse_args()
@@ -302,7 +353,7 @@ def main() -> int:
     good = True
     with contextlib.ExitStack() as stack:
         pair = functools.cache(lambda: stack.enter_context(two_stations()))
-        for name in (name for name in BENCHMARKS if not arguments.names or name in arguments.names):
+        for name in (name for name in BENCHMARKS if name in (arguments.names or BENCHMARKS.keys() - ON_REQUEST)):
             results[name], done = measured(name, work, pair)
             good = good and done
             if not arguments.json:

@@ -24,15 +24,20 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from stations import PATIENCE, Authority, FailedError, Station, acquainted, certify, introduce, prepare, wait_for
+from stations import (
+    PATIENCE,
+    SECURED,
+    Authority,
+    FailedError,
+    Station,
+    acquainted,
+    certify,
+    introduce,
+    prepare,
+    wait_for,
+)
 
 MEBIBYTE = 1024 * 1024
-SECURED = (
-    *("--sign-files", "--compress-files", "--encrypt-files"),
-    *("--cipher-suite", "6", "--signed-receipts"),
-    *("--incoming-signed", "required", "--incoming-encrypted", "required"),
-)
-"""What is agreed at the end, the same on both sides."""
 SECURED_NUMBER = 9999
 """Of the file that is sent then."""
 

@@ -28,6 +28,12 @@ from cryptography.x509.oid import NameOID
 OFTP2D = [sys.executable, "-m", "oftp2d"]
 PATIENCE = 300
 """Seconds after which a step that waits has failed."""
+SECURED = (
+    *("--sign-files", "--compress-files", "--encrypt-files"),
+    *("--cipher-suite", "6", "--signed-receipts"),
+    *("--incoming-signed", "required", "--incoming-encrypted", "required"),
+)
+"""All that two stations can agree of file security, the same on both sides."""
 
 
 class FailedError(Exception):
