@@ -214,11 +214,9 @@ def large(work: Work, _pair: Pair) -> dict[str, float]:
         begun = time.monotonic()
         ours.run("send", theirs.code, str(path))
         with AdminClient(socket_path(ours.home)) as admin:
-            states: dict[str, int] = {}
-            while not states.get("acknowledged", 0):
-                states = admin.get("/v1/status")["transfers"]
-                if states.get("failed", 0) or states.get("refused", 0):
-                    raise FailedError(f"it did not arrive: {states}")
+            while (sent := admin.get("/v1/transfers", kind="file")["transfers"][0])["state"] != "acknowledged":
+                if sent["state"] in {"failed", "refused"}:
+                    raise FailedError(f"it did not arrive: {sent['text']}")
                 time.sleep(0.2)
         seconds = time.monotonic() - begun
         delivered = next((theirs.home / "spool" / "inbox").iterdir())
