@@ -24,9 +24,10 @@ def _serve(config: Config) -> int:
     # Everything here takes time to load, and some of it may only be imported once the reactor is installed.
     from twisted.logger import globalLogBeginner  # noqa: PLC0415
 
-    from oftp2d import loop  # noqa: PLC0415
+    from oftp2d import heap, loop  # noqa: PLC0415
     from oftp2d.logs import LineObserver  # noqa: PLC0415
 
+    heap.share()
     loop.install()
     observer = LineObserver(sys.stderr, config.logging.level, config.logging.format)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)

@@ -17,16 +17,13 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.script.revision import ResolutionError
-from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from oftp2d.errors import OperatorError
 from oftp2d.ledger.errors import LedgerUnavailableError
+from oftp2d.migrations import HEAD
 
 _BUSY_TIMEOUT: Final = 30_000
 """How long a SQLite writer waits for another process, in milliseconds."""
@@ -52,11 +49,9 @@ class Database:
         Raises OperatorError where the database cannot be opened, or was made by a newer release.
         """
         try:
-            migrate(url)
+            if not _is_newest(url):
+                migrate(url)
             engine = _engine(url)
-        except (CommandError, ResolutionError) as error:
-            what = "the ledger's database was made by a newer release of oftp2d"
-            raise OperatorError(what, "install that release, or restore the backup made before it") from error
         except (DatabaseError, sa.exc.ArgumentError) as error:
             what = f"the ledger's database cannot be opened ({_first_line(error)})"
             raise OperatorError(what, "check the database url and the rights on its file and folder") from error
@@ -100,8 +95,29 @@ def _available() -> Iterator[None]:
         raise LedgerUnavailableError(_first_line(error)) from error
 
 
-def migrate(url: str, revision: str = "head") -> None:
-    """Bring the schema to ``revision`` in one transaction; nothing happens when it is there already."""
+def _is_newest(url: str) -> bool:
+    """Whether the schema is that of this release already, as it nearly always is: Alembic takes time and memory to load."""
+    engine = _engine(url, migrating=True)
+    try:
+        with engine.connect() as connection:
+            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == [HEAD]
+    except SQLAlchemyError:
+        # Whatever it is, to migrate finds out.
+        return False
+    finally:
+        engine.dispose()
+
+
+def migrate(url: str, revision: str = HEAD) -> None:
+    """Bring the schema to ``revision`` in one transaction; nothing happens when it is there already.
+
+    Raises OperatorError where the database was made by a newer release.
+    """
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script.revision import ResolutionError  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
     engine = _engine(url, migrating=True)
     try:
         with engine.begin() as connection:
@@ -109,6 +125,9 @@ def migrate(url: str, revision: str = "head") -> None:
             config.set_main_option("script_location", "oftp2d:migrations")
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
+    except (CommandError, ResolutionError) as error:
+        what = "the ledger's database was made by a newer release of oftp2d"
+        raise OperatorError(what, "install that release, or restore the backup made before it") from error
     finally:
         engine.dispose()
 

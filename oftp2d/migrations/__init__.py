@@ -1,1 +1,6 @@
 """The history of the ledger's schema, one module in ``versions`` for each step."""
+
+from typing import Final
+
+HEAD: Final = "0007"
+"""The revision of the newest step."""

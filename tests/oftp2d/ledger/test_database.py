@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +19,9 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
+from oftp2d import migrations
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import (
     Demand,
@@ -32,6 +36,7 @@ from oftp2d.ledger import (
 )
 from oftp2d.ledger.database import Database, migrate
 from oftp2d.ledger.schema import metadata
+from oftp2d.migrations import HEAD
 
 
 def _definitions(path: Path) -> dict[str, list[str]]:
@@ -70,6 +75,13 @@ def test_alembic_finds_nothing_to_migrate(tmp_path: Path, url: str) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def test_the_newest_step_is_known_without_alembic(url: str) -> None:
+    assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads() == [HEAD]
+    Ledger.open(url).close()
+    code = f"import sys; from oftp2d.ledger import Ledger; Ledger.open({url!r}).close(); sys.exit('alembic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_every_constraint_and_index_has_a_name(tmp_path: Path) -> None:
