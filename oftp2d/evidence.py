@@ -17,6 +17,7 @@ from typing import BinaryIO, Final, NoReturn
 
 from oftp2.certs.acceptance import TrustVerdict
 from oftp2.certs.facts import CertificateFacts, UnreadableCertificateError
+from oftp2.certs.names import SERIAL_NUMBER
 from oftp2.cms.attached import content_of, read_content, with_content
 from oftp2.cms.errors import CmsError
 from oftp2.cms.receipts import signed_content, verify
@@ -42,6 +43,9 @@ _NOTED: Final = ("User data", "Reason", "Text", "Size", _SUITE, "Hash algorithm"
 _OPENSSL: Final = (
     "openssl cms -verify -binary -inform PEM -in FILE -certfile FILE -CAfile ANCHORS.pem -partial_chain -purpose any"
 )
+_ODETTE_ID: Final = re.compile(r"O[0-9]{4}[0-9A-Z /.&()_-]{1,20}")
+"""RFC 5024 section 5.4. Authorities write other numbers into serialNumber, too."""
+_SUBADDRESS_AT: Final = 19
 _LINE: Final = re.compile(r"^  (?! )([^:\n]+):( +[^\n]*)$", re.MULTILINE)
 _BLOCK: Final = re.compile(r"-----BEGIN ([A-Z]+)-----\n([A-Za-z0-9+/=\n]+)-----END \1-----\n")
 
@@ -227,12 +231,13 @@ def verify_evidence(
         asked = [name for name, given in (("file", virtual_file), ("trust", anchors)) if given is not None]
         idle = "was not looked at, since nothing is proven without the signature"
         steps = [Step(subject="signature", holds=False, what=str(error))]
-        steps += [Step(subject=name, holds=None, what=idle) for name in ("header", *asked)]
+        steps += [Step(subject=name, holds=None, what=idle) for name in ("signer", "header", *asked)]
         return Verification(steps=tuple(steps), signed={}, noted=noted)
     signed_at = signature.signing_time
     return Verification(
         steps=(
             _proven(command, signer, found.suite, signed_at),
+            _identified(command, signer),
             _compared(found, _signed(command), _signer(signer, signed_at), noted),
             _hashed(command, found.suite, virtual_file),
             _trusted(found, signed_at or found.noted_at, anchors),
@@ -306,6 +311,32 @@ def _proven(command: EndResponse, signer: CertificateFacts, used: CipherSuite, s
         f" {command.originator}, {when}{weak}"
     )
     return Step(subject="signature", holds=True, what=escaped(what))
+
+
+def _identified(command: EndResponse, signer: CertificateFacts) -> Step:
+    """Whether the certificate is that of the station that answered, as far as its subject says.
+
+    The same authority issues certificates to others, too: that it can be trusted does not say who signed.
+    """
+    station = command.creator if isinstance(command, Nerp) else command.originator
+    numbers = [each.value for each in signer.subject.attributes if each.oid == SERIAL_NUMBER]
+    others = [each for each in numbers if _ODETTE_ID.fullmatch(each)]
+    beside = f"{station} answered, and the certificate is that of {signer.subject}"
+    holds: bool | None
+    if station in numbers:
+        holds, what = True, f"{station} answered, and that is the station its certificate names"
+    elif any(_organisation(each) == _organisation(station) for each in others):
+        holds, what = None, f"its certificate names another station of the same organisation: {beside}"
+    elif others:
+        holds, what = False, f"its certificate names another station, {others[0]}: {beside}"
+    else:
+        holds, what = None, f"its certificate names no station, whose it is remains for you to compare: {beside}"
+    return Step(subject="signer", holds=holds, what=escaped(what))
+
+
+def _organisation(code: str) -> str:
+    """An Odette ID without its last part, the subaddress: what is registered."""
+    return code.ljust(_SUBADDRESS_AT)[:_SUBADDRESS_AT]
 
 
 def _compared(found: _Found, signed: Lines, signer: Lines, noted: Lines) -> Step:

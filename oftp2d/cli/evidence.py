@@ -104,8 +104,9 @@ def _add_verify(evidence: click.Group) -> None:
         """Verify a file that 'evidence export' wrote; exit code 0 only if all holds that was asked.
 
         Says step by step what is proven and what is not: that the key of the certificate in it signed just this receipt;
-        that the text above says what is signed; with --file, that it is the receipt for that file; with --trust, that
-        the certificate was issued by an authority you trust and was valid when the receipt was signed.
+        that the certificate names the station that answered (where it names none, compare yourself whose it is); that the
+        text above says what is signed; with --file, that it is the receipt for that file; with --trust, that the
+        certificate was issued by an authority you trust and was valid when the receipt was signed.
 
         Works without a station and anywhere. What is not signed (reason and text of a refusal, the size) is what the
         station that exported it noted, and so is the time of signing what the signer's clock said.

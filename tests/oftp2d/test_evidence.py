@@ -120,7 +120,7 @@ def with_cms(text: str, octets: bytes) -> str:
 @pytest.mark.parametrize("command", [EERP, NERP], ids=["EERP", "NERP"])
 def test_everything_that_is_asked_is_proven(command: EndResponse, suite: int) -> None:
     found = look(render(evidence(command, suite)))
-    assert holds(found) == {"signature": True, "header": True, "file": True, "trust": True}
+    assert holds(found) == {"signature": True, "signer": True, "header": True, "file": True, "trust": True}
     assert found.ok
     assert found.signed["File"] == "ORDERS.D96A"
     assert ("SHA-1 proves little" in what(found, "signature")) is (suite == 2)
@@ -128,7 +128,7 @@ def test_everything_that_is_asked_is_proven(command: EndResponse, suite: int) ->
 
 def test_what_is_not_asked_is_not_looked_at() -> None:
     found = look(FILE, file=None, trust=None)
-    assert holds(found) == {"signature": True, "header": True, "file": None, "trust": None}
+    assert holds(found) == {"signature": True, "signer": True, "header": True, "file": None, "trust": None}
     assert found.ok
 
 
@@ -196,10 +196,55 @@ def test_openssl_verifies_it_as_the_header_says(tmp_path: Path, command: EndResp
 
 def test_another_file_and_another_authority_are_told() -> None:
     found = look(FILE, file=CONTENT + b"x", trust=STRANGER)
-    assert holds(found) == {"signature": True, "header": True, "file": False, "trust": False}
+    assert holds(found) == {"signature": True, "signer": True, "header": True, "file": False, "trust": False}
     assert not found.ok
     assert "is not the hash that is signed" in what(found, "file")
     assert "is no anchor" in what(found, "trust")
+
+
+@pytest.mark.parametrize("command", [EERP, replace(NERP, originator="O0013000002OTHER")], ids=["EERP", "NERP"])
+@pytest.mark.parametrize(
+    ("station", "held", "told"),
+    [
+        ("O0013000002TESTB", True, "O0013000002TESTB answered, and that is the station its certificate names"),
+        (
+            "O0013000009TESTX",
+            False,
+            "its certificate names another station, O0013000009TESTX: O0013000002TESTB answered",
+        ),
+        ("HRB 12345", None, "O0013000002TESTB answered, and the certificate is that of serialNumber=HRB 12345,CN=leaf"),
+        (
+            None,
+            None,
+            "whose it is remains for you to compare: O0013000002TESTB answered, and the certificate is that of CN=",
+        ),
+    ],
+)
+def test_a_certificate_of_another_station_under_the_same_authority_is_told(
+    command: EndResponse, station: str | None, held: bool | None, told: str
+) -> None:
+    """Of a NERP it is the station that refused, wherever the file was to go."""
+    issued = pki.make(issuer=pki.issuing("B"), station=station, key=SIGNER.key)
+    facts = CertificateFacts.of(issued.der)
+    signature = receipts.sign(command, [Signer(facts.certificate, SoftwareKey(issued.key))], SUITES[6], at=SIGNED_AT)
+    made = replace(evidence(), command=replace(command, signature=signature), signer=facts)
+    found = look(render(made))
+    assert holds(found)["signer"] is held
+    assert told in what(found, "signer")
+    assert found.ok is (held is not False)
+    assert holds(found)["trust"]
+
+
+@pytest.mark.parametrize(("last", "held"), [("MAIN", None), ("OTHER", False)])
+def test_another_station_of_the_same_organisation_is_for_the_reader_to_compare(last: str, held: bool | None) -> None:
+    prefix = "O001300000000000002"
+    station = f"{prefix}{last}" if held is None else f"{prefix[:-1]}3{last}"
+    facts = CertificateFacts.of(pki.make(issuer=pki.issuing("B"), station=station, key=SIGNER.key).der)
+    command = replace(EERP, originator=f"{prefix}SUB")
+    signature = receipts.sign(command, [Signer(facts.certificate, SoftwareKey(SIGNER.key))], SUITES[6], at=SIGNED_AT)
+    found = look(render(replace(evidence(), command=replace(command, signature=signature), signer=facts)))
+    assert holds(found)["signer"] is held
+    assert f"{prefix}SUB answered, and the certificate is that of serialNumber={station}" in what(found, "signer")
 
 
 def test_the_moment_of_signing_is_what_counts_for_certificates() -> None:
@@ -226,7 +271,13 @@ def test_a_signer_may_say_any_moment_and_no_certificate_is_valid_so_far_off() ->
     command = evidence().command
     signature = receipts.sign(command, [Signer(SIGNER.certificate, SoftwareKey(SIGNER.key))], SUITES[6], at=last)
     made = replace(evidence(), command=replace(command, signature=signature), signed_at=last)
-    assert holds(look(render(made))) == {"signature": True, "header": True, "file": True, "trust": False}
+    assert holds(look(render(made))) == {
+        "signature": True,
+        "signer": True,
+        "header": True,
+        "file": True,
+        "trust": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -267,7 +318,7 @@ def test_a_certificate_of_somebody_else_proves_nothing() -> None:
     at, to, _ = pem(FILE, "CERTIFICATE")
     other = b64encode(pki.certificate("CA01").der).decode("ascii")
     found = look(f"{FILE[:at]}{other}\n{FILE[to:]}")
-    assert holds(found) == {"signature": False, "header": None, "file": None, "trust": None}
+    assert holds(found) == {"signature": False, "signer": None, "header": None, "file": None, "trust": None}
     assert not found.ok
     assert not found.signed
 

@@ -22,7 +22,7 @@ from tests import pki
 from tests.oftp2d.desk import OURS, THEIRS, Office, open_office
 
 CONTENT = b"the file as it was transmitted"
-SIGNER = pki.certificate("CB01")
+SIGNER = pki.make(issuer=pki.issuing("B"), station=THEIRS)
 
 
 @pytest_twisted.async_yield_fixture
@@ -119,7 +119,7 @@ async def test_evidence_is_verified_step_by_step(office: Office, tmp_path: Path)
     verify = ("evidence", "verify", str(target))
     all_good = await document(office, *verify, "--file", str(file), "--trust", str(trusted))
     assert {step["subject"]: step["holds"] for step in all_good["steps"]} == dict.fromkeys(
-        ("signature", "header", "file", "trust"), True
+        ("signature", "signer", "header", "file", "trust"), True
     )
     assert all_good["ok"]
     assert all_good["signed"]["File"] == "ORDERS"
