@@ -484,7 +484,7 @@ class Monitor:
         if isinstance(response, Nerp):
             kind, text = "NERP", response.text or response.reason.meaning
             reason = f"NERP {response.reason:02}"
-            noting = partial(transfers.refused, key, now, reason, text)
+            noting = partial(transfers.refused, key, now, reason, text=text)
         else:
             kind, text = "EERP", ""
             noting = partial(transfers.acknowledged, key, now)
@@ -546,6 +546,8 @@ class Monitor:
         judgement = await self._receipts.judge(partner, answered.transfer, response)
         if not judgement.accepted:
             return answered, ""
+        if judgement.remark and isinstance(response, Nerp):
+            noting = partial(noting, text=f"{response.text or response.reason.meaning}; {judgement.remark}")
         return await self._context.workers.database(noting, evidence=judgement.evidence), judgement.signer
 
     async def _remove(self, names: list[str]) -> None:

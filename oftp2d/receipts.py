@@ -77,6 +77,8 @@ class Opinion:
     text: str = ""
     signature: Signature | None = None
     """Who signed it, where that could be verified."""
+    other_content: bool = False
+    """Whether what is signed is that something else arrived than was sent: then it refuses that rightly."""
 
     def counts(self, *, asked: bool, unsigned: bool) -> bool:
         """Whether it counts where a signature was ``asked`` for, or was not; ``unsigned``: even without one."""
@@ -99,6 +101,8 @@ class Judgement:
     evidence: NewEvidence | None = None
     signer: str = ""
     """Who signed it, for people."""
+    remark: str = ""
+    """What a refusal says beside its own text, for people."""
 
 
 class Receipts:
@@ -178,7 +182,8 @@ class Receipts:
             certificates=[entry.facts.certificate for entry in chosen.entries],
         )
         if opinion.signature is not None:
-            return await self._evidence(response, opinion.signature)
+            judgement = await self._evidence(response, opinion.signature)
+            return self._of_other_content(partner, transfer, judgement) if opinion.other_content else judgement
         if opinion.weight is Weight.UNVERIFIED:
             opinion = replace(opinion, text=f"no certificate of {station} can verify its signature ({_told(chosen)})")
         if not opinion.counts(asked=transfer.signed_response, unsigned=partner.unsigned_receipts):
@@ -203,6 +208,20 @@ class Receipts:
                 transfer=transfer.id,
             )
         return Judgement(accepted=True)
+
+    def _of_other_content(self, partner: Partner, transfer: Transfer, judgement: Judgement) -> Judgement:
+        what = "what arrived at the partner is another content than was sent"
+        advice = f"send it again, with 'oftp2d send' from the original, or with 'oftp2d transfer retry {transfer.id}'"
+        self.log.error(
+            "{partner}: the NERP for {file} is signed for another hash, transfer {transfer}: {what}, so it was damaged on"
+            " the disk here or on its way; {advice}",
+            partner=partner.code,
+            file=transfer.dataset,
+            transfer=transfer.id,
+            what=what,
+            advice=advice,
+        )
+        return replace(judgement, remark=f"{what}; {advice}")
 
     async def _evidence(self, response: EndResponse, signature: Signature) -> Judgement:
         signer = CertificateFacts.of(signature.certificate)
@@ -260,16 +279,19 @@ def judge(
     """What an end response for a file of ours proves; never raises, whatever it holds.
 
     ``virtual_hash``: of the file as it was transmitted, by the digest of the suite ``used``; None where nobody knows it.
-    ``certificates``: those that may have signed it, best first.
+    ``certificates``: those that may have signed it, best first. A NERP that is signed for another hash is a refusal all the
+    same: it proves that what arrived was another content. An EERP for another hash is one for another file.
     """
-    if response.hash and virtual_hash is not None and not compare_digest(response.hash, virtual_hash):
+    other = bool(response.hash) and virtual_hash is not None and not compare_digest(response.hash, virtual_hash)
+    if other and not (isinstance(response, Nerp) and response.signature):
         return Opinion(weight=Weight.OTHER_FILE, text="its hash is that of another file")
     if not response.signature:
         return Opinion(weight=Weight.UNSIGNED, text="it is not signed, which was asked for")
     if not certificates:
         return Opinion(weight=Weight.UNVERIFIED)
     try:
-        return Opinion(weight=Weight.SIGNED, signature=verify(response, certificates, used).signatures[0])
+        signature = verify(response, certificates, used).signatures[0]
+        return Opinion(weight=Weight.SIGNED, signature=signature, other_content=other)
     except CmsError as error:
         return Opinion(weight=Weight.FALSE, text=str(error))
 

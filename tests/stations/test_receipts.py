@@ -296,6 +296,39 @@ def test_what_is_not_rightly_signed_changes_nothing_and_gets_rtr(house: House, p
     assert not any(each.text for each in station.stored(Direction.OUT))
 
 
+@pytest.mark.rfc("5.3.14")
+def test_a_signed_refusal_of_what_was_never_sent_is_a_refusal_and_says_so(house: House, peer: Peer) -> None:
+    station = house.station()
+    introduce(station, peer)
+    answers: dict[str, Answer] = {
+        "DAMAGED": lambda sfid, content: refused(sfid, content + b"x"),
+        "EXCHANGED": lambda sfid, content: replace(
+            refused(sfid, content + b"x"), signature=refused(sfid, content).signature
+        ),
+        "UNSIGNED": lambda sfid, content: hashed(refusal(sfid), content + b"x"),
+        "EERP": other_file,
+    }
+    queued = queue(station, peer, answers)
+    station.start()
+    with answering(station, peer, answers):
+        pass
+    assert states(station) == dict.fromkeys(answers, S.SENT) | {"DAMAGED": S.REFUSED}
+    line = station.line(
+        "the NERP for DAMAGED is signed for another hash",
+        "what arrived at the partner is another content than was sent",
+        f"'oftp2d transfer retry {queued['DAMAGED']}'",
+    )
+    assert " error " in line
+    told = str(station.transfer(queued["DAMAGED"])["text"])
+    assert told.startswith(
+        "no such article; what arrived at the partner is another content than was sent; send it again"
+    )
+    # It is evidence, of what arrived.
+    assert look(station, queued["DAMAGED"]).ok
+    assert look(station, queued["DAMAGED"], b"the content of DAMAGEDx").ok
+    assert not look(station, queued["DAMAGED"], b"the content of DAMAGED").ok
+
+
 def test_a_signature_nobody_asked_for_counts_if_it_is_right_or_cannot_be_told(house: House, peer: Peer) -> None:
     station = house.station()
     introduce(station, peer)
