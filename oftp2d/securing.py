@@ -295,7 +295,8 @@ class Securing:
             spool.keep_free(len(octets), reserve)
             target.write(octets)
 
-        with spool.open_outgoing(_plain(transfer)) as source, spool.staging() as target:
+        # A large one is written to disk while the rest of it is made, instead of all at its end.
+        with spool.open_outgoing(_plain(transfer)) as source, spool.staging(cached=False) as target:
             try:
                 run(source, stages, write=write, work=work)
                 made = target.seal()

@@ -76,9 +76,9 @@ class Spool:
 
     # --- outgoing --------------------------------------------------------------------------------------------
 
-    def staging(self) -> Writing:
-        """A new file in ``outgoing`` to be written piece by piece; it counts once it is sealed."""
-        return Writing(self._outgoing / secrets.token_hex(12), self._outgoing, "stage a file")
+    def staging(self, *, cached: bool = True) -> Writing:
+        """A new file in ``outgoing`` to be written piece by piece; it counts once it is sealed. ``cached``: read again soon."""
+        return Writing(self._outgoing / secrets.token_hex(12), self._outgoing, "stage a file", cached=cached)
 
     def stage(self, source: BinaryIO | Path) -> Staged:
         """Copy a file, or what is left of an open one, into ``outgoing``; nothing stays there if that fails."""
@@ -195,7 +195,7 @@ class Spool:
         path = _path(self._received, name)
         with _told(doing):
             path.unlink(missing_ok=True)
-        return Writing(path, self._received, doing)
+        return Writing(path, self._received, doing, cached=False)
 
     def remove_received(self, *names: str) -> None:
         """Forget received files; one that is gone already is no fault."""

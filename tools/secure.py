@@ -29,6 +29,7 @@ from oftp2.cms.keys import Owner, Signer, SoftwareKey
 from oftp2.cms.package import Services, pack, unpack
 from oftp2.cms.stage import Stage, chain
 from oftp2.cms.suites import suite
+from oftp2d import heap
 from oftp2d.pipeline import PIECE, Hashing, Work, run
 from oftp2d.spool import Spool, read_piece
 
@@ -118,7 +119,7 @@ class Bench:
     def _through(self, source: Path, stages: list[Stage], target: Path) -> float:
         """Seconds for a file through all stages onto the disk, as the station does it."""
         begun = time.perf_counter()
-        with source.open("rb", buffering=0) as file, self._spool.staging() as writing:
+        with source.open("rb", buffering=0) as file, self._spool.staging(cached=False) as writing:
             run(file, stages, write=writing.write, work=Work())
             made = writing.seal()
         seconds = time.perf_counter() - begun
@@ -169,4 +170,5 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 if __name__ == "__main__":
+    heap.share()
     print(json.dumps(Bench(Path(sys.argv[1]), int(sys.argv[2])).measure()))
