@@ -122,8 +122,8 @@ class Services:
 def services(partner: Partner, wish: Wish) -> Services:
     """What is done to a file for this partner, where something else is wished for it than was agreed.
 
-    Raises OperatorError where the partner's release level does not have it, and for a suite with SHA-1 that was not agreed
-    with this partner.
+    Raises OperatorError where the partner's release level does not have it, for a suite with SHA-1 that was not agreed with
+    this partner, and for a suite where nothing is done that would take one.
     """
     wished = {each.name: getattr(wish, each.name) for each in fields(wish)}
     chosen = replace(Services.agreed(partner), **{name: value for name, value in wished.items() if value is not None})
@@ -132,6 +132,12 @@ def services(partner: Partner, wish: Wish) -> Services:
             f"cipher suite {chosen.suite:02} is not agreed with {partner.code}: its SHA-1 is broken",
             f"take 03 or more; where {partner.code} knows no other one, say 'oftp2d partner change {partner.code}"
             f" --cipher-suite {chosen.suite}'",
+        )
+    if wish.suite is not None and not chosen.cipher:
+        raise OperatorError(
+            f"a cipher suite ({chosen.suite:02}) is for files that are signed or encrypted, or whose receipt is to be signed,"
+            " and this one is neither",
+            "add --sign, --encrypt or --signed-receipt, or leave out --suite",
         )
     if (chosen.envelope or chosen.signed_receipt) and partner.level < Level.REVISION_2_0:
         raise OperatorError(

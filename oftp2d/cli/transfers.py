@@ -71,7 +71,8 @@ def add_to(group: click.Group) -> None:
     @click.option(
         "--suite",
         type=click.IntRange(1, 10),
-        help="The cipher suite for that, 3 to 10: see 'oftp2d partner change --help'. 1 and 2 only where they are agreed.",
+        help="The cipher suite for that, 3 to 10: see 'oftp2d partner change --help'. 1 and 2 only where they are agreed. "
+        "Only for a file that is signed or encrypted, or whose receipt is to be signed.",
     )
     @click.option(
         "--signed-receipt/--no-signed-receipt",

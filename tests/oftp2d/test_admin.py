@@ -580,6 +580,13 @@ async def test_a_file_is_secured_as_agreed_unless_something_else_is_wished_for_i
         ({"sign_files": True}, {}, f"no certificate of {OURS} to sign files", "oftp2d cert import"),
         ({}, {"compress": "true", "suite": "1"}, "suite 01 is not agreed", "--cipher-suite 1"),
         ({"cipher_suite": 1}, {"suite": "2"}, "suite 02 is not agreed", "--cipher-suite 2"),
+        ({}, {"suite": "5"}, "a cipher suite (05) is for files that are signed or encrypted", "or leave out --suite"),
+        (
+            {"sign_files": True},
+            {"sign": "false", "compress": "true", "suite": "4"},
+            "a cipher suite (04)",
+            "add --sign",
+        ),
         ({"level": 4}, {"compress": "true"}, "came with release level 5", f"partner change {THEIRS} --level 5"),
         ({"level": 2}, {"signed_receipt": "true"}, "came with release level 5", "--level 5"),
     ],
