@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Final
+
 from klein import Klein
 
 from oftp2d.ledger import Ledger, Partner, Station
@@ -13,15 +16,21 @@ from .http import HttpRequest
 from .lookup import all_partners
 from .routing import Document, MissingError, body, query, route
 
+LATELY: Final = timedelta(days=1)
+"""For so long the status tells of files of partners that could not be opened."""
+
 
 def add_routes(app: Klein, desk: Desk) -> None:
     """Add the routes of this module."""
 
     @route(app, "GET", "/v1/status")
     async def status(request: HttpRequest) -> Document:
-        """What the station does: listeners, sessions, transfers by state, partners that can't be reached, warnings."""
+        """What the station does: listeners, sessions, transfers by state, partners that can't be reached, warnings.
+
+        ``unopened``: how many files of partners were refused within the last day because they could not be opened.
+        """
         query(request).finish()
-        stations, counts, owed, partners = await desk.workers.database(_standing, desk.ledger)
+        stations, counts, owed, unopened, partners = await desk.workers.database(_standing, desk.ledger, desk.now())
         return {
             "version": desk.version,
             "started_at": documents.moment(desk.started_at),
@@ -41,6 +50,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
             ],
             "transfers": counts,
             "end_responses_owed": owed,
+            "unopened": unopened,
             "partners": len(partners),
             "unreachable": [
                 {
@@ -100,9 +110,10 @@ def add_routes(app: Klein, desk: Desk) -> None:
         return {"entries": [documents.audit_entry(each) for each in found]}
 
 
-def _standing(ledger: Ledger) -> tuple[list[Station], dict[str, int], int, list[Partner]]:
+def _standing(ledger: Ledger, now: datetime) -> tuple[list[Station], dict[str, int], int, int, list[Partner]]:
     counts = {state.value: count for state, count in ledger.transfers.counts().items()}
-    return list(ledger.stations.list()), counts, ledger.receipts.count_owed(), all_partners(ledger)
+    unopened = ledger.transfers.unopened(now - LATELY)
+    return list(ledger.stations.list()), counts, ledger.receipts.count_owed(), unopened, all_partners(ledger)
 
 
 def _add_station(desk: Desk, station: Station) -> Station:

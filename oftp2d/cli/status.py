@@ -98,6 +98,9 @@ def _status(document: Mapping[str, Any]) -> RenderableType:
     failed = waiting.get("failed")
     if failed:
         parts.append(Text(f"! {failed} failed, see 'oftp2d transfer list --state failed'", style="red"))
+    if unopened := document.get("unopened"):
+        told = f"! could not be opened within the last day and refused: {unopened} of partners' files"
+        parts.append(Text(f"{told}, see 'oftp2d transfer list --direction in --state refused'", style="red"))
     parts += [Text(f"! {words(warning).plain}", style="yellow") for warning in document.get("warnings") or []]
     return Group(*parts)
 

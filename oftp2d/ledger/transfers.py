@@ -178,6 +178,7 @@ _RESTAMP = (
     .values(reached=0)
     .returning(*transfers.c)
 )
+_UNOPENED = tuple(f"NERP {reason:02}" for reason in range(31, 35))
 _NOT_ACCEPTED = sa.update(transfers).where(
     transfers.c.id == sa.bindparam("key"),
     transfers.c.direction == Direction.OUT,
@@ -853,6 +854,17 @@ class Transfers:
         counted = sa.select(transfers.c.state, sa.func.count()).group_by(transfers.c.state)
         with self._database.reading() as connection:
             return {row[0]: row[1] for row in connection.execute(counted)}
+
+    def unopened(self, since: datetime) -> int:
+        """How many files of partners were refused since then because they could not be opened (NERP 31 to 34)."""
+        found = sa.select(sa.func.count()).where(
+            transfers.c.state == _S.REFUSED,
+            transfers.c.direction == Direction.IN,
+            transfers.c.reason.in_(_UNOPENED),
+            transfers.c.ended_at >= since,
+        )
+        with self._database.reading() as connection:
+            return int(connection.execute(found).scalar_one())
 
     def partners_waiting(self, now: datetime) -> set[int]:
         """The partners for which something is due to be sent, or was left behind by a session whose claim has run out.

@@ -240,14 +240,14 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         ledger.close()
 
 
-def begin(office: Office, partner_id: int) -> Transfer:
+def begin(office: Office, partner_id: int, number: int = 1) -> Transfer:
     """A file that begins to arrive."""
     new = NewIncoming(
         kind=Kind.FILE,
         partner_id=partner_id,
         dataset="../INVOICE",
         date="20260102",
-        time="0304050001",
+        time=f"030405{number:04}",
         originator=THEIRS,
         destination=OURS,
     )
@@ -270,13 +270,21 @@ def deliver(office: Office, partner_id: int, content: bytes) -> Transfer:
     return delivered
 
 
-def refuse(office: Office, partner_id: int, content: bytes, reason: int = 33) -> Transfer:
-    """A file that arrived and could not be opened, kept as it came."""
-    opened = begin(office, partner_id)
+def refuse(
+    office: Office,
+    partner_id: int,
+    content: bytes,
+    reason: int = 33,
+    *,
+    number: int = 1,
+    ago: timedelta = timedelta(),
+) -> Transfer:
+    """A file that arrived some time ago and could not be opened, kept as it came."""
+    opened = begin(office, partner_id, number)
     with office.spool.part(opened.id) as part:
         part.write(content)
         staged = part.seal()
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) - ago
     office.ledger.transfers.received(opened.id, staged.octets, staged.sha256, staged.name, now)
     text = "the content cannot be decrypted"
     refused = office.ledger.transfers.refuse(opened.id, f"NERP {reason}", text, now, None, raw_name=staged.name)

@@ -177,11 +177,21 @@ async def test_the_status_has_times_in_rfc_3339_and_names_in_snake_case(office: 
         ],
         "transfers": {},
         "end_responses_owed": 0,
+        "unopened": 0,
         "partners": 0,
         "unreachable": [],
         "warnings": ["certificate station ends on 2026-02-01"],
     }
     assert STARTED.year == 2026
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_status_counts_what_could_not_be_opened_within_the_last_day(office: Office) -> None:
+    added = await partner(office)
+    for number, reason in enumerate((30, 31, 34, 35), 1):
+        refuse(office, added["id"], b"no envelope", reason, number=number)
+    refuse(office, added["id"], b"no envelope", 33, number=9, ago=timedelta(hours=25))
+    assert (await office.ask("get", "/v1/status"))["unopened"] == 2
 
 
 @pytest_twisted.ensureDeferred

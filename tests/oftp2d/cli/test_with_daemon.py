@@ -209,6 +209,11 @@ async def test_a_refused_file_is_copied_out_as_it_came(office: Office, tmp_path:
     assert partner is not None
     kept = refuse(office, partner.id, b"no envelope")
     assert f"oftp2d transfer raw {kept.id}" in await seen(office, "transfer", "show", kept.id)
+    out = await seen(office, "status")
+    assert (
+        "! could not be opened within the last day and refused: 1 of partners' files, see 'oftp2d transfer list" in out
+    )
+    assert kept.id in await seen(office, "transfer", "list", "--direction", "in", "--state", "refused")
     target = tmp_path / "copy"
     document = await good(office, "transfer", "raw", kept.id, "-o", str(target))
     assert (document["path"], target.read_bytes()) == (str(target), b"no envelope")
