@@ -173,6 +173,12 @@ def certificate(record: StoredCertificate, codes: Codes) -> Document:
     }
 
 
+def certificate_name(record: StoredCertificate) -> Document:
+    """What people know a certificate by."""
+    subject = str(CertificateFacts.of(record.der).subject)
+    return {"fingerprint": record.fingerprint, "alias": record.alias, "subject": subject}
+
+
 def pem(record: StoredCertificate) -> str:
     """The certificate itself."""
     return CertificateFacts.of(record.der).certificate.public_bytes(Encoding.PEM).decode("ascii")

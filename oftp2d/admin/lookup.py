@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from oftp2d.ledger import Holder, Ledger, Partner, StoredCertificate, Transfer, UnknownError
 
@@ -62,3 +62,9 @@ def all_certificates(
         if len(page) < _PAGE:
             break
     return found
+
+
+def certificates_of(ledger: Ledger, fingerprints: Iterable[str]) -> list[StoredCertificate]:
+    """Those of some certificates that are still in the store."""
+    found = map(ledger.certificates.get, fingerprints)
+    return [each for each in found if each is not None]

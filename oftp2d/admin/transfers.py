@@ -37,7 +37,7 @@ from .bodies import BoundedBody, send_content
 from .collaborators import Desk
 from .fields import Fields, InputError, dataset_name
 from .http import HttpRequest
-from .lookup import partner_of, partners_for, transfer_of
+from .lookup import certificates_of, partner_of, partners_for, transfer_of
 from .routing import Document, MissingError, TooLargeError, body, query, route
 
 LONGEST_DESCRIPTION = 999
@@ -93,7 +93,7 @@ def _add_reading(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/transfers/<transfer_id>")
     async def transfer(request: HttpRequest, transfer_id: str) -> Document:
-        """One of them."""
+        """One of them; with the certificates of the store among those it is signed with or encrypted for."""
         query(request).finish()
         return await _one(desk, await desk.workers.database(transfer_of, desk.ledger, transfer_id))
 
@@ -208,7 +208,13 @@ async def _one(desk: Desk, transfer: Transfer) -> Document:
     forwarding = forwardings.get(transfer.id)
     # What is only passed on is evidence for those it is between.
     evidence = forwarding is None and await desk.workers.database(has_evidence, desk.ledger, transfer)
-    return {**_document(desk, transfer, partner, forwarding), "evidence": evidence}
+    fingerprints = dict.fromkeys((*transfer.signers, *transfer.recipients))
+    used = await desk.workers.database(certificates_of, desk.ledger, fingerprints)
+    return {
+        **_document(desk, transfer, partner, forwarding),
+        "evidence": evidence,
+        "certificates": [documents.certificate_name(each) for each in used],
+    }
 
 
 def _document(desk: Desk, transfer: Transfer, partner: Partner, forwarding: Forwarding | None = None) -> Document:

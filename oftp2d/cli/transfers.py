@@ -327,6 +327,16 @@ def _size_before(document: Mapping[str, Any]) -> str:
     return f"; {size(before)} before it was secured" if secured and isinstance(before, int) else ""
 
 
+def _named(document: Mapping[str, Any], role: str) -> Text:
+    """The certificates of one role, one a line: by alias and subject where the store has them, else by fingerprint alone."""
+    known = {each.get("fingerprint"): each for each in items(document, "certificates")}
+    lines = [
+        f"{known[each].get('alias')}: {known[each].get('subject')} ({each[:16]})" if each in known else each
+        for each in map(str, document.get(role) or ())
+    ]
+    return Text("\n").join(map(words, lines or [""]))
+
+
 def _moved(document: Mapping[str, Any]) -> dict[str, str]:
     """How much of a file has gone or come, or is secured, and under which heading."""
     return {"secured" if document.get("state") == "securing" else "moved": size(int(document.get("octets_moved") or 0))}
@@ -365,8 +375,8 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             **_moved(document),
             "SHA-256": document.get("sha256"),
             "done to it": _services(document),
-            "signed with": document.get("signers"),
-            "encrypted for": document.get("recipients"),
+            "signed with": _named(document, "signers"),
+            "encrypted for": _named(document, "recipients"),
             "chosen because": Text("\n").join(map(words, str(document.get("choice") or "").splitlines() or [""])),
             "hash as it travels": document.get("virtual_hash"),
             "signed receipt asked for": document.get("signed_response"),

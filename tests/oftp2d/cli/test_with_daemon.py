@@ -16,6 +16,7 @@ from rich.console import Console
 from twisted.internet.threads import deferToThread
 
 from oftp2 import commands as c
+from oftp2.certs.facts import CertificateFacts
 from oftp2.cms.suites import SUITES, WEAK
 from oftp2.values import Role
 from oftp2d.cli.app import execute
@@ -200,6 +201,37 @@ async def test_a_file_is_secured_as_the_command_line_wishes(office: Office, tmp_
     code, _, err = await office.run("send", THEIRS, str(file), "--encrypt")
     assert code == Exit.FAILED
     assert "oftp2d exchange request" in err
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_transfer_names_its_certificates_by_alias_and_subject(office: Office, tmp_path: Path) -> None:
+    await add_partner(office)
+    ours = (await good(office, "cert", "generate", "--alias", "signing", "--bits", "2048"))["fingerprint"]
+    theirs = pki.certificate("CB01")
+    file = tmp_path / "theirs.pem"
+    file.write_bytes(theirs.pem)
+    await good(office, "cert", "import", str(file), "--partner", THEIRS, "--alias", "their key")
+    content = tmp_path / "parts.txt"
+    content.write_bytes(b"parts")
+    document = await good(office, "send", THEIRS, str(content), "--compress")
+    signers, recipients = [ours, "01" * 32], [theirs.fingerprint]
+    office.ledger.transfers.secured(
+        document["id"],
+        datetime.now(UTC),
+        octets=40,
+        sha256="ab" * 32,
+        spool_name="secured1",
+        virtual_hash=None,
+        signers=signers,
+        recipients=recipients,
+    )
+    out = re.sub(r"\s+", " ", await seen(office, "transfer", "show", document["id"]))
+    subject = str(CertificateFacts.of(theirs.der).subject)
+    assert f"encrypted for their key: {subject} ({theirs.fingerprint[:16]}) chosen" in out
+    assert re.search(rf"signed with signing: [^(]*{OURS}[^(]* \({ours[:16]}\) {'01' * 32} encrypted", out), out
+    told = await good(office, "transfer", "show", document["id"])
+    assert (told["signers"], told["recipients"]) == (signers, recipients)
+    assert [each["alias"] for each in told["certificates"]] == ["signing", "their key"]
 
 
 @pytest_twisted.ensureDeferred
