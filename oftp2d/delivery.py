@@ -26,6 +26,7 @@ from oftp2d.opening import Findings, UnopenedError, hash_received, is_secured, k
 from oftp2d.pipeline import AbandonedError, Work
 from oftp2d.receipts import Receipts
 from oftp2d.spool import SpoolError, inbox_name, opened_name
+from oftp2d.turns import Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class Delivery:
         self._owed = owed
         """Called with the partner when an end response is owed to it."""
         self._receipts = Receipts(context)
+        self._turns = Turns()
         self._under_way: dict[str, _UnderWay] = {}
         self._outcomes: Counter[int] = Counter()
         self._waiting: list[tuple[int, Deferred[bool]]] = []
@@ -153,14 +155,21 @@ class Delivery:
         """Have it ready for the inbox; its SHA-256 there, where that is another one. Raises UnopenedError."""
         workers, spool = self._context.workers, self._context.spool
         await workers.disk(spool.reclaim, transfer.spool_name, transfer.id)
+        source, sha256, findings = transfer.spool_name, None, Findings()
+        # As large as it says it will be.
+        size = max(transfer.octets, (transfer.original_size or 0) * 1024)
         if is_secured(transfer):
-            keys = await workers.database(keys_for, self._context.certificates, partner, transfer)
-            opening = partial(open_received, spool, self._context.config, partner, transfer, keys=keys, work=work)
-            opened, findings = await workers.security(opening)
+            async with self._turns.turn(partner.id, size):
+                work.go_on()
+                keys = await workers.database(keys_for, self._context.certificates, partner, transfer)
+                opening = partial(open_received, spool, self._context.config, partner, transfer, keys=keys, work=work)
+                opened, findings = await workers.security(size, opening)
             source, sha256 = opened.name, opened.sha256
-        else:
-            digest = await workers.security(hash_received, spool, partner, transfer, work)
-            source, sha256, findings = transfer.spool_name, None, Findings(virtual_hash=digest)
+        elif transfer.signed_response:
+            async with self._turns.turn(partner.id, size):
+                work.go_on()
+                digest = await workers.security(size, hash_received, spool, partner, transfer, work)
+            findings = Findings(virtual_hash=digest)
         text = Text.of(partner)
         if transfer.format != FileFormat.TEXT or text.same:
             await workers.disk(spool.make_ready, source, transfer.id)
@@ -179,7 +188,7 @@ class Delivery:
 
     async def _refuse(self, partner: Partner, transfer: Transfer, error: UnopenedError) -> None:
         """It is not what it should be: a NERP is owed, and the file is kept as it came, for analysis."""
-        workers, spool, ledger = self._context.workers, self._context.spool, self._context.ledger
+        workers, ledger = self._context.workers, self._context.ledger
         text = str(error)
         receipt = NewReceipt(kind=ReceiptKind.NERP, reason=error.reason.value, text=text)
         receipt = await self._receipts.make(partner, transfer, receipt, error.findings.virtual_hash)
@@ -193,8 +202,6 @@ class Delivery:
             raw_name=transfer.spool_name,
             **asdict(error.findings),
         )
-        await workers.disk(spool.refuse, transfer.spool_name)
-        await workers.disk(spool.remove_received, opened_name(transfer.id))
         self.log.warn(
             "{partner}: refused {file} with NERP {reason}: {text}, transfer {transfer}",
             partner=partner.code,
@@ -203,3 +210,20 @@ class Delivery:
             text=text,
             transfer=transfer.id,
         )
+        try:
+            await workers.disk(self._put_aside, transfer)
+        except SpoolError as fault:
+            # It counts as refused all the same, and is found where it lies.
+            self.log.error(
+                "{partner}: {file} is refused, but cannot be put aside, transfer {transfer}: {what}; {advice}",
+                partner=partner.code,
+                file=transfer.dataset,
+                transfer=transfer.id,
+                what=fault.what,
+                advice=fault.advice,
+            )
+
+    def _put_aside(self, transfer: Transfer) -> None:
+        """As it came, for analysis; what was made of it goes."""
+        self._context.spool.refuse(transfer.spool_name)
+        self._context.spool.remove_received(opened_name(transfer.id))

@@ -2,7 +2,7 @@
 
 Decrypted, decompressed, verified, and looked at whether its records are whole, in this order and in constant memory; nothing
 of it counts before all of that is done. What it is opened and verified with are the keys and certificates that were valid when
-it was received (certificate-selection.md). Blocks; ``open_received`` belongs in a security worker.
+it was received (certificate-selection.md). Blocks; ``open_received`` belongs in a worker for security.
 """
 
 from __future__ import annotations

@@ -32,9 +32,11 @@ from oftp2d.ledger import LedgerUnavailableError, Partner, Transfer, TransferSta
 from oftp2d.opening import is_secured, services_of
 from oftp2d.pipeline import AbandonedError, Hashing, Work, run
 from oftp2d.spool import SpoolFullError
+from oftp2d.turns import Turns
+from oftp2d.workers import SMALL, is_small
 
-AT_ONCE: Final = 2
-"""Files that are secured at once."""
+AHEAD: Final = 16
+"""Files of a partner that are read from the ledger to wait for their turn: so many small ones, and so many others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +62,16 @@ class _Secured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _UnderWay:
-    """A file that is being secured."""
+    """A file that is being secured, or waits for its turn."""
 
+    partner_id: int
+    small: bool
     work: Work = field(default_factory=Work)
     over: Deferred[None] = field(default_factory=Deferred)
 
 
 class Securing:
-    """Secures the files of the station, two at a time, the oldest first."""
+    """Secures the files of the station, a few at once; partners take turns, and of each the oldest goes first."""
 
     log = Logger(namespace="securing")
 
@@ -75,6 +79,7 @@ class Securing:
         self._context = context
         self._queued = queued
         """Called with the partner when a file is ready to be sent."""
+        self._turns = Turns()
         self._under_way: dict[str, _UnderWay] = {}
         self._postponed: set[str] = set()
         self._running = False
@@ -141,21 +146,28 @@ class Securing:
                 self._looked.callback(None)
 
     async def _round(self) -> None:
-        """Begin as many as may be under way."""
+        """Have the next ones of each partner wait for their turn."""
         ledger = self._context.ledger.transfers
-        known = len(self._under_way) + len(self._postponed)
-        for transfer in await self._context.workers.database(ledger.to_secure, limit=known + AT_ONCE):
-            if len(self._under_way) >= AT_ONCE:
-                return
+        limit = AHEAD + len(self._postponed)
+        for transfer in await self._context.workers.database(ledger.to_secure, limit=limit, small=SMALL):
             if self._running and transfer.id not in self._under_way and transfer.id not in self._postponed:
-                under_way = self._under_way[transfer.id] = _UnderWay()
+                small = is_small(_plain_octets(transfer))
+                under_way = self._under_way[transfer.id] = _UnderWay(partner_id=transfer.partner_id, small=small)
                 Deferred.fromCoroutine(self._run(transfer, under_way))
+
+    def _are_few(self, like: _UnderWay) -> bool:
+        """Whether it is time to look for more of a partner: to look for each single one would read the others every time."""
+        same = [
+            each for each in self._under_way.values() if (each.partner_id, each.small) == (like.partner_id, like.small)
+        ]
+        return len(same) <= AHEAD // 2
 
     async def _run(self, transfer: Transfer, under_way: _UnderWay) -> None:
         try:
-            await self._secure(transfer, under_way.work)
+            await self._in_turn(transfer, under_way.work)
         except AbandonedError:
-            pass
+            # It may have been asked for again.
+            self.nudge()
         except (SpoolFullError, LedgerUnavailableError) as error:
             self._postponed.add(transfer.id)
             self.log.warn(
@@ -174,7 +186,18 @@ class Securing:
         finally:
             del self._under_way[transfer.id]
             under_way.over.callback(None)
-            self.nudge()
+            if self._are_few(under_way):
+                self.nudge()
+
+    async def _in_turn(self, transfer: Transfer, work: Work) -> None:
+        async with self._turns.turn(transfer.partner_id, _plain_octets(transfer)):
+            work.go_on()
+            try:
+                await self._secure(transfer, work)
+            except OperatorError:
+                # What went wrong is nothing to a file that was cancelled, and may be asked for again by now.
+                work.go_on()
+                raise
 
     async def _fail(self, transfer: Transfer, error: OperatorError) -> None:
         text = f"it cannot be secured: {error.what}; {error.advice}"
@@ -188,10 +211,9 @@ class Securing:
     async def _secure(self, transfer: Transfer, work: Work) -> None:
         workers, ledger = self._context.workers, self._context.ledger
         now = self._context.now()
-        partner = await workers.database(ledger.partners.get, transfer.partner_id)
-        keys = await workers.database(self._keys, partner, transfer, now)
+        partner, keys = await workers.database(self._known, transfer, now)
         make = self._make if is_secured(transfer) else self._hash
-        secured = await workers.security(make, partner, transfer, keys, now, work)
+        secured = await workers.security(_plain_octets(transfer), make, partner, transfer, keys, now, work)
         try:
             # Its last octets may have been written when it was abandoned.
             work.go_on()
@@ -226,8 +248,13 @@ class Securing:
             )
             self._queued(partner.id)
 
+    def _known(self, transfer: Transfer, now: datetime) -> tuple[Partner, _Keys]:
+        """What the ledger knows for it by now. In the database worker. Raises OperatorError."""
+        partner = self._context.ledger.partners.get(transfer.partner_id)
+        return partner, self._keys(partner, transfer, now)
+
     def _keys(self, partner: Partner, transfer: Transfer, now: datetime) -> _Keys:
-        """Who signs, and for whom it is encrypted, as things are now. In the database worker. Raises OperatorError."""
+        """Who signs, and for whom it is encrypted, as things are now."""
         store = self._context.certificates
         done = services_of(transfer)
         services = Services(
@@ -270,7 +297,7 @@ class Securing:
         )
 
     def _make(self, partner: Partner, transfer: Transfer, keys: _Keys, now: datetime, work: Work) -> _Secured:
-        """The secured file, beside the plain one. In a security worker."""
+        """The secured file, beside the plain one. In a worker."""
         spool, reserve = self._context.spool, self._context.config.spool.free_octets_reserved
         suite = agreed_suite(transfer, partner)
         try:
@@ -307,7 +334,7 @@ class Securing:
         return _Secured(name=made.name, octets=made.octets, sha256=made.sha256, virtual_hash=digest)
 
     def _hash(self, partner: Partner, transfer: Transfer, _keys: _Keys, _now: datetime, work: Work) -> _Secured:
-        """The file as it is, with its hash. In a security worker."""
+        """The file as it is, with its hash. In a worker."""
         name = _plain(transfer)
         hashed = partial(virtual_hash, lambda: self._context.spool.open_outgoing(name), work=work)
         # It is not known any more of a file that goes again.
@@ -325,3 +352,9 @@ def _plain(transfer: Transfer) -> str:
     """The file as it was queued."""
     assert transfer.plain_name is not None  # noqa: S101 - what is to be secured has one
     return transfer.plain_name
+
+
+def _plain_octets(transfer: Transfer) -> int:
+    """Its size."""
+    assert transfer.plain_octets is not None  # noqa: S101 - as above
+    return transfer.plain_octets

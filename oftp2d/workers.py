@@ -1,8 +1,9 @@
 """Threads for work that blocks: the disk, cryptography and the database, each kind with a pool of its own.
 
-A slow disk cannot keep a signature waiting, nor a signature a commit. What is done to whole files (RFC 5024 section 6) is
-apart from the cryptography of sessions: a file of 10 GiB keeps no challenge waiting. The database pool has exactly one
-thread, so that the transactions of this process queue there and not inside the database. The reactor is injected.
+A slow disk cannot keep a signature waiting, nor a signature a commit. What is done to large files (RFC 5024 section 6) is
+apart from the cryptography of sessions and of small files: a file of 10 GiB keeps no challenge waiting, and no file of an
+octet. The database pool has exactly one thread, so that the transactions of this process queue there and not inside the
+database. The reactor is injected.
 """
 
 from __future__ import annotations
@@ -25,8 +26,16 @@ _Work = Callable[[], None]
 
 DISK_THREADS: Final = 4
 CRYPTO_THREADS: Final = 2
-SECURITY_THREADS: Final = 2
+SECURITY_THREADS: Final = 3
 DATABASE_THREADS: Final = 1
+
+SMALL: Final = 1 << 20
+"""Octets up to which a file takes its cryptography a few milliseconds."""
+
+
+def is_small(octets: int) -> bool:
+    """Whether the cryptography of a file of that size is done with that of sessions."""
+    return octets <= SMALL
 
 
 class WorkersStoppedError(RuntimeError):
@@ -69,12 +78,13 @@ class Workers:
         """Run ``work`` in a cryptography thread. Raises what it raises, and WorkersStoppedError."""
         return await self._crypto.run(work, *args, **kwargs)
 
-    async def security(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run ``work`` on a whole file in a security thread, for as long as it takes.
+    async def security(self, octets: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``work`` on a whole file of so many octets for as long as it takes: in a security thread, if it is not small.
 
         It ends early only where it looks for that itself. Raises what it raises, and WorkersStoppedError.
         """
-        return await self._security.run(work, *args, **kwargs)
+        pool = self._crypto if is_small(octets) else self._security
+        return await pool.run(work, *args, **kwargs)
 
     async def database(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in the one database thread. Raises what it raises, and WorkersStoppedError."""

@@ -203,11 +203,14 @@ class Transfers:
         """
         return self._database.insist(lambda connection: insert_outgoing(connection, new, now))
 
-    def to_secure(self, *, limit: int = 100, after: str = "") -> Sequence[Transfer]:
-        """What is to be secured, oldest first, beginning after an identifier."""
-        found = SELECT_TRANSFERS.where(transfers.c.state == _S.SECURING, transfers.c.id > after)
+    def to_secure(self, *, limit: int = 100, small: int = 0) -> Sequence[Transfer]:
+        """What is to be secured, oldest first: of each partner as many as the limit, and as many up to ``small`` octets."""
+        alike = (transfers.c.partner_id, transfers.c.plain_octets <= small)
+        number = sa.func.row_number().over(partition_by=alike, order_by=transfers.c.id)
+        numbered = sa.select(transfers.c.id, number.label("number")).where(transfers.c.state == _S.SECURING).subquery()
+        found = SELECT_TRANSFERS.where(transfers.c.id.in_(sa.select(numbered.c.id).where(numbered.c.number <= limit)))
         with self._database.reading() as connection:
-            return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id).limit(limit))]
+            return [to_transfer(row) for row in connection.execute(found.order_by(transfers.c.id))]
 
     def secured(
         self,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from threading import Event
+import os
+from threading import Event, Semaphore
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -10,9 +12,12 @@ from asn1crypto.cms import ContentInfo
 from twisted.internet.threads import deferToThread
 
 from oftp2.values import SecurityLevel
+from oftp2d import pipeline, securing
+from oftp2d.errors import OperatorError
 from oftp2d.ledger import LedgerUnavailableError, Transfer, TransferState
 from oftp2d.ledger.transfers import Transfers
 from oftp2d.spool import Staged, Writing
+from oftp2d.workers import SMALL
 from tests.exchange.station import CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually
 
 CONTENT = b"content" * 1000
@@ -89,3 +94,89 @@ async def test_what_was_cancelled_while_it_was_being_secured_is_secured_anew_as_
         transfer.spool_name,
         transfer.plain_name,
     }
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_goes_wrong_with_a_file_that_was_cancelled_is_nothing_to_what_is_asked_for_behind_it(
+    a: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a.add_partner(CODE_B, password_ours=PASSWORD_A, password_theirs=PASSWORD_B, host=None)
+    await a.start()
+    seal, sealing, go_on = Writing.seal, Event(), Event()
+
+    def breaks(self: Writing) -> Staged:
+        if go_on.is_set():
+            return seal(self)
+        sealing.set()
+        assert go_on.wait(20)
+        raise OperatorError("its certificate is too old", "take another one")
+
+    queued = await a.queue(CODE_B, CONTENT, compression=1, envelope=1)
+    monkeypatch.setattr(Writing, "seal", breaks)
+    a.running.securing.nudge()
+    await deferToThread(sealing.wait, 20)
+    for what in ("cancel", "retry"):
+        assert (await a.run("transfer", what, queued.id))[0] == 0
+    states: list[TransferState] = []
+
+    def unsecurable(self: Transfers, *arguments: object) -> Transfer:
+        states.append(TransferState.FAILED)
+        return failed(self, *arguments)  # type: ignore[arg-type]
+
+    failed = Transfers.unsecurable
+    monkeypatch.setattr(Transfers, "unsecurable", unsecurable)
+    go_on.set()
+
+    async def ended() -> Transfer | None:
+        (transfer,) = await a.transfers()
+        return transfer if transfer.state is not TransferState.SECURING else None
+
+    transfer = await eventually("the end of securing", ended)
+    assert transfer is not None
+    assert (transfer.state, states) == (TransferState.QUEUED, [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_large_files_keep_no_small_one_waiting_and_partners_take_turns(
+    a: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = "O0013000003TESTC"
+    for code in (CODE_B, third):
+        a.add_partner(code, password_ours=PASSWORD_A, password_theirs=PASSWORD_B, host=None)
+    await a.start()
+    begun: list[int] = []
+    go_on = Semaphore(0)
+
+    def held(source: Any, *arguments: Any, **more: Any) -> None:
+        if (octets := os.fstat(source.fileno()).st_size) > SMALL:
+            begun.append(octets - SMALL)
+            assert go_on.acquire(timeout=20)
+        pipeline.run(source, *arguments, **more)
+
+    monkeypatch.setattr(securing, "run", held)
+    for number in range(1, 6):
+        await a.queue(third if number == 5 else CODE_B, bytes(SMALL + number), compression=1, envelope=1)
+    small = [await a.queue(CODE_B, bytes(SMALL), "SMALL", compression=1, envelope=1) for _ in range(20)]
+    a.running.securing.nudge()
+
+    async def small_ones_are_queued() -> bool:
+        states = {transfer.id: transfer.state for transfer in await a.transfers()}
+        return all(states[each.id] is TransferState.QUEUED for each in small)
+
+    await eventually("the small ones to be queued", small_ones_are_queued)
+    assert sorted(begun) == [1, 2]
+    for number, expected in enumerate((3, 5, 4), 3):
+        go_on.release()
+
+        async def is_begun(number: int = number) -> bool:
+            return len(begun) == number
+
+        await eventually("the next one", is_begun)
+        assert begun[-1] == expected
+    for _ in range(2):
+        go_on.release()
+
+    async def all_are_queued() -> bool:
+        return {transfer.state for transfer in await a.transfers()} == {TransferState.QUEUED}
+
+    await eventually("all to be queued", all_are_queued)

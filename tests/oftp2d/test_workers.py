@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 
-from oftp2d.workers import DISK_THREADS, SECURITY_THREADS, Workers, WorkersStoppedError
+from oftp2d.workers import DISK_THREADS, SECURITY_THREADS, SMALL, Workers, WorkersStoppedError
 
 
 @pytest.fixture
@@ -34,16 +34,21 @@ async def test_each_kind_of_work_runs_in_threads_of_its_own(workers: Workers) ->
     def here() -> str:
         return threading.current_thread().name
 
-    kinds = {"disk": workers.disk, "crypto": workers.crypto, "security": workers.security, "database": workers.database}
+    kinds = {"disk": workers.disk, "crypto": workers.crypto, "database": workers.database}
     for kind, run in kinds.items():
         assert (await run(here)).startswith(f"oftp2d-{kind}-")
+    assert (await workers.security(SMALL, here)).startswith("oftp2d-crypto-")
+    assert (await workers.security(SMALL + 1, here)).startswith("oftp2d-security-")
 
 
 @pytest_twisted.ensureDeferred
-async def test_cryptography_of_sessions_is_done_while_every_security_thread_has_a_file(workers: Workers) -> None:
+async def test_cryptography_of_sessions_and_small_files_is_done_while_every_security_thread_has_a_file(
+    workers: Workers,
+) -> None:
     go = threading.Event()
-    files = [Deferred.fromCoroutine(workers.security(go.wait, 30)) for _ in range(SECURITY_THREADS)]
+    files = [Deferred.fromCoroutine(workers.security(SMALL + 1, go.wait, 30)) for _ in range(SECURITY_THREADS)]
     assert await workers.crypto(int, "1") == 1
+    assert await workers.security(SMALL, int, "2") == 2
     assert not any(file.called for file in files)
     go.set()
     assert [await file for file in files] == [True] * SECURITY_THREADS

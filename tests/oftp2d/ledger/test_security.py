@@ -14,6 +14,7 @@ from oftp2d.ledger import (
     Kind,
     Ledger,
     NewEvidence,
+    NewPartner,
     NewReceipt,
     Partner,
     ReceiptKind,
@@ -81,14 +82,20 @@ def test_the_plain_file_counts_the_lengths_of_its_records_in_the_spool(
     assert (again.octets, again.plain_octets) == (100, 114)
 
 
-def test_what_is_to_be_secured_comes_oldest_first_and_piece_by_piece(
+def test_what_is_to_be_secured_comes_oldest_first_of_each_partner_small_and_large(
     ledger: Ledger, partner: Partner, files: Any, now: datetime
 ) -> None:
     new = replace(files.outgoing(partner), security=2)
     queued = [ledger.transfers.queue(new, now) for _ in range(3)]
     ledger.transfers.queue(files.outgoing(partner), now)
-    assert ledger.transfers.to_secure(limit=2) == queued[:2]
-    assert ledger.transfers.to_secure(after=queued[1].id) == queued[2:]
+    other = ledger.partners.add(
+        NewPartner(code="OTHER", name="OTHER", station=partner.station, transport=partner.transport), now
+    )
+    small = ledger.transfers.queue(replace(new, octets=4), now)
+    others = ledger.transfers.queue(replace(new, partner_id=other.id), now)
+    assert ledger.transfers.to_secure(limit=2) == [*queued[:2], others]
+    assert ledger.transfers.to_secure(limit=2, small=4) == [*queued[:2], small, others]
+    assert ledger.transfers.to_secure() == [*queued, small, others]
 
 
 def test_a_secured_file_is_queued_as_what_it_has_become(
