@@ -31,7 +31,7 @@ from oftp2d.delivery import Delivery
 from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
-from oftp2d.ledger import Direction, Holder, Kind, Ledger, Transfer, TransferState, UnknownError
+from oftp2d.ledger import Direction, Holder, Kind, Ledger, Partner, Transfer, TransferState, UnknownError
 from oftp2d.listeners import Listeners
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
@@ -46,6 +46,8 @@ from oftp2d.workers import Workers
 EXPIRY_WARNING = timedelta(days=30)
 UPKEEP = timedelta(minutes=1)
 """How often it is looked after what was left over, and what will end."""
+LEFT_OVER = 1000
+"""Received files that are looked at each time; the next time goes on behind them."""
 
 
 class Daemon:
@@ -58,6 +60,8 @@ class Daemon:
         self._config = config
         self._warnings: tuple[str, ...] = ()
         self._runs = False
+        self._looked_at = ""
+        """The last file that was looked at among those that were left over."""
         self._undo: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._upkeep = LoopingCall(lambda: Deferred.fromCoroutine(self._look_after()))
         self._upkeep.clock = reactor
@@ -191,11 +195,16 @@ class Daemon:
         Nothing is known any more of how that session was proven: messages of the exchange are judged as if it was not.
         """
         context = self.context
-        for transfer in await context.workers.database(context.ledger.transfers.undelivered):
+        for _ in range(LEFT_OVER):
+            found = await context.workers.database(self._next_left_over)
+            if found is None:
+                self._looked_at = ""
+                return
+            partner, transfer = found
+            self._looked_at = transfer.id
             if context.now() - transfer.updated_at < UPKEEP and self._upkeep.running:
                 continue
             try:
-                partner = await context.workers.database(context.ledger.partners.get, transfer.partner_id)
                 if transfer.kind is Kind.EXCHANGE:
                     await self.exchange.judge(partner, transfer, Proof())
                 else:
@@ -206,6 +215,13 @@ class Daemon:
                 )
             except Exception:  # noqa: BLE001 - one file must not keep the station from starting
                 self.log.failure("transfer {transfer} cannot be judged", transfer=transfer.id)
+
+    def _next_left_over(self) -> tuple[Partner, Transfer] | None:
+        """In the database worker, one by one: what ends meanwhile must not begin again as it was before."""
+        ledger = self.context.ledger
+        for transfer in ledger.transfers.undelivered(limit=1, after=self._looked_at):
+            return ledger.partners.get(transfer.partner_id), transfer
+        return None
 
     async def _look_after(self) -> None:
         """What has to be done now and then."""

@@ -78,7 +78,7 @@ def transfer(
     moved: int | None = None,
     forwarding: Forwarding | None = None,
 ) -> Document:
-    """A transfer with its partner; ``moved`` is what the running session knows of it.
+    """A transfer with its partner; ``moved`` is what whoever works on it knows of it, as of a received one that is opened.
 
     ``forwarding`` says between whom a third party's file is forwarded.
     """
@@ -99,6 +99,8 @@ def transfer(
     document["summary"] = summary(record, partner, document["waits_for"], forwarding)
     complete = record.state in {"sent", "acknowledged", "received", "delivered"}
     document["octets_moved"] = record.octets if complete else moved or 0
+    # What is opened may be read again for its hash.
+    document["octets_opened"] = min(moved or 0, record.octets) if record.state is TransferState.RECEIVED else None
     return _timed(document)
 
 

@@ -301,6 +301,8 @@ def _why(document: Mapping[str, Any]) -> str:
     if document.get("state") == "securing":
         octets, secured = (int(document.get(name) or 0) for name in ("octets", "octets_moved"))
         return f"{size(secured)} of {size(octets)} are secured" if secured else ""
+    if opened := int(document.get("octets_opened") or 0):
+        return f"{size(opened)} of {size(int(document.get('octets') or 0))} are opened"
     if not waits:
         return told
     return f"{told}; waits for {waits}" if told and told not in str(waits) else f"waits for {waits}"
@@ -338,7 +340,9 @@ def _named(document: Mapping[str, Any], role: str) -> Text:
 
 
 def _moved(document: Mapping[str, Any]) -> dict[str, str]:
-    """How much of a file has gone or come, or is secured, and under which heading."""
+    """How much of a file has gone or come, or is secured or opened, and under which heading."""
+    if opened := int(document.get("octets_opened") or 0):
+        return {"opened": size(opened)}
     return {"secured" if document.get("state") == "securing" else "moved": size(int(document.get("octets_moved") or 0))}
 
 
