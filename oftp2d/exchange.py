@@ -228,6 +228,11 @@ class Exchange:
         if verdict.accepted:
             self._changed()
             await self._authentication.latch(partner)
+            await self.certificate_came(partner)
+
+    async def certificate_came(self, partner: Partner) -> None:
+        """A certificate of the partner is in the store, by whatever way: what waited for it goes on."""
+        await self._receipts.judge_again(partner)
 
     def _read(self, name: str) -> bytes:
         with self._context.spool.open_received(name) as file:

@@ -546,8 +546,8 @@ class Monitor:
         judgement = await self._receipts.judge(partner, answered.transfer, response)
         if not judgement.accepted:
             return answered, ""
-        if judgement.remark and isinstance(response, Nerp):
-            noting = partial(noting, text=f"{response.text or response.reason.meaning}; {judgement.remark}")
+        if isinstance(response, Nerp):
+            noting = partial(noting, text=judgement.told(response))
         return await self._context.workers.database(noting, evidence=judgement.evidence), judgement.signer
 
     async def _remove(self, names: list[str]) -> None:

@@ -8,9 +8,10 @@ same, since the protocol has no other answer to it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from hmac import compare_digest
 
 from asn1crypto import parser
@@ -43,8 +44,11 @@ from oftp2d.ledger import (
     Partner,
     Receipt,
     ReceiptKind,
+    SignedResponse,
     Transfer,
+    TransferState,
 )
+from oftp2d.spool import SpoolError
 
 
 class Weight(Enum):
@@ -57,7 +61,7 @@ class Weight(Enum):
     )
     UNVERIFIED = (
         "import the certificate with which the partner signs end responses, by 'oftp2d cert import FILE --partner"
-        " {partner}', and ask it to send this one again"
+        " {partner}': then this one is judged again"
     )
     OTHER_FILE = (
         "ask the partner what it has received; if that is not the file, say 'oftp2d transfer retry {transfer}' to send it"
@@ -65,7 +69,7 @@ class Weight(Enum):
     )
     FALSE = (
         "ask the partner with which certificate it signs end responses, import that by 'oftp2d cert import FILE --partner"
-        " {partner}' if it is not here, and ask it to send this one again"
+        " {partner}' if it is not here: then this one is judged again; else ask it to send another one"
     )
 
 
@@ -103,6 +107,10 @@ class Judgement:
     """Who signed it, for people."""
     remark: str = ""
     """What a refusal says beside its own text, for people."""
+
+    def told(self, nerp: Nerp) -> str:
+        """The text of the transfer that is refused by it."""
+        return "; ".join(filter(None, (nerp.text or nerp.reason.meaning, self.remark)))
 
 
 class Receipts:
@@ -164,28 +172,9 @@ class Receipts:
 
     async def judge(self, partner: Partner, transfer: Transfer, response: EndResponse) -> Judgement:
         """Whether an end response for a file of ours counts; one that does not is noted with the file, and in the log."""
-        station = response.creator if isinstance(response, Nerp) else response.originator
-        chosen = await self._context.workers.database(
-            self._context.certificates.explain_partner,
-            selection.EERP_VERIFICATION,
-            partner_id=partner.id,
-            station=station,
-            now=self._context.now(),
-            least_bits=partner.least_rsa_bits,
-        )
-        opinion = await self._context.workers.crypto(
-            judge,
-            response,
-            # Of a file that went under no suite nobody knows which digest the partner would take.
-            virtual_hash=transfer.virtual_hash if transfer.cipher in SUITES else None,
-            used=_agreed(transfer, response.hash),
-            certificates=[entry.facts.certificate for entry in chosen.entries],
-        )
+        opinion = await self._opinion(partner, transfer, response)
         if opinion.signature is not None:
-            judgement = await self._evidence(response, opinion.signature)
-            return self._of_other_content(partner, transfer, judgement) if opinion.other_content else judgement
-        if opinion.weight is Weight.UNVERIFIED:
-            opinion = replace(opinion, text=f"no certificate of {station} can verify its signature ({_told(chosen)})")
+            return await self._proven(partner, transfer, response, opinion.signature, other=opinion.other_content)
         if not opinion.counts(asked=transfer.signed_response, unsigned=partner.unsigned_receipts):
             await self._not_accepted(partner, transfer, response, opinion)
             return Judgement(accepted=False)
@@ -209,6 +198,83 @@ class Receipts:
             )
         return Judgement(accepted=True)
 
+    async def judge_again(self, partner: Partner) -> None:
+        """A certificate of the partner has come: what it signed before and nobody could verify may count now."""
+        ledger, workers = self._context.ledger, self._context.workers
+        for held in await workers.database(ledger.evidence.held, partner.id):
+            transfer = await workers.database(ledger.transfers.get, held.transfer_id)
+            response = _command(
+                transfer,
+                held.kind,
+                user=held.user,
+                creator=held.creator,
+                reason=held.reason,
+                text=held.text,
+                hash_=held.hash,
+                signature=held.signature,
+            )
+            opinion = await self._opinion(partner, transfer, response)
+            if opinion.signature is None:
+                continue
+            judgement = await self._proven(partner, transfer, response, opinion.signature, other=opinion.other_content)
+            await self._count(partner, transfer, response, judgement)
+
+    async def _count(self, partner: Partner, transfer: Transfer, response: EndResponse, judgement: Judgement) -> None:
+        transfers, key, now = self._context.ledger.transfers, transfer.key, self._context.now()
+        if isinstance(response, Nerp):
+            reason, text = f"NERP {response.reason:02}", judgement.told(response)
+            noting = partial(transfers.refused, key, now, reason, text)
+        else:
+            noting = partial(transfers.acknowledged, key, now)
+        answered = await self._context.workers.database(
+            noting, partner_id=partner.id, in_full=True, evidence=judgement.evidence
+        )
+        if answered is None or not answered.news:
+            return
+        self.log.info(
+            "{partner}: the {kind} for {file} that did not count before counts now, transfer {transfer}, signed by {signer}",
+            partner=partner.code,
+            kind=_kind(response).value,
+            file=transfer.dataset,
+            transfer=transfer.id,
+            signer=judgement.signer,
+        )
+        if answered.transfer.state is TransferState.ACKNOWLEDGED:
+            names = {name for name in (transfer.spool_name, transfer.plain_name) if name is not None}
+            try:
+                await self._context.workers.disk(self._context.spool.remove_outgoing, *names)
+            except SpoolError as error:
+                self.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
+
+    async def _opinion(self, partner: Partner, transfer: Transfer, response: EndResponse) -> Opinion:
+        """What it proves, by the certificates that are there now."""
+        station = response.creator if isinstance(response, Nerp) else response.originator
+        chosen = await self._context.workers.database(
+            self._context.certificates.explain_partner,
+            selection.EERP_VERIFICATION,
+            partner_id=partner.id,
+            station=station,
+            now=self._context.now(),
+            least_bits=partner.least_rsa_bits,
+        )
+        opinion = await self._context.workers.crypto(
+            judge,
+            response,
+            # Of a file that went under no suite nobody knows which digest the partner would take.
+            virtual_hash=transfer.virtual_hash if transfer.cipher in SUITES else None,
+            used=_agreed(transfer, response.hash),
+            certificates=[entry.facts.certificate for entry in chosen.entries],
+        )
+        if opinion.weight is Weight.UNVERIFIED:
+            return replace(opinion, text=f"no certificate of {station} can verify its signature ({_told(chosen)})")
+        return opinion
+
+    async def _proven(
+        self, partner: Partner, transfer: Transfer, response: EndResponse, signature: Signature, *, other: bool
+    ) -> Judgement:
+        judgement = await self._evidence(response, signature)
+        return self._of_other_content(partner, transfer, judgement) if other else judgement
+
     def _of_other_content(self, partner: Partner, transfer: Transfer, judgement: Judgement) -> Judgement:
         what = "what arrived at the partner is another content than was sent"
         advice = f"send it again, with 'oftp2d send' from the original, or with 'oftp2d transfer retry {transfer.id}'"
@@ -226,15 +292,8 @@ class Receipts:
     async def _evidence(self, response: EndResponse, signature: Signature) -> Judgement:
         signer = CertificateFacts.of(signature.certificate)
         chain = await self._context.workers.database(self._context.certificates.chain, signer)
-        nerp = response if isinstance(response, Nerp) else None
         evidence = NewEvidence(
-            kind=_kind(response),
-            creator=nerp.creator if nerp else "",
-            reason=int(nerp.reason) if nerp else None,
-            text=nerp.text if nerp else "",
-            user="" if isinstance(response, Nerp) else response.user,
-            hash=response.hash,
-            signature=response.signature,
+            **asdict(_as_came(response)),
             certificate=signer.der,
             chain=b"".join(each.public_bytes(Encoding.DER) for each in chain),
             signed_at=signature.signing_time,
@@ -246,7 +305,10 @@ class Receipts:
     ) -> None:
         kind = _kind(response).value
         advice = opinion.weight.value.format(partner=partner.code, transfer=transfer.id)
-        await self._context.workers.database(self._note, partner, transfer, kind, opinion.text, advice)
+        # Of a certificate that is not here yet both are said.
+        may_count = bool(response.signature) and opinion.weight in {Weight.UNVERIFIED, Weight.FALSE}
+        held = _as_came(response) if may_count else None
+        await self._context.workers.database(self._note, partner, transfer, kind, opinion.text, advice, held=held)
         self.log.error(
             "{partner}: the {kind} for {file} does not count, transfer {transfer}: {what}; {advice}",
             partner=partner.code,
@@ -257,10 +319,19 @@ class Receipts:
             advice=advice,
         )
 
-    def _note(self, partner: Partner, transfer: Transfer, kind: str, text: str, advice: str) -> None:
+    def _note(
+        self,
+        partner: Partner,
+        transfer: Transfer,
+        kind: str,
+        text: str,
+        advice: str,
+        *,
+        held: SignedResponse | None,
+    ) -> None:
         ledger, now = self._context.ledger, self._context.now()
         told = f"{'an EERP' if kind == ReceiptKind.EERP else 'a NERP'} came that does not count: {text}; {advice}"
-        ledger.transfers.not_accepted(transfer.id, now, told)
+        ledger.transfers.not_accepted(transfer.id, now, told, held=held)
         ledger.audit.record(
             now, partner.code, "end response not accepted", {"transfer": transfer.id, "kind": kind, "text": text}
         )
@@ -312,6 +383,20 @@ def _agreed(transfer: Transfer, hash_: bytes) -> CipherSuite:
 
 def _kind(response: EndResponse) -> ReceiptKind:
     return ReceiptKind.NERP if isinstance(response, Nerp) else ReceiptKind.EERP
+
+
+def _as_came(response: EndResponse) -> SignedResponse:
+    """A signed end response as the ledger keeps it."""
+    nerp = response if isinstance(response, Nerp) else None
+    return SignedResponse(
+        kind=_kind(response),
+        creator=nerp.creator if nerp else "",
+        reason=int(nerp.reason) if nerp else None,
+        text=nerp.text if nerp else "",
+        user="" if isinstance(response, Nerp) else response.user,
+        hash=response.hash,
+        signature=response.signature,
+    )
 
 
 def _told(chosen: Selection) -> str:

@@ -89,6 +89,9 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
         material = await desk.workers.crypto(read, content, **secrets)
         added = await desk.workers.database(_bring_in, desk, material, holder, code, options)
         desk.house.certificates_changed()
+        if added.partner_id is not None:
+            partner = await desk.workers.database(desk.ledger.partners.get, added.partner_id)
+            await desk.exchange.certificate_came(partner)
         return await desk.workers.database(_shown, desk, added.fingerprint)
 
     @route(app, "POST", "/v1/certificates/generate")

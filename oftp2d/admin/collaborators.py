@@ -77,6 +77,9 @@ class ExchangeDesk(Protocol):
     ) -> Sequence[ExchangeRecord]:
         """Queue REPLACE messages."""
 
+    async def certificate_came(self, partner: Partner) -> None:
+        """A certificate of the partner was imported: what waited for it goes on."""
+
 
 class Securing(Protocol):
     """Who signs, compresses and encrypts files before they are sent."""

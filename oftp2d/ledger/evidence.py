@@ -3,10 +3,13 @@
 It is written in the transaction that notes the end response (``Transfers.acknowledged`` and ``refused``), so that there is no
 answer that counts for its signature without that signature. Evidence belongs to the stamp it names: a file that gets a new
 one begins without.
+
+What a partner has signed and nobody could verify is held beside it, the last one for a file, until an answer counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -14,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from oftp2d.ledger.database import Database
-from oftp2d.ledger.records import Evidence, NewEvidence
-from oftp2d.ledger.schema import evidence
+from oftp2d.ledger.records import Evidence, HeldResponse, NewEvidence, SignedResponse
+from oftp2d.ledger.schema import evidence, held_responses, transfers
 
 
 class Evidences:
@@ -31,6 +34,17 @@ class Evidences:
             row = connection.execute(found).one_or_none()
             return None if row is None else Evidence(**row._asdict())
 
+    def held(self, partner_id: int, *, limit: int = 1000) -> Sequence[HeldResponse]:
+        """What a partner has signed and nobody could verify, for files that are not answered, oldest first."""
+        found = (
+            sa.select(held_responses)
+            .join(transfers, transfers.c.id == held_responses.c.transfer_id)
+            .where(transfers.c.partner_id == partner_id)
+            .order_by(held_responses.c.transfer_id)
+        )
+        with self._database.reading() as connection:
+            return [HeldResponse(**row._asdict()) for row in connection.execute(found.limit(limit))]
+
 
 def keep(connection: Connection, transfer_id: str, new: NewEvidence, now: datetime) -> None:
     """Keep what came for a transfer that has none."""
@@ -38,6 +52,19 @@ def keep(connection: Connection, transfer_id: str, new: NewEvidence, now: dateti
     connection.execute(sa.insert(evidence).values(values))
 
 
+def hold(connection: Connection, transfer_id: str, response: SignedResponse, now: datetime) -> None:
+    """Hold the last one that came for a transfer and did not count."""
+    release(connection, transfer_id)
+    values = {**asdict(response), "transfer_id": transfer_id, "received_at": now}
+    connection.execute(sa.insert(held_responses).values(values))
+
+
+def release(connection: Connection, transfer_id: str) -> None:
+    """Hold nothing any more: an answer counts, or is for another stamp."""
+    connection.execute(sa.delete(held_responses).where(held_responses.c.transfer_id == transfer_id))
+
+
 def drop(connection: Connection, transfer_id: str) -> None:
     """Forget what came for the stamp that a transfer had."""
     connection.execute(sa.delete(evidence).where(evidence.c.transfer_id == transfer_id))
+    release(connection, transfer_id)

@@ -470,8 +470,8 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvidence:
-    """The partner's signed end response for a file of ours, as it came, and the certificate that verified it."""
+class SignedResponse:
+    """The partner's signed end response for a file of ours, as it came."""
 
     kind: ReceiptKind
     creator: str = ""
@@ -484,6 +484,20 @@ class NewEvidence:
     """EERPHSH or NERPHSH."""
     signature: bytes
     """EERPSIG or NERPSIG."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldResponse(SignedResponse):
+    """One that did not count, for want of the certificate that verifies it: it may count once that is there."""
+
+    transfer_id: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvidence(SignedResponse):
+    """A signed end response, and the certificate that verified it."""
+
     certificate: bytes = field(repr=False)
     """Of the signer, DER."""
     chain: bytes = field(default=b"", repr=False)

@@ -218,6 +218,20 @@ evidence = sa.Table(
     sa.Column("received_at", Instant, nullable=False),
 )
 
+held_responses = sa.Table(
+    "held_responses",
+    metadata,
+    sa.Column("transfer_id", sa.ForeignKey("transfers.id"), primary_key=True),
+    sa.Column("kind", enumeration(ReceiptKind, "kind"), nullable=False),
+    sa.Column("creator", sa.String(25), nullable=False),
+    sa.Column("reason", sa.Integer),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("received_at", Instant, nullable=False),
+)
+
 certificates = sa.Table(
     "certificates",
     metadata,

@@ -32,7 +32,7 @@ from oftp2.values import FileFormat, FileIdentity
 from oftp2d.errors import OperatorError
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import ClaimLostError
-from oftp2d.ledger.evidence import drop, keep
+from oftp2d.ledger.evidence import drop, hold, keep, release
 from oftp2d.ledger.exchanges import reopen, set_going, settle
 from oftp2d.ledger.forwarding import answer_for, pass_back, takes_files, turn_back
 from oftp2d.ledger.moves import (
@@ -59,6 +59,7 @@ from oftp2d.ledger.records import (
     NewOutgoing,
     NewReceipt,
     ReceiptState,
+    SignedResponse,
     Traffic,
     Transfer,
 )
@@ -609,6 +610,8 @@ class Transfers:
                 return Answered(transfer=transfer, news=False)
             if unless is not None and unless(transfer):
                 return Answered(transfer=transfer, news=False, held=True)
+            if transfer.signed_response or transfer.text is not None:  # else nothing can be held
+                release(connection, transfer.id)
             transfer = move.apply(connection, transfer.id, now, ended_at=now, reason=reason, text=text)
             if transfer.kind is Kind.EXCHANGE:
                 settle(connection, transfer, outcome, text or "", now)
@@ -618,13 +621,16 @@ class Transfers:
                 keep(connection, transfer.id, evidence, now)
             return Answered(transfer=transfer, news=True)
 
-    def not_accepted(self, transfer_id: str, now: datetime, text: str) -> None:
+    def not_accepted(self, transfer_id: str, now: datetime, text: str, *, held: SignedResponse | None = None) -> None:
         """An end response came that does not count; ``text`` says why, and is shown while no other one comes.
 
-        Without effect where the file is answered by now.
+        ``held``: what of it may count yet, in place of what was held before. Without effect where the file is answered by
+        now.
         """
         with self._database.writing() as connection:
-            connection.execute(_NOT_ACCEPTED, {"key": transfer_id, "text": text, "updated_at": now})
+            noted = connection.execute(_NOT_ACCEPTED, {"key": transfer_id, "text": text, "updated_at": now})
+            if held is not None and noted.rowcount:
+                hold(connection, transfer_id, held, now)
 
     # --- in ----------------------------------------------------------------------------------------------------
 

@@ -90,6 +90,7 @@ class RecordingExchange:
     """Writes down what was to be exchanged, and answers with a record of it."""
 
     asked: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
+    came: list[str] = field(default_factory=list)
 
     async def deliver(
         self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
@@ -105,6 +106,9 @@ class RecordingExchange:
         self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
     ) -> Sequence[ExchangeRecord]:
         return self._record(ExchangeMessage.REPLACE, partner, certificate, previous)
+
+    async def certificate_came(self, partner: Partner) -> None:
+        self.came.append(partner.code)
 
     def _record(
         self,

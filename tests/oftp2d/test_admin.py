@@ -836,6 +836,15 @@ async def test_a_certificate_is_generated_listed_shown_and_confirmed(office: Off
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_waited_for_a_certificate_of_a_partner_goes_on_once_it_is_imported(office: Office) -> None:
+    await partner(office)
+    await office.ask("post", "/v1/certificates", {"holder": "anchor", "pem": pki.issuing("B").pem.decode("ascii")})
+    assert office.exchange.came == []
+    await keys(office)
+    assert office.exchange.came == [THEIRS]
+
+
+@pytest_twisted.ensureDeferred
 async def test_only_the_database_thread_asks_the_ledger_when_certificates_come_and_go(office: Office) -> None:
     await partner(office)
     threads: set[str] = set()

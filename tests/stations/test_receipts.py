@@ -369,6 +369,54 @@ def test_without_a_certificate_a_signature_counts_only_where_none_was_asked_for(
     assert asked
 
 
+@pytest.mark.parametrize(
+    ("before", "brought"),
+    [(None, "import"), ("CA01", "import"), (None, "exchange")],
+    ids=["none", "another", "exchange"],
+)
+def test_what_waited_for_a_certificate_counts_once_that_is_there(
+    house: House, peer: Peer, before: str | None, brought: str
+) -> None:
+    """With none before nothing can be told of it; with another one only that it is not by that."""
+    station = house.station()
+    introduce(station, peer, certificate=before, acx=AcxMode.TRUSTED)
+    answers: dict[str, Answer] = {
+        "RIGHT": right,
+        "REFUSED": refused,
+        "OTHER-CONTENT": lambda sfid, content: refused(sfid, content + b"x"),
+        "FOREIGN": lambda sfid, content: right(sfid, content, by="CA02"),
+        "OTHER-FILE": other_file,
+    }
+    queued = queue(station, peer, answers)
+    station.start()
+    with answering(station, peer, answers):
+        pass
+    assert states(station) == dict.fromkeys(answers, S.SENT)
+    if brought == "import":
+        station.post("/v1/certificates", holder="partner", partner=peer.code, pem=pki.pem("CB01").decode("ascii"))
+    else:
+        content = pki.certificate("CB01").der
+        with peer.call(station) as talk:
+            assert isinstance(
+                answered(talk, peer.sfid(station, "ODETTE_CERTIFICATE_DELIVER", content), content), c.Eerp
+            )
+    expected = {"RIGHT": S.ACKNOWLEDGED, "REFUSED": S.REFUSED, "OTHER-CONTENT": S.REFUSED}
+    assert states(station) == dict.fromkeys(answers, S.SENT) | expected
+    for dataset in ("RIGHT", "REFUSED"):
+        assert look(station, queued[dataset], f"the content of {dataset}".encode("ascii")).ok
+        station.line(f"for {dataset} that did not count before counts now", "signed by serialNumber=")
+    told = station.transfer(queued["OTHER-CONTENT"])
+    assert (told["reason"], told["text"][:50]) == ("NERP 34", "no such article; what arrived at the partner is an")
+    assert station.transfer(queued["RIGHT"])["text"] is None
+    kept = {each.spool_name for each in station.stored(Direction.OUT) if each.state is not S.ACKNOWLEDGED}
+    assert {path.name for path in (station.home / "spool" / "outgoing").iterdir()} == kept
+    with station.ledger() as ledger:
+        partner = ledger.partners.by_code(peer.code)
+        assert partner is not None
+        held = [each.transfer_id for each in ledger.evidence.held(partner.id)]
+    assert held == [queued["FOREIGN"]]
+
+
 def test_what_the_settings_of_the_partner_allow_counts(house: House, peer: Peer) -> None:
     strict, mild = house.station("CA01"), house.station("CA02")
     introduce(strict, peer, least_rsa_bits=3072)

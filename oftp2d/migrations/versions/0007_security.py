@@ -61,9 +61,26 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["transfer_id"], ["transfers.id"], name=op.f("fk_evidence_transfer_id_transfers")),
         sa.PrimaryKeyConstraint("transfer_id", name=op.f("pk_evidence")),
     )
+    op.create_table(
+        "held_responses",
+        sa.Column("transfer_id", sa.String(length=16), nullable=False),
+        sa.Column("kind", _words("held_responses", "kind", "EERP", "NERP"), nullable=False),
+        sa.Column("creator", sa.String(length=25), nullable=False),
+        sa.Column("reason", sa.Integer()),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("user", sa.Text(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["transfer_id"], ["transfers.id"], name=op.f("fk_held_responses_transfer_id_transfers")
+        ),
+        sa.PrimaryKeyConstraint("transfer_id", name=op.f("pk_held_responses")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("held_responses")
     op.drop_table("evidence")
     op.drop_index("ix_transfers_raw", "transfers")
     for name in ("raw_name", "choice", "recipients", "signers", "virtual_hash", "plain_octets", "plain_name"):

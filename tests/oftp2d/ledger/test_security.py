@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from oftp2d.ledger import (
     Evidence,
+    HeldResponse,
     IllegalMoveError,
     Kind,
     Ledger,
@@ -18,6 +19,7 @@ from oftp2d.ledger import (
     NewReceipt,
     Partner,
     ReceiptKind,
+    SignedResponse,
     Transfer,
     TransferState,
 )
@@ -276,6 +278,29 @@ def test_evidence_is_kept_with_the_end_response_it_came_with(
     # A repeated or contradictory one changes nothing.
     ledger.transfers.acknowledged(securing.key, now, evidence=replace(new, hash=b"other"))
     assert ledger.evidence.get(securing.id) == kept
+
+
+def test_the_last_response_that_did_not_count_is_held_until_one_counts(
+    ledger: Ledger, partner: Partner, securing: Transfer, now: datetime
+) -> None:
+    sent(ledger, partner, securing, now)
+    first = SignedResponse(kind=ReceiptKind.EERP, hash=b"hash", signature=b"first")
+    last = SignedResponse(
+        kind=ReceiptKind.NERP, creator="O0055THEM", reason=34, text="no room", hash=b"hash", signature=b"last"
+    )
+    for each in (first, last):
+        ledger.transfers.not_accepted(securing.id, now, "no certificate", held=each)
+    ledger.transfers.not_accepted(securing.id, now, "not signed")
+    (held,) = ledger.evidence.held(partner.id)
+    assert held == HeldResponse(**asdict(last), transfer_id=securing.id, received_at=now)
+    assert ledger.evidence.held(partner.id + 1) == []
+    again = ledger.transfers.retry(securing.id, now, new_stamp=True)
+    assert ledger.evidence.held(partner.id) == []
+    sent(ledger, partner, again, now)
+    ledger.transfers.not_accepted(securing.id, now, "no certificate", held=first)
+    ledger.transfers.acknowledged(again.key, now)
+    ledger.transfers.not_accepted(securing.id, now, "no certificate", held=first)
+    assert ledger.evidence.held(partner.id) == []
 
 
 def test_evidence_is_of_one_stamp(ledger: Ledger, partner: Partner, securing: Transfer, now: datetime) -> None:
