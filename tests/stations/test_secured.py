@@ -79,7 +79,9 @@ def test_every_service_on_every_format_goes_both_ways_and_arrives_as_it_was(hous
     for number, (format_, services) in enumerate(product(CONTENTS, SERVICES)):
         content, how = CONTENTS[format_]
         dataset = f"FILE.{format_}.{number}"
-        wishes = {**services, "suite": 3 + number % 8, "signed_receipt": "true" if number % 3 == 0 else "false"}
+        wishes = {**services, "signed_receipt": "true" if number % 3 == 0 else "false"}
+        if "true" in (wishes["sign"], wishes["encrypt"], wishes["signed_receipt"]):
+            wishes["suite"] = str(3 + number % 8)
         sent[dataset] = format_, services
         # The second one cannot call: what it has must wait before the first one does.
         for station, partner in ((second, first), (first, second)):
