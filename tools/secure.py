@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import filecmp
 import json
+import os
 import random
 import resource
 import subprocess
@@ -44,6 +45,9 @@ def write_drawing(path: Path, octets: int) -> None:
     with path.open("wb") as file:
         for number in range(octets // MEBIBYTE):
             file.write(blocks[number % len(blocks)])
+        # Or the disk would be busy with it while something else is measured.
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _drawing(noise: random.Random) -> bytes:
