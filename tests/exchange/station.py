@@ -324,7 +324,9 @@ class Station:
     async def call(self, code: str) -> Partner:
         """Call the partner once; returns what is known of it when the call and its sessions are over."""
         before = await self.partner(code)
-        await self.running.dialler.call(before)
+        # The dialler looks now and then by itself for what waits, and may have been quicker.
+        if before.id not in self.running.dialler._calling:
+            await self.running.dialler.call(before)
 
         async def called() -> bool:
             after = await self.partner(code)
