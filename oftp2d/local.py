@@ -18,7 +18,7 @@ from oftp2.values import FileFormat
 from oftp2d.charsets import UTF_8, Charset, Decoder, named
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import LineEnds, Partner
-from oftp2d.spool import Spool, Staged, read_piece
+from oftp2d.spool import Spool, Staged, pieces_of
 
 PIECE: Final = 1 << 18
 """Octets of a file that are worked on at once."""
@@ -109,7 +109,7 @@ def stage(spool: Spool, source: BinaryIO, form: Form, text: Text) -> Outgoing:
     Blocks; to be called in a disk worker.
     """
     count = _Count(form)
-    pieces: Iterable[bytes] = _pieces(source)
+    pieces: Iterable[bytes] = pieces_of(source, PIECE)
     if form.format is FileFormat.TEXT and not text.same:
         pieces = _outgoing_text(pieces, text)
     staged = spool.stage_pieces(count.of(pieces))
@@ -192,7 +192,7 @@ def _check_line_ends(letters: str, line_ends: LineEnds, line: int) -> None:
 
 def ready_text(spool: Spool, source: str, name: str, text: Text) -> Staged:
     """Make a received text ready for the inbox, as it is to be here. Raises LocalFileError and SpoolError; the source stays."""
-    return spool.make_ready_as(source, name, lambda file: _incoming_text(_pieces(file), text))
+    return spool.make_ready_as(source, name, lambda file: _incoming_text(pieces_of(file, PIECE), text))
 
 
 def _incoming_text(pieces: Iterable[bytes], text: Text) -> Iterator[bytes]:
@@ -212,11 +212,6 @@ def _incoming_text(pieces: Iterable[bytes], text: Text) -> Iterator[bytes]:
 
 
 # --- pieces --------------------------------------------------------------------------------------------------------
-
-
-def _pieces(source: BinaryIO) -> Iterator[bytes]:
-    while piece := read_piece(source, PIECE):
-        yield piece
 
 
 def _to_the_end(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:

@@ -529,9 +529,8 @@ class Monitor:
             text=f": {text}" if text else "",
         )
         if transfer.state is TransferState.ACKNOWLEDGED or transfer.forwarded_from is not None:
-            for name in dict.fromkeys((transfer.spool_name, transfer.plain_name)):
-                if name is not None:
-                    self._finished.add(name)
+            for name in transfer.spool_names:
+                self._finished.add(name)
         if transfer.kind is Kind.EXCHANGE:
             await self._exchange.answered(partner, transfer, accepted=kind == "EERP", text=text)
 

@@ -27,7 +27,7 @@ from oftp2d.certificates import Certificates
 from oftp2d.config import Config
 from oftp2d.digests import virtual_hash
 from oftp2d.ledger import Partner, Transfer
-from oftp2d.pipeline import Hashing, Work, run
+from oftp2d.pipeline import Hashing, Work, make
 from oftp2d.spool import Spool, Staged
 
 
@@ -128,22 +128,15 @@ def open_received(
     hashed = transfer.signed_response and agreed.digest is not Digest.SHA256
     hashing: list[Stage] = [Hashing(raw)] if hashed else []
 
-    def write(octets: bytes) -> None:
-        spool.keep_free(len(octets), config.spool.free_octets_reserved)
-        opened.write(octets)
-
-    with spool.open_received(transfer.spool_name) as source, spool.opening(transfer.id) as opened:
+    reserve = config.spool.free_octets_reserved
+    with spool.open_received(transfer.spool_name) as source:
         try:
-            run(source, [*hashing, *unpacking.stages, *_looking(transfer)], write=write, work=work)
-            staged = opened.seal()
+            stages = [*hashing, *unpacking.stages, *_looking(transfer)]
+            staged = make(source, stages, spool.opening(transfer.id), spool=spool, reserve=reserve, work=work)
         except (CmsError, RecordError) as error:
-            opened.discard()
             reason = error.reason if isinstance(error, CmsError) else NegativeResponseReason.PROCESSING_FAILED
             findings = Findings(virtual_hash=hash_received(spool, partner, transfer, work), choice=keys.choice)
             raise UnopenedError(reason, str(error), findings) from None
-        except BaseException:
-            opened.discard()
-            raise
     found = unpacking.opened
     findings = Findings(
         virtual_hash=raw.digest() if hashed else hash_received(spool, partner, transfer, work),

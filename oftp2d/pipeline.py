@@ -15,7 +15,7 @@ from threading import Condition, Thread
 from typing import BinaryIO, Final, Protocol
 
 from oftp2.cms.stage import Stage, chain
-from oftp2d.spool import read_piece
+from oftp2d.spool import Spool, Staged, Writing, pieces_of
 
 PIECE: Final = 1 << 19
 """Octets that are read, handed over and written at once: fewer cost time, more cost memory several times over."""
@@ -90,8 +90,35 @@ def run(source: BinaryIO, stages: Sequence[Stage], *, write: Callable[[bytes], o
             belt.stop()
 
 
+def make(
+    source: BinaryIO,
+    stages: Sequence[Stage],
+    target: Writing,
+    *,
+    spool: Spool,
+    reserve: int,
+    work: Work,
+) -> Staged:
+    """``run`` into a new file of the spool, and seal it; whatever goes wrong, nothing of it is left.
+
+    Raises SpoolFullError rather than leave less than the ``reserve`` free, in octets.
+    """
+
+    def write(octets: bytes) -> None:
+        spool.keep_free(len(octets), reserve)
+        target.write(octets)
+
+    with target:
+        try:
+            run(source, stages, write=write, work=work)
+            return target.seal()
+        except BaseException:
+            target.discard()
+            raise
+
+
 def _pieces(source: BinaryIO, work: Work) -> Iterator[bytes]:
-    while piece := read_piece(source, PIECE):
+    for piece in pieces_of(source, PIECE):
         work.go_on()
         yield piece
         work.octets += len(piece)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from oftp2.cms.suites import SUITES, WEAK
 from oftp2.commands import Sfid
 from oftp2.reasons import AnswerReason
-from oftp2.values import SecurityLevel
 from oftp2d.ledger import Demand, Partner
 
 
@@ -41,16 +40,6 @@ _SIGNATURE = AnswerReason.SIGNED_NOT_ALLOWED, AnswerReason.UNSIGNED_NOT_ALLOWED
 """For each service the reasons where it must not be used, and where it must."""
 
 
-def is_signed(offer: Sfid) -> bool:
-    """Whether the file is said to be signed (SFIDSEC)."""
-    return offer.security in {SecurityLevel.SIGNED, SecurityLevel.ENCRYPTED_AND_SIGNED}
-
-
-def is_encrypted(offer: Sfid) -> bool:
-    """Whether the file is said to be encrypted (SFIDSEC)."""
-    return offer.security in {SecurityLevel.ENCRYPTED, SecurityLevel.ENCRYPTED_AND_SIGNED}
-
-
 def judge(offer: Sfid, partner: Partner, keys: Keys) -> Refusal | None:
     """What speaks against a file of this partner, which is for a station of ours."""
     return next(_objections(offer, partner, keys), None)
@@ -61,11 +50,11 @@ def judge_message(offer: Sfid) -> Refusal | None:
 
     A signature is let pass: the certificate is judged on its own. A signed end response is given where that is possible.
     """
-    if is_encrypted(offer):
+    if offer.security.encrypted:
         return Refusal(reason=AnswerReason.ENCRYPTED_NOT_ALLOWED, text="certificates are exchanged unencrypted")
     if offer.compression:
         return Refusal(reason=AnswerReason.COMPRESSION_NOT_ALLOWED, text="certificates are exchanged uncompressed")
-    if (is_signed(offer) or offer.signed_response) and offer.cipher and offer.cipher not in SUITES:
+    if (offer.security.signed or offer.signed_response) and offer.cipher and offer.cipher not in SUITES:
         return Refusal(reason=AnswerReason.CIPHER_SUITE_NOT_SUPPORTED, text=f"there is no suite {offer.cipher:02}")
     return None
 
@@ -88,8 +77,8 @@ def _form(offer: Sfid) -> Iterator[Refusal]:
 
 def _demands(offer: Sfid, partner: Partner) -> Iterator[Refusal]:
     services = (
-        ("encrypted", is_encrypted(offer), partner.incoming_encrypted, *_ENCRYPTION),
-        ("signed", is_signed(offer), partner.incoming_signed, *_SIGNATURE),
+        ("encrypted", offer.security.encrypted, partner.incoming_encrypted, *_ENCRYPTION),
+        ("signed", offer.security.signed, partner.incoming_signed, *_SIGNATURE),
     )
     for service, used, demand, not_allowed, required in services:
         if used and demand is Demand.REFUSED:
@@ -121,7 +110,7 @@ def _suite(offer: Sfid, partner: Partner) -> Iterator[Refusal]:
 
 def _keys(offer: Sfid, keys: Keys) -> Iterator[Refusal]:
     """What is missing here may be there at another try."""
-    if is_encrypted(offer) and not keys.decryption:
+    if offer.security.encrypted and not keys.decryption:
         yield Refusal(reason=AnswerReason.UNSPECIFIED, text="there is no key to decrypt with here now", retry=True)
     if offer.signed_response and not keys.receipts:
         text = "there is no certificate to sign end responses with here now"

@@ -203,16 +203,7 @@ class Receipts:
         ledger, workers = self._context.ledger, self._context.workers
         for held in await workers.database(ledger.evidence.held, partner.id):
             transfer = await workers.database(ledger.transfers.get, held.transfer_id)
-            response = _command(
-                transfer,
-                held.kind,
-                user=held.user,
-                creator=held.creator,
-                reason=held.reason,
-                text=held.text,
-                hash_=held.hash,
-                signature=held.signature,
-            )
+            response = _as_it_came(transfer, held)
             opinion = await self._opinion(partner, transfer, response)
             if opinion.signature is None:
                 continue
@@ -240,9 +231,8 @@ class Receipts:
             signer=judgement.signer,
         )
         if answered.transfer.state is TransferState.ACKNOWLEDGED:
-            names = {name for name in (transfer.spool_name, transfer.plain_name) if name is not None}
             try:
-                await self._context.workers.disk(self._context.spool.remove_outgoing, *names)
+                await self._context.workers.disk(self._context.spool.remove_outgoing, *transfer.spool_names)
             except SpoolError as error:
                 self.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
 
@@ -425,16 +415,7 @@ def evidence_of(ledger: Ledger, certificates: Certificates, transfer_id: str) ->
         kept = ledger.evidence.get(transfer_id)
         if kept is None:
             raise _nothing(transfer)
-        command = _command(
-            transfer,
-            kept.kind,
-            user=kept.user,
-            creator=kept.creator,
-            reason=kept.reason,
-            text=kept.text,
-            hash_=kept.hash,
-            signature=kept.signature,
-        )
+        command = _as_it_came(transfer, kept)
         signers, noted_at = [CertificateFacts.of(kept.certificate)], kept.received_at
         chain = tuple(map(CertificateFacts.of, _apart(kept.chain)))
     else:
@@ -499,6 +480,20 @@ def end_response(receipt: Receipt) -> EndResponse:
         text=receipt.text,
         hash_=receipt.hash or b"",
         signature=receipt.signature or b"",
+    )
+
+
+def _as_it_came(transfer: Transfer, kept: SignedResponse) -> EndResponse:
+    """The partner's end response for a file of ours, which the ledger has kept."""
+    return _command(
+        transfer,
+        kept.kind,
+        user=kept.user,
+        creator=kept.creator,
+        reason=kept.reason,
+        text=kept.text,
+        hash_=kept.hash,
+        signature=kept.signature,
     )
 
 

@@ -38,7 +38,7 @@ from oftp2d.intake import Intake, not_stored
 from oftp2d.ledger import Busy, Duplicate, Kind, NewIncoming, NewReceipt, Partner, ReceiptKind, Transfer, TransferState
 from oftp2d.line import Line, SessionOverError
 from oftp2d.local import Text
-from oftp2d.policy import Keys, Refusal, is_encrypted, judge, judge_message
+from oftp2d.policy import Keys, Refusal, judge, judge_message
 from oftp2d.spool import Part, SpoolError, Staged, inbox_name
 
 
@@ -360,7 +360,7 @@ class Receiving:
         if self._kind(offer) is Kind.EXCHANGE:
             return judge_message(offer)
         keys = Keys(decryption=True, receipts=True)
-        if is_encrypted(offer) or offer.signed_response:
+        if offer.security.encrypted or offer.signed_response:
             keys = await self._context.workers.database(self._keys, offer)
         return judge(offer, self._partner, keys)
 

@@ -30,7 +30,7 @@ from oftp2d.digests import virtual_hash
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import LedgerUnavailableError, Partner, Transfer, TransferState
 from oftp2d.opening import is_secured, services_of
-from oftp2d.pipeline import AbandonedError, Hashing, Work, run
+from oftp2d.pipeline import AbandonedError, Hashing, Work, make
 from oftp2d.spool import SpoolFullError
 from oftp2d.turns import Turns
 from oftp2d.workers import SMALL, is_small
@@ -212,8 +212,8 @@ class Securing:
         workers, ledger = self._context.workers, self._context.ledger
         now = self._context.now()
         partner, keys = await workers.database(self._known, transfer, now)
-        make = self._make if is_secured(transfer) else self._hash
-        secured = await workers.security(_plain_octets(transfer), make, partner, transfer, keys, now, work)
+        prepare = self._make if is_secured(transfer) else self._hash
+        secured = await workers.security(_plain_octets(transfer), prepare, partner, transfer, keys, now, work)
         try:
             # Its last octets may have been written when it was abandoned.
             work.go_on()
@@ -233,10 +233,10 @@ class Securing:
             # It is made anew then, unless the ledger has learned of it all the same.
             with suppress(OperatorError):
                 known = await workers.database(ledger.transfers.get, transfer.id)
-                await workers.disk(self._context.spool.remove_outgoing, *({secured.name} - _names(known)))
+                await workers.disk(self._context.spool.remove_outgoing, *({secured.name}.difference(known.spool_names)))
             raise
         # A former one goes nowhere any more, nor does this one if it was cancelled.
-        left = {transfer.spool_name, secured.name} - _names(queued)
+        left = {transfer.spool_name, secured.name}.difference(queued.spool_names)
         await workers.disk(self._context.spool.remove_outgoing, *left)
         if queued.state is TransferState.QUEUED:
             self.log.info(
@@ -318,18 +318,9 @@ class Securing:
         if not known:
             stages.append(Hashing(into))
 
-        def write(octets: bytes) -> None:
-            spool.keep_free(len(octets), reserve)
-            target.write(octets)
-
-        # A large one is written to disk while the rest of it is made, instead of all at its end.
-        with spool.open_outgoing(_plain(transfer)) as source, spool.staging(cached=False) as target:
-            try:
-                run(source, stages, write=write, work=work)
-                made = target.seal()
-            except BaseException:
-                target.discard()
-                raise
+        with spool.open_outgoing(_plain(transfer)) as source:
+            # A large one is written to disk while the rest of it is made, instead of all at its end.
+            made = make(source, stages, spool.staging(cached=False), spool=spool, reserve=reserve, work=work)
         digest = bytes.fromhex(made.sha256) if known else into.digest()
         return _Secured(name=made.name, octets=made.octets, sha256=made.sha256, virtual_hash=digest)
 
@@ -341,11 +332,6 @@ class Securing:
         sha256 = transfer.sha256 or hashed(form=FileFormat.UNSTRUCTURED, sha256=None, suite=SUITES[4]).hex()
         digest = hashed(form=FileFormat(transfer.format), sha256=sha256, suite=agreed_suite(transfer, partner))
         return _Secured(name=name, octets=transfer.octets, sha256=sha256, virtual_hash=digest)
-
-
-def _names(transfer: Transfer) -> set[str | None]:
-    """What is in the spool of it."""
-    return {transfer.spool_name, transfer.plain_name}
 
 
 def _plain(transfer: Transfer) -> str:

@@ -502,6 +502,12 @@ def read_piece(file: BinaryIO, octets: int) -> bytes:
         return file.read(octets)
 
 
+def pieces_of(file: BinaryIO, octets: int) -> Iterator[bytes]:
+    """All that is left of a file of the spool, so many octets at a time. Raises SpoolError."""
+    while piece := read_piece(file, octets):
+        yield piece
+
+
 def seek(file: BinaryIO, octets: int) -> None:
     """Go behind so many octets of a file of the spool. Raises SpoolError."""
     with _told("read a file"):

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -32,7 +31,7 @@ from oftp2.cms.stage import Stage, chain
 from oftp2.cms.suites import suite
 from oftp2d import heap
 from oftp2d.pipeline import PIECE, Hashing, Work, run
-from oftp2d.spool import Spool, read_piece
+from oftp2d.spool import Spool, pieces_of
 
 MEBIBYTE = 1024 * 1024
 SUITE = suite(6)
@@ -136,7 +135,7 @@ class Bench:
             result = self._folder / f"stage-{number}.dat"
             spent = 0.0
             with source.open("rb", buffering=0) as file, result.open("wb") as out:
-                made = chain([stage], _pieces(file))
+                made = chain([stage], pieces_of(file, PIECE))
                 begun = time.perf_counter()
                 for piece in made:
                     spent += time.perf_counter() - begun
@@ -166,11 +165,6 @@ class Bench:
             raise subprocess.CalledProcessError(signing.returncode, "openssl cms -sign")
         seconds = time.perf_counter() - begun
         return {"openssl_ratio": seconds / ours, "openssl_mb_s": self._octets / seconds / 1e6}
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := read_piece(file, PIECE):
-        yield piece
 
 
 if __name__ == "__main__":

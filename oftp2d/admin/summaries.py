@@ -97,9 +97,9 @@ def _outgoing(record: Transfer, code: str, waits_for: str | None) -> str:
 def services(record: Transfer) -> list[str]:
     """What was done to a file, or is to be done to it, in the order of RFC 5024 section 6.1."""
     done = {
-        "signed": record.security in {SecurityLevel.SIGNED, SecurityLevel.ENCRYPTED_AND_SIGNED},
+        "signed": SecurityLevel(record.security).signed,
         "compressed": bool(record.compression),
-        "encrypted": record.security in {SecurityLevel.ENCRYPTED, SecurityLevel.ENCRYPTED_AND_SIGNED},
+        "encrypted": SecurityLevel(record.security).encrypted,
     }
     return [service for service, wanted in done.items() if wanted]
 

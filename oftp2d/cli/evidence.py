@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from oftp2d.client import path_of
 from oftp2d.errors import OperatorError
 
 from .forms import properties, words
+from .inbox import copy
 from .options import Section, command
 from .terminal import Exit, Terminal
 
@@ -69,8 +69,6 @@ def _add_export(evidence: click.Group) -> None:
         Example:
           oftp2d evidence export 01JD6Z4M8Q -o orders-evidence.pem
         """
-        if output is not None and output.exists() and not force:
-            raise OperatorError(f"{output} exists", "choose another name with --output, or add --force")
         with terminal.client() as client:
             document = client.get(path_of("transfers", transfer_id, "evidence"))
         text = str(document.get("evidence"))
@@ -78,7 +76,7 @@ def _add_export(evidence: click.Group) -> None:
             # As it is, on any terminal: a broken line would be another file.
             terminal.show(document, lambda: Text(text.rstrip("\n"), no_wrap=True, overflow="ignore"))
             return
-        _write(output, text)
+        copy([text.encode()], output, output.name, force=force)
         terminal.show(
             document | {"path": str(output.absolute())}, lambda: words(f"{output}: {document.get('dataset')}")
         )
@@ -142,19 +140,6 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise OperatorError(f"{path} can't be read ({error.strerror})", "check its mode") from None
-
-
-def _write(target: Path, text: str) -> None:
-    """Write it beside the target, and put it in its place once it is whole."""
-    part = target.with_name(f"{target.name}.part-{os.getpid()}")
-    try:
-        with part.open("x", encoding="utf-8", newline="\n") as sink:
-            sink.write(text)
-        part.replace(target)
-    except OSError as error:
-        raise OperatorError(f"{target} can't be written ({error.strerror})", "check the folder and its space") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _shown(verification: Verification) -> RenderableType:

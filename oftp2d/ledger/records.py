@@ -365,6 +365,11 @@ class Transfer:
         return FileFormat.UNSTRUCTURED if secured else FileFormat(self.format)
 
     @property
+    def spool_names(self) -> tuple[str, ...]:
+        """All there is of an outgoing file in the spool: as it travels, and as it was before it was secured."""
+        return tuple(dict.fromkeys(name for name in (self.spool_name, self.plain_name) if name is not None))
+
+    @property
     def stored_octets(self) -> int:
         """Octets of an outgoing file in the spool."""
         return stored_octets(self.transferred_format, self.octets, self.records)

@@ -61,6 +61,16 @@ class SecurityLevel(IntEnum):
     SIGNED = 2
     ENCRYPTED_AND_SIGNED = 3
 
+    @property
+    def signed(self) -> bool:
+        """Whether the file is signed."""
+        return self in {SecurityLevel.SIGNED, SecurityLevel.ENCRYPTED_AND_SIGNED}
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the file is encrypted."""
+        return self in {SecurityLevel.ENCRYPTED, SecurityLevel.ENCRYPTED_AND_SIGNED}
+
 
 class Role(Enum):
     """Who took the initiative to connect (RFC 5024 section 4.2.1)."""

@@ -103,11 +103,11 @@ async def test_a_file_is_opened_while_large_ones_are_secured(a: Station, monkeyp
     partner = await begun(a)
     go_on = Event()
 
-    def held(*arguments: Any, **more: Any) -> None:
+    def held(*arguments: Any, **more: Any) -> Any:
         assert go_on.wait(20)
-        pipeline.run(*arguments, **more)
+        return pipeline.make(*arguments, **more)
 
-    monkeypatch.setattr(securing, "run", held)
+    monkeypatch.setattr(securing, "make", held)
     large = [await a.queue(CODE_B, bytes(SMALL + 1), compression=1, envelope=1) for _ in range(SECURITY_THREADS)]
     a.running.securing.nudge()
     content = os.urandom(2 * SMALL)

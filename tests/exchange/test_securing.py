@@ -147,13 +147,13 @@ async def test_large_files_keep_no_small_one_waiting_and_partners_take_turns(
     begun: list[int] = []
     go_on = Semaphore(0)
 
-    def held(source: Any, *arguments: Any, **more: Any) -> None:
+    def held(source: Any, *arguments: Any, **more: Any) -> Any:
         if (octets := os.fstat(source.fileno()).st_size) > SMALL:
             begun.append(octets - SMALL)
             assert go_on.acquire(timeout=20)
-        pipeline.run(source, *arguments, **more)
+        return pipeline.make(source, *arguments, **more)
 
-    monkeypatch.setattr(securing, "run", held)
+    monkeypatch.setattr(securing, "make", held)
     for number in range(1, 6):
         await a.queue(third if number == 5 else CODE_B, bytes(SMALL + number), compression=1, envelope=1)
     small = [await a.queue(CODE_B, bytes(SMALL), "SMALL", compression=1, envelope=1) for _ in range(20)]

@@ -40,9 +40,9 @@ class Services:
     def of(cls, security: SecurityLevel, compression: int) -> Self:
         """As SFIDSEC and SFIDCOMP announce it (RFC 5024 section 5.3.3)."""
         return cls(
-            sign=security in {SecurityLevel.SIGNED, SecurityLevel.ENCRYPTED_AND_SIGNED},
+            sign=security.signed,
             compress=compression != 0,
-            encrypt=security in {SecurityLevel.ENCRYPTED, SecurityLevel.ENCRYPTED_AND_SIGNED},
+            encrypt=security.encrypted,
         )
 
 
