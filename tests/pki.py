@@ -1,8 +1,9 @@
 """The test PKI, built from ``fixtures/pki.toml`` when it is first asked for.
 
 ``pki.certificate("CA01")`` is one of the declared certificates; ``pki.make(...)`` is any other: expired, of
-the root, self-signed, with other usages. Keys come from a pool, because making RSA keys is slow:
-certificates made one after the other have different keys, distant ones may share one.
+the root, self-signed, with other usages. Declared ones have keys of their own. Other
+keys come from a pool, because making RSA keys is slow: certificates made one after the other have different keys, distant
+ones may share one.
 """
 
 from __future__ import annotations
@@ -135,6 +136,8 @@ def certificate(name: str) -> Issued:
         extended=None if declared.get("extended") == "none" else TLS,
         hosts=(station["host"],),
         days=tuple(declared["days"]),
+        # Of its own: in the order of some run one from the pool could be that of another declared one.
+        key=rsa.generate_private_key(public_exponent=65537, key_size=2048),
     )
 
 
