@@ -364,18 +364,28 @@ class Station:
         found = [transfer for transfer in self.stored(Direction.IN) if transfer.dataset == dataset]
         assert [transfer.state for transfer in found] == [TransferState.DELIVERED], found
         (transfer,) = found
-        files = [path for path in self.inbox_files() if path.name.startswith(transfer.id)]
-        assert [path.name for path in files] == [transfer.spool_name]
+        path = self.placed(transfer)
+        assert path.name == transfer.spool_name
         assert transfer.octets == len(content)
-        assert transfer.sha256 == hashlib.sha256(content).hexdigest() == _digest(files[0])
+        assert transfer.sha256 == hashlib.sha256(content).hexdigest() == _digest(path)
 
     def arrived(self, dataset: str) -> tuple[Transfer, bytes]:
         """The one file of this name, which must be in the inbox once, and what lies there."""
         (transfer,) = self.stored(Direction.IN, dataset)
         assert transfer.state is TransferState.DELIVERED
-        (path,) = (path for path in self.inbox_files() if path.name.startswith(transfer.id))
+        path = self.placed(transfer)
         assert transfer.sha256 == _digest(path)
         return transfer, path.read_bytes()
+
+    def placed(self, transfer: Transfer) -> Path:
+        """The one file of a delivered transfer; it gets into the inbox behind the ledger's word for it."""
+
+        def files() -> list[Path]:
+            return [path for path in self.inbox_files() if path.name.startswith(transfer.id)]
+
+        wait_for(f"{transfer.dataset} in the inbox", files, told=self.tail)
+        (path,) = files()
+        return path
 
     def scars(self) -> list[str]:
         """What in the log says that the daemon met something it did not understand."""

@@ -338,7 +338,8 @@ def test_a_kill_while_a_file_is_opened_leaves_it_received_and_the_next_start_del
     assert station.inbox_files() == []
     station.start()
     station.reaches(transfer.id, TransferState.DELIVERED)
-    assert [path.read_bytes() == content for path in station.inbox_files()] == [True]
+    assert station.placed(transfer).read_bytes() == content
+    assert len(station.inbox_files()) == 1
     assert not list((station.home / "spool" / "received").iterdir())
     with peer.call(station) as talk:
         talk.say(c.Cd())
@@ -380,7 +381,7 @@ def test_what_the_disk_has_no_room_to_open_stays_received(house: House, peer: Pe
     station.stop()
     station.start()
     station.reaches(transfer.id, TransferState.DELIVERED)
-    assert station.inbox_files()[0].stat().st_size == len(content)
+    assert station.placed(transfer).stat().st_size == len(content)
 
 
 def test_the_reserve_of_the_disk_is_left_alone_by_what_is_opened(house: House, peer: Peer) -> None:
