@@ -101,6 +101,7 @@ def select(
     party: str | None = None,
     named: str | None = None,
     confirmed: Collection[str] | None = None,
+    pending: Collection[str] = (),
     least_bits: int = 0,
     oldest: bool = False,
     unsure: int = 1,
@@ -108,8 +109,9 @@ def select(
     """Choose among the entries of one holder.
 
     ``named`` is the fingerprint that a CMS identifier means. ``confirmed`` are the fingerprints of ours
-    that the partner is known to have: they narrow the choice, unless none of them would do. Keys of fewer than
-    ``least_bits`` bits are not used. ``now`` is the time the file was received when something inbound is opened later.
+    that the partner is known to have: they narrow the choice, unless none of them would do. ``pending`` are those of ours
+    that are being offered to partners: one is not taken before this partner has confirmed it, unless nothing else would
+    do; without a partner (``confirmed`` is None) nobody has. Keys of fewer than ``least_bits`` bits are not used. ``now`` is the time the file was received when something inbound is opened later.
     ``unsure`` is how many of an outbound row are taken, of one alias, where several would do and the partner is known to
     have none of them: in a roll-over it may still be without the new one.
     """
@@ -117,15 +119,18 @@ def select(
     looked_at = list(entries)
     refusals = {id(entry): _refusal(situation, entry, aliases, now, least_bits) for entry in looked_at}
     fit = [entry for entry in looked_at if refusals[id(entry)] is None]
-    narrowed = [entry for entry in fit if confirmed is not None and entry.facts.fingerprint in confirmed]
-    candidates = sorted(narrowed or fit, key=_age, reverse=not oldest)
+    known = [entry for entry in fit if confirmed is not None and entry.facts.fingerprint in confirmed]
+    settled = [entry for entry in fit if entry.facts.fingerprint not in pending]
+    candidates = sorted(known or settled or fit, key=_age, reverse=not oldest)
     candidates.sort(key=lambda entry: _precedence(situation, entry, aliases, named))
-    taken = _first(candidates, 1 if narrowed else unsure) if situation.one else candidates
+    taken = _first(candidates, 1 if known else unsure) if situation.one else candidates
+    waits = f"not confirmed by {'every' if confirmed is None else 'the'} partner yet"
     considered = tuple(
         Considered(
             entry=entry,
             taken=entry in taken,
-            why=refusals[id(entry)] or _why(entry, taken, candidates, situation, aliases, oldest=oldest),
+            why=refusals[id(entry)]
+            or (_why(entry, taken, candidates, situation, aliases, oldest=oldest) if entry in candidates else waits),
         )
         for entry in looked_at
     )
@@ -196,8 +201,6 @@ def _why(
         if not situation.one:
             return f"tried as number {taken.index(entry) + 1}"
         return "taken too, the partner may not have the newer one yet" if taken.index(entry) else "taken"
-    if entry not in candidates:
-        return "not confirmed by the partner yet"
     if _alias_rank(situation, entry, aliases) > _alias_rank(situation, taken[0], aliases):
         return f"alias {entry.alias} gives way to {taken[0].alias}"
     return "newer" if oldest else "older"

@@ -160,6 +160,36 @@ def test_confirmed_certificates_narrow_the_choice_until_the_partner_has_the_new_
     assert marks(choose(selection.SIGNING, entry("a", ends=-1), new, confirmed={"a" * 64})) == "b"
 
 
+@pytest.mark.parametrize("situation", [selection.SIGNING, selection.EERP_SIGNING, selection.TLS_CLIENT])
+def test_one_under_renewal_waits_for_each_partner_to_confirm_it(situation: Situation) -> None:
+    old, new = entry("a", begins=-20), entry("b")
+    found = choose(situation, old, new, confirmed=set(), pending={"b" * 64})
+    assert marks(found) == "a"
+    assert "bbbbbbbbbbbbbbbb: not confirmed by the partner yet" in found.text
+    assert marks(choose(situation, old, new, confirmed={"a" * 64}, pending={"b" * 64})) == "a"
+    assert marks(choose(situation, old, new, confirmed={"b" * 64}, pending={"b" * 64})) == "b"
+
+
+def test_one_under_renewal_is_not_shown_to_whom_we_do_not_know_yet() -> None:
+    old, new = entry("a", begins=-20), entry("b")
+    found = choose(selection.TLS_SERVER, old, new, pending={"b" * 64})
+    assert marks(found) == "a"
+    assert "bbbbbbbbbbbbbbbb: not confirmed by every partner yet" in found.text
+    assert marks(choose(selection.TLS_SERVER, old, new)) == "b"
+
+
+def test_one_under_renewal_does_not_sign_beside_the_one_before_it() -> None:
+    older, old, new = entry("a", begins=-20), entry("b", begins=-5), entry("c", begins=-1)
+    assert marks(choose(selection.SIGNING, older, old, new, unsure=2, confirmed=set(), pending={"c" * 64})) == "ba"
+
+
+def test_one_under_renewal_is_taken_where_nothing_else_would_do() -> None:
+    ended, new = entry("a", begins=-20, ends=-1), entry("b")
+    assert marks(choose(selection.SIGNING, ended, new, confirmed={"a" * 64}, pending={"b" * 64})) == "b"
+    sliced = entry("a", begins=-20, slice_=(None, NOW))
+    assert marks(choose(selection.SIGNING, sliced, new, confirmed=set(), pending={"b" * 64})) == "b"
+
+
 @pytest.mark.parametrize("situation", [selection.ENCRYPTION, *VERIFYING])
 def test_keys_that_are_too_short_are_not_used(situation: Situation) -> None:
     short = entry("a", begins=-1)
