@@ -111,9 +111,10 @@ def select(
     ``named`` is the fingerprint that a CMS identifier means. ``confirmed`` are the fingerprints of ours
     that the partner is known to have: they narrow the choice, unless none of them would do. ``pending`` are those of ours
     that are being offered to partners: one is not taken before this partner has confirmed it, unless nothing else would
-    do; without a partner (``confirmed`` is None) nobody has. Keys of fewer than ``least_bits`` bits are not used. ``now`` is the time the file was received when something inbound is opened later.
-    ``unsure`` is how many of an outbound row are taken, of one alias, where several would do and the partner is known to
-    have none of them: in a roll-over it may still be without the new one.
+    do; without a partner (``confirmed`` is None) nobody has. Keys of fewer than ``least_bits`` bits are not used. ``now``
+    is the time the file was received when something inbound is opened later. ``unsure`` is how many of an outbound row
+    are taken, of one alias, where several would do and the partner is known to have none of them: in a roll-over it may
+    still be without the new one.
     """
     aliases = [alias for alias in (station, party) if alias is not None]
     looked_at = list(entries)
@@ -130,7 +131,7 @@ def select(
             entry=entry,
             taken=entry in taken,
             why=refusals[id(entry)]
-            or (_why(entry, taken, candidates, situation, aliases, oldest=oldest) if entry in candidates else waits),
+            or (_why(entry, taken, situation, aliases, oldest=oldest) if entry in candidates else waits),
         )
         for entry in looked_at
     )
@@ -191,7 +192,6 @@ def _alias_rank(situation: Situation, entry: Entry, aliases: Sequence[str]) -> i
 def _why(
     entry: Entry,
     taken: Sequence[Entry],
-    candidates: Sequence[Entry],
     situation: Situation,
     aliases: Sequence[str],
     *,
