@@ -25,7 +25,7 @@ from oftp2.cms.suites import WEAK, CipherSuite, suite
 from oftp2.commands import EndResponse, Nerp
 from oftp2d.errors import OperatorError
 from oftp2d.logs import escaped
-from oftp2d.trust import MAX_CHAIN, Trust
+from oftp2d.trust import MAX_CHAIN, Anchor, Trust
 
 LARGEST: Final = 1024 * 1024
 """Octets of an evidence file: a signature has at most 65,535, a certificate some thousand."""
@@ -378,7 +378,7 @@ def _trusted(found: _Found, at: datetime, anchors: Sequence[CertificateFacts] | 
         return Step(subject="trust", holds=None, what=what)
     signer, *chain = found.certificates
     try:
-        verdict = Trust(tuple(anchors)).judge(signer, chain, at)
+        verdict = Trust(tuple(map(Anchor, anchors))).judge(signer, chain, at)
     except OverflowError:  # the end of the year 9999, in which anybody may say to have signed
         verdict = TrustVerdict(trusted=False, text="no certificate is valid so late")
     what = f"{verdict.text}, at {_said(at)}"

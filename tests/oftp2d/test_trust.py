@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from oftp2.certs.facts import CertificateFacts
-from oftp2d.trust import Trust, _finish
+from oftp2d.trust import Anchor, Path, Source, Trust, Unproven, _finish
 from tests import pki
 from tests.pki import Issued
 
@@ -91,6 +91,82 @@ def test_an_anchor_that_has_expired_is_none() -> None:
 def test_without_anchors_nothing_is_trusted() -> None:
     verdict = Trust.of([]).judge(facts(pki.certificate("CA01")), (), pki.NOW)
     assert (verdict.trusted, verdict.text) == (False, "no trust anchor is configured")
+
+
+def path(trust: Trust, label: str, *chain: Issued) -> Path:
+    found = trust.path(facts(pki.certificate(label)), [facts(each) for each in chain], pki.NOW)
+    assert isinstance(found, Path)
+    return found
+
+
+def test_the_way_that_was_found_goes_from_the_certificate_to_the_anchor_and_on_to_the_root_as_far_as_known() -> None:
+    leaf = pki.certificate("CA01")
+    short = path(ANCHORS, "CA01", ROOT_A)
+    assert [each.fingerprint for each in short.certificates] == [leaf.fingerprint, ISSUING_A.fingerprint]
+    assert short.above == ()
+    known = path(Trust.of([ISSUING_A.der], [ROOT_A.der]), "CA01")
+    assert [each.fingerprint for each in known.above] == [ROOT_A.fingerprint]
+    assert [(below.fingerprint, above.fingerprint) for below, above in known.links] == [
+        (leaf.fingerprint, ISSUING_A.fingerprint),
+        (ISSUING_A.fingerprint, ROOT_A.fingerprint),
+    ]
+    long = path(Trust.of([ROOT_A.der]), "CA01", ISSUING_A)
+    assert [each.fingerprint for each in long.certificates] == [
+        leaf.fingerprint,
+        ISSUING_A.fingerprint,
+        ROOT_A.fingerprint,
+    ]
+
+
+def test_a_certificate_that_is_an_anchor_itself_has_a_way_of_its_own_alone() -> None:
+    own = pki.certificate("CA01")
+    found = path(Trust.of([own.der, ISSUING_A.der]), "CA01")
+    assert found.certificates == (facts(own),)
+    assert list(found.links) == []
+
+
+@pytest.mark.parametrize("source", Source)
+def test_a_verdict_names_why_the_authority_is_trusted(source: Source) -> None:
+    trust = Trust((Anchor(facts(ISSUING_A), source),))
+    verdict = trust.judge(facts(pki.certificate("CA01")), (), pki.NOW)
+    assert verdict.text == f"issued under {facts(ISSUING_A).subject}, {source.value}"
+
+
+def test_an_authority_of_the_trust_list_is_no_station() -> None:
+    listed = Trust((Anchor(facts(ISSUING_A), Source.LIST),), listed=True)
+    assert isinstance(listed.path(facts(ISSUING_A), (), pki.NOW), Unproven)
+    assert isinstance(Trust.of([ISSUING_A.der]).path(facts(ISSUING_A), (), pki.NOW), Path)
+
+
+def test_what_the_trust_list_names_to_verify_only_is_said_in_the_refusal() -> None:
+    trust = Trust(
+        (Anchor(facts(ISSUING_A), Source.LIST),),
+        (facts(ROOT_A),),
+        listed=True,
+        verifying={ROOT_A.fingerprint: "which is there to verify"},
+    )
+    assert trust.judge(facts(pki.certificate("CA01")), (), pki.NOW).trusted
+    direct = pki.make(issuer=ROOT_A)
+    verdict = trust.judge(facts(direct), (), pki.NOW)
+    assert (verdict.trusted, verdict.text) == (
+        False,
+        f"issued directly by {facts(ROOT_A).subject}, which is there to verify",
+    )
+    between = pki.make(subject="CN=Between", issuer=ROOT_A, ca=True, key_usage=("keyCertSign",), extended=None)
+    verdict = trust.judge(facts(pki.make(issuer=between)), [facts(between)], pki.NOW)
+    assert verdict.text == f"its chain leads to {facts(ROOT_A).subject}, which is there to verify"
+    outside = trust.judge(facts(pki.certificate("CB06")), (), pki.NOW)
+    assert "is not in the trust list, and no anchor of ours" in outside.text
+
+
+def test_a_way_that_is_barred_is_found_and_not_trusted() -> None:
+    trust = Trust(
+        ANCHORS.anchors, barred=lambda found, _now: f"{found.certificates[0].subject} was revoked on a sunny day"
+    )
+    leaf = facts(pki.certificate("CA01"))
+    assert isinstance(trust.path(leaf, (), pki.NOW), Path)
+    verdict = trust.judge(leaf, (), pki.NOW)
+    assert (verdict.trusted, verdict.text) == (False, f"{leaf.subject} was revoked on a sunny day")
 
 
 def test_importing_it_warns_of_nothing_and_loads_no_fetcher() -> None:
