@@ -1,0 +1,282 @@
+"""Documents of other people's web servers: trust lists and revocation lists (acx.md section 10).
+
+Whoever serves them is not trusted: what is fetched proves itself by its signature. So it is bounded here what a server
+can cost: in size, from its first octet on, in time as a whole, and in the places it sends us to. Nothing is sent along
+that tells who asks: no cookies, no credentials. Over https the server must have a certificate that the operating system
+trusts.
+"""
+
+# mypy: disallow-untyped-calls=False
+# Twisted gives its HTTP client no types.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+from urllib.parse import urljoin, urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS, IResponse
+from zope.interface import implementer
+
+REDIRECTS: Final = 3
+"""Times a server may send us elsewhere."""
+LONGEST_URL: Final = 2000
+
+_OVERHEAD: Final = 64 * 1024
+"""Octets that a server may send around a document: its headers, and how it divides the document into chunks."""
+_REDIRECTED: Final = (301, 302, 303, 307, 308)
+
+
+class FetchError(Exception):
+    """A document could not be had; the text is one sentence that says why."""
+
+
+class Fetcher:
+    """Gets documents by http and https, one connection for each."""
+
+    def __init__(self, reactor: Any, policy: IPolicyForHTTPS | None = None) -> None:
+        self._reactor = reactor
+        self._policy = policy or BrowserLikePolicyForHTTPS()
+
+    async def get(self, url: str, *, limit: int, seconds: float) -> bytes:
+        """The document at ``url``: at most ``limit`` octets, in at most ``seconds`` from the name to its last octet.
+
+        Raises:
+            FetchError: it is not to be had, within these bounds.
+        """
+        pending = Deferred.fromCoroutine(self._follow(url, limit))
+        slow = self._reactor.callLater(seconds, pending.cancel)
+        try:
+            return await pending
+        except FetchError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a server makes Twisted raise is one sentence
+            why = _reason(error) if slow.active() else f"it was not there within {seconds:g} seconds"
+            raise FetchError(f"{_shown(url)} cannot be had: {why}") from None
+        finally:
+            if slow.active():
+                slow.cancel()
+
+    async def _follow(self, url: str, limit: int) -> bytes:
+        for _ in range(1 + REDIRECTS):
+            document = await self._ask(_checked(url), limit)
+            if isinstance(document, bytes):
+                return document
+            url = _onward(url, document.elsewhere)
+        raise FetchError(f"{_shown(url)} is one redirect too many, at most {REDIRECTS} are followed")
+
+    async def _ask(self, url: str, limit: int) -> bytes | _Elsewhere:
+        meter = _Meter(limit + limit // 8 + _OVERHEAD)
+        agent = Agent.usingEndpointFactory(self._reactor, _Endpoints(self._reactor, self._policy, meter))
+        headers = Headers({"User-Agent": ["oftp2d"], "Accept": ["*/*"], "Accept-Encoding": ["identity"]})
+        try:
+            response = await agent.request(b"GET", url.encode("ascii"), headers)
+            if response.code in _REDIRECTED:
+                return _Elsewhere(response)
+            _accept(url, response, limit)
+            return await _body(response, url, limit)
+        except FetchError:
+            raise
+        except Exception:
+            if meter.exceeded:
+                raise FetchError(_too_large(url, limit)) from None
+            raise
+        finally:
+            meter.cut()
+
+
+class _Elsewhere:
+    """Where a redirect leads."""
+
+    def __init__(self, response: IResponse) -> None:
+        places = response.headers.getRawHeaders(b"Location", [])
+        self.elsewhere = places[0].decode("latin-1") if places else ""
+
+
+def _checked(url: str) -> str:
+    """The address, if it is one that we ask at."""
+    try:
+        parts = urlsplit(url)
+        odd = parts.scheme not in {"http", "https"} or not parts.hostname or (parts.port is not None and parts.port < 1)
+    except ValueError:
+        odd = True
+    if odd or len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
+        raise FetchError(f"{_shown(url)} is not an address of http or https that can be asked")
+    if parts.username is not None or parts.password is not None:
+        raise FetchError("the address names a user, and nothing is fetched with credentials")
+    return url
+
+
+def _onward(url: str, location: str) -> str:
+    try:
+        onward = urljoin(url, location)
+        scheme = urlsplit(onward).scheme
+    except ValueError:
+        onward, scheme = location, ""
+    if not location or scheme not in {"http", "https"}:
+        raise FetchError(f"{_shown(url)} redirects to {_shown(location)}, which is not http or https")
+    if urlsplit(url).scheme == "https" and scheme != "https":
+        raise FetchError(f"{_shown(url)} redirects from https to {_shown(onward)}")
+    return onward
+
+
+def _accept(url: str, response: IResponse, limit: int) -> None:
+    if response.code != 200:
+        raise FetchError(f"{_shown(url)} was answered with {response.code}")
+    if isinstance(response.length, int) and response.length > limit:
+        raise FetchError(_too_large(url, limit))
+    if response.headers.hasHeader(b"Content-Encoding"):
+        raise FetchError(f"{_shown(url)} came in a content encoding that was not asked for")
+
+
+async def _body(response: IResponse, url: str, limit: int) -> bytes:
+    body = _Body(limit)
+    response.deliverBody(body)
+    octets = await body.finished
+    if octets is None:
+        raise FetchError(_too_large(url, limit))
+    return octets
+
+
+def _too_large(url: str, limit: int) -> str:
+    return f"{_shown(url)} has more than the {limit} octets that are allowed"
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without what a server can write: the innermost failure of those that Twisted wraps."""
+    match error:
+        case DNSLookupError():
+            return "its host is not known"
+        case ConnectError():
+            return "its host takes no connection"
+    reasons = getattr(error, "reasons", None)
+    inner = reasons[0].value if reasons else None
+    if type(inner).__module__.startswith("OpenSSL"):
+        return "its certificate is not trusted, or TLS fails"
+    return "the connection broke, or what came is not HTTP"
+
+
+def _shown(url: str) -> str:
+    """An address as a log can bear it."""
+    short = url if len(url) <= 200 else f"{url[:197]}..."
+    return "".join(character if character.isprintable() else "?" for character in short) or "nowhere"
+
+
+class _Body(Protocol):
+    """Gathers a document; ``finished`` fires with it, or with ``None`` once it is larger than allowed."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._octets = 0
+        self.finished: Deferred[bytes | None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Octets of it."""
+        self._octets += len(data)
+        if self._octets > self._limit:
+            self._finish(None)
+        else:
+            self._pieces.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
+        """There is no more of it. Where nothing told its length, its signature shows whether it is all."""
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self._finish(b"".join(self._pieces))
+        elif not self.finished.called:
+            self.finished.errback(reason)
+
+    def _finish(self, document: bytes | None) -> None:
+        self._pieces = []
+        if not self.finished.called:
+            self.finished.callback(document)
+
+
+class _Meter:
+    """Counts what a server sends, headers and all, and cuts the connection when it is too much or not needed any more."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._cut: Callable[[], None] = lambda: None
+        self.exceeded = False
+
+    def attach(self, cut: Callable[[], None]) -> None:
+        """There is a connection, and ``cut`` ends it."""
+        self._cut = cut
+
+    def count(self, octets: int) -> bool:
+        """Whether so many more may be taken; they end the connection if not."""
+        self._left -= octets
+        if self._left < 0 and not self.exceeded:
+            self.exceeded = True
+            self._cut()
+        return not self.exceeded
+
+    def cut(self) -> None:
+        """End the connection, if it is still there."""
+        self._cut()
+
+
+class _Metered(ProtocolWrapper):
+    """One connection under the meter."""
+
+    factory: _MeteringFactory
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """It stands."""
+        assert self.transport is not None  # noqa: S101 - Twisted has just set it
+        self.factory.meter.attach(cast("ITCPTransport", self.transport).abortConnection)
+        super().connectionMade()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Octets from the server."""
+        if self.factory.meter.count(len(data)):
+            super().dataReceived(data)
+
+
+class _MeteringFactory(WrappingFactory):
+    protocol = _Metered
+    noisy = False
+
+    def __init__(self, inner: Factory, meter: _Meter) -> None:
+        super().__init__(inner)
+        self.meter = meter
+
+
+@implementer(IStreamClientEndpoint)
+class _Endpoint:
+    """An endpoint whose connection is under the meter."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, meter: _Meter) -> None:
+        self._endpoint = endpoint
+        self._meter = meter
+
+    def connect(self, protocolFactory: Any) -> Deferred[IProtocol]:  # noqa: N803 - Twisted's name
+        """Connect, and give the client the protocol it knows, not its wrapper."""
+        connecting: Deferred[Any] = self._endpoint.connect(_MeteringFactory(protocolFactory, self._meter))
+        return connecting.addCallback(lambda wrapper: wrapper.wrappedProtocol)
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    def __init__(self, reactor: Any, policy: IPolicyForHTTPS, meter: _Meter) -> None:
+        self._reactor = reactor
+        self._policy = policy
+        self._meter = meter
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: N802 - Twisted's name
+        """Where the agent connects to, under the meter."""
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, uri.host.decode("ascii"), uri.port)
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        return _Endpoint(endpoint, self._meter)
