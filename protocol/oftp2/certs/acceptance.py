@@ -7,6 +7,10 @@ as the text of a NERP.
 Where this is stricter than the sources: in the bootstrap (authentication prepared but not yet on) a
 description that merely names a predecessor does not heal a changed subject, because issuer and serial
 number are public; and a certificate that was withdrawn never comes back.
+
+Where an operator has the last word (acx.md 12.20), :func:`overrulable` says whether there is anything to decide, and an
+:class:`Approval` is the decision: it overrules what speaks against the certificate's place, never what speaks against the
+certificate itself.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from oftp2.certs.clid import Clid, Identification
 from oftp2.certs.facts import CertificateFacts
@@ -43,6 +48,15 @@ class Message(StrEnum):
     REPLACE = "REPLACE"
 
 
+class Scope(StrEnum):
+    """What a REPLACE withdraws of a partner's station (acx.md 12.12)."""
+
+    SLOTS = "slots"
+    """What stands, or stood, where the new one comes to stand."""
+    ALL = "all"
+    """Everything given before, for whatever usage."""
+
+
 class Rule(StrEnum):
     """The row that decided, with its place in acx.md."""
 
@@ -51,6 +65,7 @@ class Rule(StrEnum):
     UNFIT = "4.2.3 unfit"
     PERIOD = "4.2.4 period"
     WITHDRAWN = "6 withdrawn"
+    REVOKED = "4.2.7b revoked"
     UNTRUSTED = "4.2.7b untrusted"
     NOT_ANNOUNCED = "4.2.7c not as announced"
     UNKNOWN = "4.2.7c unknown"
@@ -60,6 +75,13 @@ class Rule(StrEnum):
     RENEWAL = "4.4 rule A"
     FIRST = "4.4 rule B"
     ANNOUNCEMENT = "4.4 rule C"
+    APPROVED = "12.20 approved"
+
+
+FINAL: Final = frozenset(
+    {Rule.SWITCHED_OFF, Rule.UNREADABLE, Rule.UNFIT, Rule.PERIOD, Rule.WITHDRAWN, Rule.REVOKED, Rule.DUPLICATE}
+)
+"""The rows behind which nobody is asked: the certificate cannot be used, or it is here already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +100,8 @@ class TrustVerdict:
     trusted: bool
     text: str
     anchor: str | None = None
+    revoked: bool = False
+    """Whether it, or an authority above it, is on a revocation list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +129,13 @@ class Limits:
     weak_hashes: frozenset[str] = frozenset({"md2", "md5", "sha1"})
     clock_tolerance: timedelta = timedelta(minutes=5)
     """How far notBefore may lie ahead of our clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """An operator accepts what was held: for these usages, or for those that follow from what is known."""
+
+    usages: frozenset[Usage] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +179,13 @@ def judge(
     session: Assurance,
     now: datetime,
     limits: Limits | None = None,
+    scope: Scope = Scope.SLOTS,
+    approval: Approval | None = None,
 ) -> Verdict:
-    """Decide. ``held`` and ``announced`` are those of this partner and the station in SFIDORIG."""
+    """Decide. ``held`` and ``announced`` are those of this partner and the station in SFIDORIG.
+
+    With an ``approval`` what an operator may overrule is overruled; a refusal then says why that is not enough.
+    """
     case = _Case(
         mode=mode,
         message=message,
@@ -161,18 +197,12 @@ def judge(
         session=session,
         now=now,
         limits=limits or Limits(),
+        scope=scope,
     )
-    return (
-        case.switched_off()
-        or case.unfit()
-        or case.outside_period()
-        or case.withdrawn()
-        or case.untrusted()
-        or case.duplicate()
-        or case.renewal()
-        or case.as_announced()
-        or case.first()
-    )
+    final = case.switched_off() or case.unfit() or case.outside_period() or case.withdrawn() or case.revoked()
+    if approval is not None:
+        return final or case.approved(approval.usages)
+    return final or case.untrusted() or case.duplicate() or case.renewal() or case.as_announced() or case.first()
 
 
 def unreadable(mode: Mode, error: Exception) -> Verdict:
@@ -180,6 +210,11 @@ def unreadable(mode: Mode, error: Exception) -> Verdict:
     if mode is Mode.OFF:
         return _refused(Rule.SWITCHED_OFF, _OFF)
     return _refused(Rule.UNREADABLE, str(error))
+
+
+def overrulable(verdict: Verdict) -> bool:
+    """Whether an operator may decide otherwise, and so is asked where that is set for the partner."""
+    return verdict.rule not in FINAL
 
 
 def deliver_ours(mode: Mode, message: Message) -> bool:
@@ -208,6 +243,7 @@ class _Case:
     session: Assurance
     now: datetime
     limits: Limits
+    scope: Scope
 
     @property
     def predecessor(self) -> Match | None:
@@ -249,6 +285,9 @@ class _Case:
         if self.identical and all(entry.place is Place.WITHDRAWN for entry in self.identical):
             return _refused(Rule.WITHDRAWN, "this certificate was withdrawn earlier and is not accepted again")
         return None
+
+    def revoked(self) -> Verdict | None:
+        return _refused(Rule.REVOKED, f"not trusted: {self.trust.text}") if self.trust.revoked else None
 
     def untrusted(self) -> Verdict | None:
         if self.trust.trusted or self._unchanged():
@@ -300,15 +339,40 @@ class _Case:
         if self.mode is not Mode.TRUSTED:
             text = "it is not announced and replaces no known certificate; an administrator must assign it"
             return _refused(Rule.UNKNOWN, _sentences(text, self._misses()))
-        # Without the extension TLS is possible, but nothing says that it is meant.
-        wanted = self.facts.allowed - (TLS_USAGES if self.facts.extended is None else frozenset())
-        occupied = _union(entry.usages for entry in self.held if entry.place is Place.CURRENT)
+        wanted, occupied = self._meant(), self._occupied()
         free = wanted - occupied
         # The extended key usage alone is no reason to take TLS slots beside a certificate nobody replaced.
         if wanted and not (free & FILE_USAGES if wanted & FILE_USAGES else free):
             text = f"other certificates serve {listed(wanted & occupied)}, and it replaces none of them"
             return _refused(Rule.OCCUPIED, _sentences(text, self._misses()))
         return self._takes(Rule.FIRST, free, f"first certificate, its issuer is trusted ({self.trust.text})")
+
+    def approved(self, usages: frozenset[Usage] | None) -> Verdict:
+        """An operator's word stands for trust, for an announcement and for the proof of the session."""
+        if usages is None and (duplicate := self.duplicate()):
+            return duplicate
+        match, announcement = self.predecessor, self.announcement
+        if announcement is None and match is None and len(self.announced) == 1:
+            announcement = self.announced[0]
+        if usages is None:
+            known = (match.usages if match else frozenset()) | (announcement.usages if announcement else frozenset())
+            usages = known or self._meant() - self._occupied()
+        if not usages and self._meant():
+            text = (
+                f"other certificates serve {listed(self._meant() & self._occupied())}: say for which usages it is taken"
+            )
+            return _refused(Rule.OCCUPIED, text)
+        text = "accepted by an administrator" + (f"; {match.text}" if match else "")
+        if announcement is not None and not announcement.usages & self.facts.allowed <= usages:
+            announcement = None
+        return self._takes(Rule.APPROVED, usages, text, match, announcement)
+
+    def _meant(self) -> frozenset[Usage]:
+        """What it may serve. Without the extension TLS is possible, but nothing says that it is meant."""
+        return self.facts.allowed - (TLS_USAGES if self.facts.extended is None else frozenset())
+
+    def _occupied(self) -> frozenset[Usage]:
+        return _union(entry.usages for entry in self.held if entry.place is Place.CURRENT)
 
     def _takes(
         self,
@@ -338,6 +402,8 @@ class _Case:
     def _displaced(self, slots: frozenset[Usage]) -> tuple[Retirement, ...]:
         """DELIVER moves the current one down; REPLACE withdraws it and the previous ones (acx.md 6)."""
         recalls = self.message is Message.REPLACE
+        if recalls and self.scope is Scope.ALL:
+            slots = frozenset(Usage)
         standing = {Place.CURRENT, Place.PREVIOUS} if recalls else {Place.CURRENT}
         return tuple(
             Retirement(

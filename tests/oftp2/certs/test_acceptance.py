@@ -9,17 +9,21 @@ from datetime import timedelta
 import pytest
 
 from oftp2.certs.acceptance import (
+    FINAL,
     Announced,
+    Approval,
     Assurance,
     Limits,
     Message,
     Mode,
     Retirement,
     Rule,
+    Scope,
     TrustVerdict,
     Verdict,
     deliver_ours,
     judge,
+    overrulable,
     unreadable,
 )
 from oftp2.certs.clid import Clid, Identification
@@ -35,6 +39,7 @@ SIGNS = frozenset({Usage.SIGNATURE, Usage.EERP_SIGNATURE})
 ENCIPHERS = frozenset({Usage.ENCRYPTION, Usage.AUTHENTICATION})
 TRUSTED = TrustVerdict(trusted=True, text="issued under CN=OFTP2 Test Issuing A")
 UNTRUSTED = TrustVerdict(trusted=False, text="its issuer is no anchor")
+REVOKED = TrustVerdict(trusted=False, text="revoked on 2026-01-02", revoked=True)
 AUTHENTICATED = Assurance(authenticated=True)
 BOOTSTRAP = Assurance(bootstrap=True)
 PLAIN = Assurance()
@@ -65,6 +70,8 @@ def decide(
     session: Assurance = PLAIN,
     limits: Limits | None = None,
     minutes: float = 0,
+    scope: Scope = Scope.SLOTS,
+    approval: Approval | None = None,
 ) -> Verdict:
     return judge(
         mode=mode,
@@ -77,6 +84,8 @@ def decide(
         session=session,
         now=pki.NOW + timedelta(minutes=minutes),
         limits=limits,
+        scope=scope,
+        approval=approval,
     )
 
 
@@ -448,3 +457,97 @@ def test_tls_slots_alone_are_no_reason_to_take_a_certificate() -> None:
     entries = [held("CA01", usages=FILE_USAGES)]
     assert facts_of("CA04").allowed.issuperset(TLS_USAGES)
     refused(decide("CA04", mode=Mode.TRUSTED, held=entries), Rule.OCCUPIED)
+
+
+def test_a_revoked_certificate_is_refused_whether_it_is_held_or_not() -> None:
+    for entries in ([], [held("CA01")]):
+        refused(decide("CA01", held=entries, trust=REVOKED), Rule.REVOKED, "revoked on 2026-01-02")
+
+
+def test_replace_withdraws_everything_where_that_is_its_scope() -> None:
+    entries = [
+        held("CA01", 1, SIGNS),
+        held("CA09", 2, ENCIPHERS),
+        held("CA02", 3, TLS_USAGES, Place.PREVIOUS),
+        held("CA04", 4, ALL, Place.WITHDRAWN),
+    ]
+    verdict = decide("CA03", message=Message.REPLACE, held=entries, scope=Scope.ALL)
+    assert verdict.usages == SIGNS
+    assert {(item.key, item.usages) for item in verdict.retire} == {(1, SIGNS), (2, ENCIPHERS), (3, TLS_USAGES)}
+    assert decide("CA03", held=entries, scope=Scope.ALL).retire == decide("CA03", held=entries).retire
+
+
+# --- the word of an operator
+
+
+@pytest.mark.parametrize(
+    ("verdict", "asked"),
+    [
+        (decide("CA02", held=[held("CA01")]), True),
+        (decide("CA01"), True),
+        (decide("CB06", trust=UNTRUSTED), True),
+        (decide("CA01", held=[held("CA01")]), False),
+        (decide("CA01", trust=REVOKED), False),
+        (decide("CA01", mode=Mode.OFF), False),
+    ],
+)
+def test_an_operator_is_asked_where_there_is_something_to_decide(verdict: Verdict, asked: bool) -> None:
+    assert overrulable(verdict) is asked
+    assert (verdict.rule in FINAL) is not asked
+
+
+def test_an_operator_accepts_what_is_unknown_and_it_fills_the_empty_slots() -> None:
+    verdict = decide("CA01", approval=Approval(), held=[held("CA09", 1, frozenset({Usage.ENCRYPTION}))])
+    assert verdict.rule is Rule.APPROVED
+    assert verdict.usages == ALL - {Usage.ENCRYPTION}
+    assert verdict.text.startswith("accepted by an administrator; takes ")
+    assert verdict.retire == ()
+
+
+def test_an_operator_accepts_what_is_not_trusted() -> None:
+    assert decide("CB06", trust=UNTRUSTED, approval=Approval()).accepted
+
+
+def test_an_operator_accepts_a_renewal_into_the_slots_of_its_predecessor() -> None:
+    verdict = decide("CA02", approval=Approval(), held=[held("CA01", 1, SIGNS)], trust=UNTRUSTED)
+    assert (verdict.rule, verdict.usages) == (Rule.APPROVED, SIGNS)
+    assert verdict.predecessor is not None
+    assert "replaces the certificate with serial" in verdict.text
+    assert verdict.retire == (Retirement(key=1, usages=SIGNS, place=Place.PREVIOUS),)
+
+
+def test_an_operator_says_for_what_it_is_taken_and_it_displaces_what_serves_that() -> None:
+    entries = [held("CA01", 1, ALL)]
+    verdict = decide("CA04", approval=Approval(usages=SIGNS), held=entries)
+    assert verdict.usages == SIGNS
+    assert verdict.retire == (Retirement(key=1, usages=SIGNS, place=Place.PREVIOUS),)
+    refused(decide("CA05", approval=Approval(usages=ENCIPHERS)), Rule.USAGES)
+
+
+def test_an_operator_must_say_for_what_where_everything_is_occupied() -> None:
+    refused(decide("CA04", approval=Approval(), held=[held("CA01")]), Rule.OCCUPIED, "say for which usages")
+    nothing = replace(facts_of("CA01"), key_usage=frozenset({"keyCertSign"}))
+    refused(decide(nothing, approval=Approval()), Rule.USAGES)
+
+
+def test_an_operator_takes_another_certificate_for_the_one_that_was_announced() -> None:
+    expected = [announced(7, SIGNS, common_name="other.test")]
+    verdict = decide("CA01", approval=Approval(), announced=expected)
+    assert (verdict.usages, verdict.announcement) == (SIGNS, 7)
+    assert decide("CA01", approval=Approval(usages=ENCIPHERS), announced=expected).announcement is None
+    two = [*expected, announced(8, ENCIPHERS, common_name="more.test")]
+    verdict = decide("CA01", approval=Approval(), announced=two)
+    assert (verdict.usages, verdict.announcement) == (ALL, None)
+
+
+def test_an_operator_does_not_accept_what_cannot_be_used_or_is_here_already() -> None:
+    refused(decide("CA01", approval=Approval(usages=ALL), trust=REVOKED), Rule.REVOKED)
+    refused(decide("CA01", approval=Approval(), minutes=60 * 24 * 4000), Rule.PERIOD)
+    refused(decide("CA01", approval=Approval(), held=[held("CA01", place=Place.WITHDRAWN)]), Rule.WITHDRAWN)
+    assert decide("CA01", approval=Approval(), held=[held("CA01")]).rule is Rule.DUPLICATE
+
+
+def test_an_operator_gives_a_known_certificate_more_usages() -> None:
+    verdict = decide("CA01", approval=Approval(usages=ALL), held=[held("CA01", 1, SIGNS), held("CA09", 2, ENCIPHERS)])
+    assert verdict.usages == ALL
+    assert verdict.retire == (Retirement(key=2, usages=ENCIPHERS, place=Place.PREVIOUS),)
