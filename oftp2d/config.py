@@ -24,7 +24,7 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, Iterabl
 from cattrs.gen import make_dict_structure_fn, override
 
 from .errors import OperatorError
-from .settings import UnfitError, choice, shown, text, whole
+from .settings import UnfitError, choice, flag, sha256, shown, text, web_address, whole
 
 FILE_NAME = "oftp2d.toml"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a station is there to be called
@@ -241,6 +241,50 @@ class Acx:
     answers_per_hour: int = whole(1, 1000, 4, "How often an hour a partner's request for our certificates is answered.")
 
 
+_LIST = "https://www.odette.org/TSL/TSL_OFTP2.XML"
+
+
+def _beside(name: str) -> object:
+    """A file beside Odette's list; another list has none unless it is said where."""
+    address = _LIST.replace("TSL_OFTP2.XML", name)
+    return attrs.Factory(lambda settings: address if settings.url == _LIST else "", takes_self=True)
+
+
+@attrs.frozen(kw_only=True)
+class TrustListSettings:
+    """Odette's trust list: the authorities in it are trusted like anchors of your own."""
+
+    enabled: bool = flag(False, "Whether it is read and counts: true or false.")  # noqa: FBT003 - a default
+    url: str = web_address(
+        "https://www.odette.org/TSL/TSL_OFTP2.XML", "Where the list is. For tests the Odette has another."
+    )
+    stamp_url: str = web_address(
+        _beside("TSL_OFTP2.UPD"),
+        "Where a small file tells whether the list has changed; empty if there is none, as for another list than Odette's"
+        " unless it is given: then the list is read each time.",
+        optional=True,
+    )
+    signers_url: str = web_address(
+        _beside("TSL_signing.P7B"),
+        "Where the certificates are that sign the list, as PKCS#7. Looked at when no signer is pinned yet; empty for none,"
+        " as for another list than Odette's unless it is given.",
+        optional=True,
+    )
+    signer: str = sha256(
+        "",
+        "The SHA-256 of the certificate that must have signed the list. Empty: that of the first list that is read is"
+        " pinned, see 'oftp2d trust list'.",
+    )
+    refresh_seconds: int = whole(1, 31_536_000, 86_400, "How often it is looked for a new list, in seconds (1 day).")
+    retry_seconds: int = whole(1, 31_536_000, 3600, "How soon it is tried again after a failure, in seconds.")
+    max_octets: int = whole(
+        1024,
+        1024**3,
+        10 * 1024**2,
+        "A list that is larger is not read, in octets (10 MiB). Real ones have some 100 KiB.",
+    )
+
+
 @attrs.frozen(kw_only=True)
 class Config:
     """The whole configuration. Paths are absolute once it is loaded."""
@@ -255,6 +299,7 @@ class Config:
     spool: SpoolSettings = attrs.field(factory=SpoolSettings)
     logging: Logging = attrs.field(factory=Logging)
     acx: Acx = attrs.field(factory=Acx)
+    trust_list: TrustListSettings = attrs.field(factory=TrustListSettings)
 
     def __attrs_post_init__(self) -> None:
         taken: dict[tuple[str, int], int] = {}
@@ -386,7 +431,7 @@ def _section(heading: str, section: attrs.AttrsInstance, *, active: bool) -> str
     for field in attrs.fields(type(section)):
         value = getattr(section, field.name)
         lines += textwrap.wrap(field.metadata["doc"], 110, initial_indent="# ", subsequent_indent="# ")
-        quoted = '"..."' if value is None else str(value) if isinstance(value, int) else f'"{value}"'
+        quoted = '"..."' if value is None else str(value).lower() if isinstance(value, int) else f'"{value}"'
         lines.append(f"{'' if active else '#'}{field.name} = {quoted}")
     return "\n".join(lines) + "\n"
 

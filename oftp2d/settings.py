@@ -7,13 +7,17 @@ settings exist; that is :mod:`oftp2d.config`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import attrs
 
 Check = Callable[[object], object]
+
+LONGEST_URL: Final = 2000
 
 
 class UnfitError(Exception):
@@ -63,6 +67,54 @@ def text(longest: int, default: object, doc: str, *, secret: bool = False) -> An
         return value
 
     return setting(check, default, doc, values=f"text of 1 to {longest} characters", secret=secret)
+
+
+def flag(default: object, doc: str) -> Any:
+    """A truth value, without quotes."""
+
+    def check(value: object) -> bool:
+        if not isinstance(value, bool):
+            raise UnfitError(f"{shown(value)} is neither true nor false", "write one of them, without quotes")
+        return value
+
+    return setting(check, default, doc, values="true or false")
+
+
+def web_address(default: object, doc: str, *, optional: bool = False) -> Any:
+    """An address of http or https without a user in it; empty for none, where it may be left out."""
+
+    def check(value: object) -> str:
+        if optional and value == "":
+            return ""
+        if not isinstance(value, str) or not _is_url(value):
+            raise UnfitError(
+                f"{shown(value)} is no address to fetch from", 'write one like "https://host.example/path"'
+            )
+        return value
+
+    return setting(check, default, doc, values=f"an address of http or https{', or empty' if optional else ''}")
+
+
+def _is_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        fit = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and parts.username is None
+    except ValueError:
+        return False
+    return fit and len(value) <= LONGEST_URL and value.isascii() and value.isprintable() and " " not in value
+
+
+def sha256(default: object, doc: str) -> Any:
+    """The SHA-256 of a certificate in hexadecimal digits, with or without colons; empty for none."""
+
+    def check(value: object) -> str:
+        digits = value.replace(":", "").lower() if isinstance(value, str) else None
+        if digits is None or (digits and not re.fullmatch("[0-9a-f]{64}", digits)):
+            advice = "write 64 hexadecimal digits in quotes; the colons between them do not matter"
+            raise UnfitError(f"{shown(value)} is no SHA-256 fingerprint", advice)
+        return digits
+
+    return setting(check, default, doc, values="64 hexadecimal digits, or empty")
 
 
 def choice(kind: type[StrEnum], default: object, doc: str) -> Any:

@@ -262,7 +262,7 @@ def configuration() -> Iterator[str]:
 
 
 def shown(value: object) -> str:
-    return "none" if value is None else str(value) if isinstance(value, int) else f'"{value}"'
+    return "none" if value is None else str(value).lower() if isinstance(value, int) else f'"{value}"'
 
 
 def command_line() -> Iterator[str]:

@@ -106,6 +106,38 @@ def test_a_wrong_shape_is_a_fault_at_its_place(content: str, path: str) -> None:
     assert list(faults(content)) == [path]
 
 
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("enabled = 1", "write one of them, without quotes"),
+        ('enabled = "true"', "write one of them, without quotes"),
+        ('url = ""', 'write one like "https://host.example/path"'),
+        ("url = 5", 'write one like "https://host.example/path"'),
+        ('url = "ftp://host.example/list"', 'write one like "https://host.example/path"'),
+        ('url = "https:///list"', 'write one like "https://host.example/path"'),
+        ('url = "https://user@host.example/list"', 'write one like "https://host.example/path"'),
+        ('url = "https://host.example:0/list"', 'write one like "https://host.example/path"'),
+        ('url = "https://host.example:99999/list"', 'write one like "https://host.example/path"'),
+        ('url = "https://host.example/my list"', 'write one like "https://host.example/path"'),
+        ('stamp_url = "list"', 'write one like "https://host.example/path"'),
+        ('signer = "ab"', "write 64 hexadecimal digits in quotes; the colons between them do not matter"),
+        ("signer = 12", "write 64 hexadecimal digits in quotes; the colons between them do not matter"),
+    ],
+)
+def test_a_trust_list_is_found_at_an_address_and_its_signer_is_a_fingerprint(line: str, advice: str) -> None:
+    assert faults(f"[trust_list]\n{line}\n")[f"trust_list.{line.split(maxsplit=1)[0]}"].advice == advice
+
+
+def test_the_addresses_beside_the_trust_list_may_be_empty_and_a_fingerprint_may_have_colons() -> None:
+    read = config.parse(f'[trust_list]\nstamp_url = ""\nsigners_url = ""\nsigner = "{"AB:" * 31}AB"\n', HOME).trust_list
+    assert (read.enabled, read.stamp_url, read.signers_url, read.signer) == (False, "", "", "ab" * 32)
+
+
+def test_another_trust_list_than_odettes_has_no_files_of_odettes_beside_it() -> None:
+    read = config.parse('[trust_list]\nurl = "http://127.0.0.1/list.xml"\n', HOME).trust_list
+    assert (read.stamp_url, read.signers_url) == ("", "")
+
+
 def test_the_database_address_is_never_repeated() -> None:
     fault = faults("[database]\nurl = 123456\n")["database.url"]
     assert "123456" not in str(fault)
