@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
@@ -161,6 +162,17 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
             raise InputError(f"{name} is no number for here", f"give one from {lowest} to {highest}")
         return value
+
+    def moment(self, name: str) -> datetime | None:
+        """An instant, RFC 3339; without an offset it is UTC."""
+        value = self.optional(name, longest=40)
+        if value is None:
+            return None
+        try:
+            found = datetime.fromisoformat(value)
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise InputError(f"{name} is no time", "give one such as 2027-03-01T12:00:00Z") from None
 
     def limit(self) -> int:
         """How many entries of a listing are wanted."""

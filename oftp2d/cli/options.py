@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,26 @@ class Duration(click.ParamType[int]):
 
 
 DURATION = Duration()
+
+
+class Moment(click.ParamType[str]):
+    """A point in time, UTC: a day, or a day with a time; as the interface takes it."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """RFC 3339 in UTC, or a usage error that says what may stand there."""
+        try:
+            found = datetime.fromisoformat(str(value).strip())
+            found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r} is no time, such as 2027-03-01, '2027-03-01 12:00' or 2027-03-01T12:00:00Z", param, ctx
+            )
+        return found.isoformat().replace("+00:00", "Z")
+
+
+MOMENT = Moment()
 
 
 def hint_about(terminal: Terminal, code: str) -> None:
