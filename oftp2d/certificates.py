@@ -2,8 +2,8 @@
 
 Our own certificates stand side by side. A new one decrypts and answers challenges at once; towards a
 partner it signs from the moment the partner confirmed it. A partner's certificates stand in slots: current,
-and previous for files under way. Anchors are trusted when active; inactive ones, and those that came in one
-file with an authority they issued, are chain material only.
+and previous for files under way. Anchors are trusted, for every partner or for the one they are entered for;
+intermediates, and roots that came in one file with an authority they issued, only build chains.
 
 Everything here blocks and belongs in the database worker, where the ledger is used. What takes long is done before,
 in the crypto worker: ``credentials.generate_key`` and :func:`read` make what ``generate``, ``request`` and the imports
@@ -41,6 +41,7 @@ from oftp2d.ledger import (
     NewAnnouncement,
     NewCertificate,
     NewPendingKey,
+    Origin,
     PendingKey,
     Retirement,
     Slot,
@@ -125,7 +126,7 @@ class Certificates:
         now: datetime,
         station: str | None = None,
         usages: frozenset[Usage] | None = None,
-        source: str = "generated",
+        origin: Origin = Origin.GENERATED,
     ) -> StoredCertificate:
         """Store a key pair of ours that is in hand. Without ``station`` it is read from the subject, if it is there."""
         facts = CertificateFacts.of(certificate)
@@ -135,7 +136,7 @@ class Certificates:
             alias=alias,
             station=station or self._station_in(facts),
             usages=usages,
-            source=source,
+            origin=origin,
         )
         return self._ledger.certificates.add(new, now)
 
@@ -196,7 +197,7 @@ class Certificates:
             alias=alias or (pending.alias if pending else facts.subject.common_name or facts.fingerprint[:16]),
             station=station or (pending.station if pending else self._station_in(facts)),
             usages=usages,
-            source="imported",
+            origin=Origin.IMPORTED,
         )
         self._keep_chain(others, now)
         return self._ledger.certificates.add(new, now, pending_key_id=pending.id if pending else None)
@@ -209,7 +210,7 @@ class Certificates:
         alias: str,
         station: str | None,
         usages: frozenset[Usage] | None,
-        source: str,
+        origin: Origin,
     ) -> NewCertificate:
         self._keys[facts.fingerprint] = key
         return new_entry(
@@ -218,7 +219,7 @@ class Certificates:
             alias=alias,
             station=station,
             usages=checked_usages(facts, usages),
-            source=source,
+            origin=origin,
             private_key=credentials.sealed_key(key, self._vault.passphrase()),
         )
 
@@ -260,7 +261,7 @@ class Certificates:
             alias=alias or facts.subject.common_name or facts.fingerprint[:16],
             station=station,
             usages=wanted,
-            source="imported",
+            origin=Origin.IMPORTED,
         )
         displaced = tuple(
             Retirement(certificate_id=entry.id, slot=Slot.PREVIOUS, usages=entry.usages & wanted)
@@ -271,12 +272,13 @@ class Certificates:
         return self._ledger.certificates.accept(partner_id, new, displaced, now)
 
     def import_anchors(
-        self, content: bytes | Material, *, now: datetime, alias: str | None = None
+        self, content: bytes | Material, *, now: datetime, alias: str | None = None, partner_id: int | None = None
     ) -> tuple[StoredCertificate, ...]:
-        """Store trust anchors. In one file, one that issued another of the same file is chain material only.
+        """Store trust anchors, of every partner or of one.
 
-        That is the rule of the Odette trust list (acx.md 10.2): a root that came along to verify its issuing
-        authority is not trusted itself. To trust a root, import it alone.
+        In one file, one that issued another of the same file is chain material only. That is the rule of the Odette trust
+        list (acx.md 10.2): a root that came along to verify its issuing authority is not trusted itself. To trust a root,
+        import it alone.
         """
         found = _material(content).certificates
         if not found:
@@ -287,27 +289,37 @@ class Certificates:
         for facts in found:
             verifies_only = any(credentials.issued(facts, other) for other in found if other is not facts)
             name = alias if alias and not verifies_only and len(found) == 1 else None
-            new = new_anchor(facts, alias=name or facts.subject.common_name, active=not verifies_only)
+            name = name or facts.subject.common_name
+            new = new_anchor(facts, alias=name, trusted=not verifies_only, partner_id=partner_id)
             stored.append(self._ledger.certificates.add(new, now))
         return tuple(stored)
 
     def _keep_chain(self, others: Iterable[CertificateFacts], now: datetime) -> None:
         """Keep what may build a chain, without trusting it; what is there already stays as it is."""
         for facts in others:
-            if facts.is_ca and self._ledger.certificates.get(facts.fingerprint, holder=Holder.ANCHOR) is None:
-                new = new_anchor(facts, alias=facts.subject.common_name, active=False)
+            known = (
+                self._ledger.certificates.get(facts.fingerprint, holder=holder)
+                for holder in (Holder.ANCHOR, Holder.INTERMEDIATE)
+            )
+            if facts.is_ca and not any(known):
+                new = new_anchor(facts, alias=facts.subject.common_name, trusted=False)
                 self._ledger.certificates.add(new, now)
 
-    def anchors(self) -> tuple[StoredCertificate, ...]:
-        """The anchors that are trusted."""
-        return tuple(entry for entry in self._entries(Holder.ANCHOR) if entry.active)
+    def anchors(self, partner_id: int | None = None) -> tuple[StoredCertificate, ...]:
+        """The anchors that are trusted for everyone, or for a partner: its own too, or its own alone."""
+        alone = partner_id is not None and self._ledger.partners.get(partner_id).only_own_anchors
+        trusted = {partner_id} if alone else {None, partner_id}
+        return tuple(entry for entry in self._entries(Holder.ANCHOR) if entry.active and entry.partner_id in trusted)
 
-    def trust(self) -> Trust:
-        """What to judge chains with; make it anew when the store has changed."""
-        entries = self._entries(Holder.ANCHOR)
+    def intermediates(self) -> tuple[StoredCertificate, ...]:
+        """What builds chains without being trusted itself."""
+        return tuple(entry for entry in self._entries(Holder.INTERMEDIATE) if entry.active)
+
+    def trust(self, partner_id: int | None = None) -> Trust:
+        """What to judge chains with, of everyone or of a partner; make it anew when the store has changed."""
         return Trust.of(
-            [entry.der for entry in entries if entry.active],
-            [entry.der for entry in entries if not entry.active],
+            [entry.der for entry in self.anchors(partner_id)],
+            [entry.der for entry in self.intermediates()],
             clock_tolerance=self._limits.clock_tolerance,
         )
 
@@ -507,7 +519,7 @@ class Certificates:
             alias=facts.subject.common_name or facts.fingerprint[:16],
             station=station,
             usages=verdict.usages,
-            source="acx",
+            origin=Origin.DELIVERED,
         )
 
     def retirements(self, displaced: Iterable[Displaced]) -> tuple[Retirement, ...]:
@@ -562,7 +574,8 @@ class Certificates:
 
     def chain(self, leaf: CertificateFacts) -> tuple[x509.Certificate, ...]:
         """The authorities above a certificate as far as we know them, its issuer first, without the root."""
-        pool = [CertificateFacts.of(entry.der) for entry in self._entries(Holder.ANCHOR)]
+        authorities = (*self._entries(Holder.ANCHOR), *self._entries(Holder.INTERMEDIATE))
+        pool = [CertificateFacts.of(entry.der) for entry in authorities]
         chain: list[CertificateFacts] = []
         below = leaf
         while not below.self_signed:

@@ -348,7 +348,7 @@ class Daemon:
         now = self.context.now()
         stored = [
             entry
-            for holder in (Holder.OWN, Holder.PARTNER, Holder.ANCHOR)
+            for holder in Holder
             for entry in self.context.ledger.certificates.list(holder)
             if entry.active and entry.slot.value == "current" and entry.valid_until - now < EXPIRY_WARNING
         ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.selection import Entry
 from oftp2.certs.usages import Usage, listed
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Holder, NewCertificate, StoredCertificate
+from oftp2d.ledger import Holder, NewCertificate, Origin, StoredCertificate
 
 PARTY = "*"
 """A certificate without a station serves all of its holder's: the party alias of certificate-selection.md."""
@@ -26,17 +25,19 @@ def checked_usages(facts: CertificateFacts, usages: frozenset[Usage] | None) -> 
     return wanted
 
 
-def new_anchor(facts: CertificateFacts, *, alias: str | None, active: bool) -> NewCertificate:
-    """The entry of an authority; an inactive one is chain material without trust of its own."""
-    new = new_entry(
+def new_anchor(
+    facts: CertificateFacts, *, alias: str | None, trusted: bool, partner_id: int | None = None
+) -> NewCertificate:
+    """The entry of an authority; without trust it is of a chain only."""
+    return new_entry(
         facts,
-        holder=Holder.ANCHOR,
+        holder=Holder.ANCHOR if trusted else Holder.INTERMEDIATE,
+        partner_id=partner_id,
         alias=alias or facts.fingerprint[:16],
         station=None,
         usages=frozenset(),
-        source="imported",
+        origin=Origin.IMPORTED,
     )
-    return replace(new, active=active)
 
 
 def new_entry(
@@ -46,7 +47,7 @@ def new_entry(
     alias: str,
     station: str | None,
     usages: frozenset[Usage],
-    source: str,
+    origin: Origin,
     partner_id: int | None = None,
     private_key: bytes | None = None,
 ) -> NewCertificate:
@@ -62,7 +63,7 @@ def new_entry(
         valid_from=facts.not_before,
         valid_until=facts.not_after,
         private_key=private_key,
-        source=source,
+        origin=origin,
     )
 
 

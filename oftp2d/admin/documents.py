@@ -170,7 +170,7 @@ def certificate(record: StoredCertificate, codes: Codes) -> Document:
         "slot": record.slot,
         "active": record.active,
         "private_key": record.private_key is not None,
-        "source": record.source,
+        "origin": record.origin,
         "added_at": moment(record.added_at),
     }
 
@@ -198,6 +198,7 @@ def announcement(record: Announcement, codes: Codes) -> Document:
 def exchange(record: ExchangeRecord, codes: Codes) -> Document:
     """A message of the certificate exchange."""
     document = asdict(record)
+    del document["der"]
     document["partner"] = codes.get(document.pop("partner_id"))
     return _timed(document)
 

@@ -13,7 +13,18 @@ from oftp2.values import Level
 from oftp2d.agreement import check_level
 from oftp2d.charsets import UnknownCharsetError, named
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import AcxMode, Authentication, CallPolicy, Demand, LineEnds, NewPartner, Partner, Traffic, Transport
+from oftp2d.ledger import (
+    AcxMode,
+    Authentication,
+    CallPolicy,
+    Demand,
+    LineEnds,
+    NewPartner,
+    Partner,
+    ReplaceScope,
+    Traffic,
+    Transport,
+)
 from oftp2d.ledger.records import Detail, PartnerChange
 
 from . import documents
@@ -45,7 +56,28 @@ _OF_FILES = (
     "incoming_compressed",
     "least_rsa_bits",
 )
-_SECURITY = ("client_certificate", "acx", "authentication", "active", "transport", "level", "may_forward", *_OF_FILES)
+_FLAGS = (
+    "client_certificate",
+    "compression",
+    "restart",
+    "active",
+    "may_forward",
+    "hold_certificates",
+    "only_own_anchors",
+    *_FLAGS_OF_FILES,
+)
+_OF_CERTIFICATES = ("hold_certificates", "replace_scope", "only_own_anchors")
+_SECURITY = (
+    "client_certificate",
+    "acx",
+    "authentication",
+    "active",
+    "transport",
+    "level",
+    "may_forward",
+    *_OF_CERTIFICATES,
+    *_OF_FILES,
+)
 """The settings whose changes belong into the audit trail."""
 
 _REACH = (
@@ -182,6 +214,7 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
         "incoming_signed": fields.choice("incoming_signed", Demand),
         "incoming_encrypted": fields.choice("incoming_encrypted", Demand),
         "incoming_compressed": _compressed(fields),
+        "replace_scope": fields.choice("replace_scope", ReplaceScope),
         "least_rsa_bits": fields.whole("least_rsa_bits", FEWEST_BITS, MOST_BITS),
     }
     read |= _call_policy(fields)
@@ -192,7 +225,16 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
     settings |= {name: None for name in ("host", "server_name", "text_charset") if read[name] == ""}
     if read.get("call_every", 0) is None:
         settings["call_every"] = None
-    for name in ("client_certificate", "compression", "restart", "active", "may_forward", *_FLAGS_OF_FILES):
+    for name in (
+        "client_certificate",
+        "compression",
+        "restart",
+        "active",
+        "may_forward",
+        "hold_certificates",
+        "only_own_anchors",
+        *_FLAGS_OF_FILES,
+    ):
         if name in fields:
             settings[name] = fields.flag(name, default=False)
         else:

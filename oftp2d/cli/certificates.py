@@ -353,7 +353,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "active": document.get("active"),
             "private key here": document.get("private_key"),
             "known to": document.get("confirmed_by"),
-            "came from": document.get("source"),
+            "came from": document.get("origin"),
             "added": moment(document.get("added_at")),
         }
     )

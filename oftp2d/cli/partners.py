@@ -31,6 +31,11 @@ _MODES: Mapping[object, str] = {
     "receive": "we receive, it sends",
 }
 
+_SCOPES: Mapping[object, str] = {
+    "slots": "the usages of the one before it",
+    "all": "all its station has here",
+}
+
 SUITES_IN_WORDS: Mapping[object, str] = {
     1: "01 (3DES, SHA-1: broken)",
     2: "02 (AES-256, SHA-1: broken)",
@@ -92,6 +97,25 @@ _SETTINGS = (
         help="Which certificates it may bring automatically: none (off, the usual), those announced with "
         "'cert announce' and successors of known ones (announced), only successors (known), or any from a "
         "trusted CA (trusted).",
+    ),
+    click.option(
+        "--hold-certificates/--no-hold-certificates",
+        default=None,
+        help="Whether the certificates it brings by ACX wait for your word ('exchange accept', 'exchange reject'), and "
+        "their receipts with them.",
+    ),
+    click.option(
+        "--replace-scope",
+        type=click.Choice(["slots", "all"]),
+        help="What a certificate recalled by it (REPLACE) takes the place of: the usages of the one it follows (slots, "
+        "the usual), or all that its station has here (all).",
+    ),
+    click.option(
+        "--only-own-anchors/--all-anchors",
+        "only_own_anchors",
+        default=None,
+        help="Whether its certificates are trusted by the authorities imported for it alone ('cert import --anchor "
+        "--partner'), and not by those that are for everyone.",
     ),
     click.option(
         "--authentication",
@@ -399,6 +423,11 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "password we send": _set(document.get("password_ours_set")),
             "password it sends": _set(document.get("password_theirs_set")),
             "certificate exchange (ACX)": document.get("acx"),
+            "certificates it brings": "wait for your word" if document.get("hold_certificates") else "by the rules",
+            "its recall takes the place of": _SCOPES.get(document.get("replace_scope")),
+            "authorities trusted for it": "its own alone"
+            if document.get("only_own_anchors")
+            else "its own, and all others",
             "session authentication": document.get("authentication"),
             "highest release level": _LEVELS.get(document.get("level")),
             "direction of files": _MODES.get(document.get("mode")),

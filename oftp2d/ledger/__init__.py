@@ -12,57 +12,69 @@ from oftp2.values import FileIdentity
 from oftp2d.config import Transport
 from oftp2d.ledger.audit import Audit
 from oftp2d.ledger.certificates import Certificates
+from oftp2d.ledger.certified import (
+    Announcement,
+    Conclusion,
+    Confirmation,
+    ExchangeMessage,
+    ExchangeRecord,
+    ExchangeState,
+    Holder,
+    NewAnnouncement,
+    NewCertificate,
+    NewExchange,
+    NewPendingKey,
+    NewRenewal,
+    Origin,
+    PendingKey,
+    Renewal,
+    RenewalPartner,
+    RenewalState,
+    Reply,
+    Retirement,
+    RevocationListRecord,
+    Slot,
+    StoredCertificate,
+    TrustListRecord,
+)
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import AmbiguousError, ClaimLostError, LedgerUnavailableError, UnknownError
 from oftp2d.ledger.evidence import Evidences
 from oftp2d.ledger.exchanges import Exchanges
 from oftp2d.ledger.forwarding import Forwarding, Forwardings
+from oftp2d.ledger.lists import RevocationLists, TrustLists
 from oftp2d.ledger.partners import Partners
 from oftp2d.ledger.receipts import Receipts
 from oftp2d.ledger.records import (
     AcxMode,
-    Announcement,
     Answered,
     AuditEntry,
     Authentication,
     Busy,
     CallPolicy,
-    Conclusion,
-    Confirmation,
     Demand,
     Duplicate,
     Evidence,
-    ExchangeMessage,
-    ExchangeRecord,
-    ExchangeState,
     HeldResponse,
-    Holder,
     LineEnds,
-    NewAnnouncement,
     NewAuditEntry,
-    NewCertificate,
     NewEvidence,
-    NewExchange,
     NewIncoming,
     NewOutgoing,
     NewPartner,
-    NewPendingKey,
     NewReceipt,
     Partner,
     PartnerChange,
-    PendingKey,
     Receipt,
     ReceiptKind,
     ReceiptState,
-    Reply,
-    Retirement,
+    ReplaceScope,
     SignedResponse,
-    Slot,
     Station,
-    StoredCertificate,
     Traffic,
     Transfer,
 )
+from oftp2d.ledger.renewals import Renewals
 from oftp2d.ledger.states import Direction, IllegalMoveError, Kind, TransferState
 from oftp2d.ledger.stations import Stations
 from oftp2d.ledger.transfers import Transfers
@@ -105,14 +117,21 @@ __all__ = [
     "NewPartner",
     "NewPendingKey",
     "NewReceipt",
+    "NewRenewal",
+    "Origin",
     "Partner",
     "PartnerChange",
     "PendingKey",
     "Receipt",
     "ReceiptKind",
     "ReceiptState",
+    "Renewal",
+    "RenewalPartner",
+    "RenewalState",
+    "ReplaceScope",
     "Reply",
     "Retirement",
+    "RevocationListRecord",
     "SignedResponse",
     "Slot",
     "Station",
@@ -121,6 +140,7 @@ __all__ = [
     "Transfer",
     "TransferState",
     "Transport",
+    "TrustListRecord",
     "UnknownError",
 ]
 
@@ -137,6 +157,9 @@ class Ledger:
         self.evidence = Evidences(database)
         self.certificates = Certificates(database)
         self.exchanges = Exchanges(database)
+        self.renewals = Renewals(database)
+        self.trust_lists = TrustLists(database)
+        self.revocation_lists = RevocationLists(database)
         self.forwardings = Forwardings(database)
         self.audit = Audit(database)
 

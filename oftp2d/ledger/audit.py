@@ -32,15 +32,21 @@ class Audit:
         partner: str | None = None,
         event: str | None = None,
         *,
+        fingerprint: str | None = None,
         limit: int = 100,
         before: int | None = None,
     ) -> Sequence[AuditEntry]:
-        """The youngest lines first; ``before`` is the last id of the page before."""
+        """The youngest lines first; ``before`` is the last id of the page before.
+
+        With a fingerprint: the history of that certificate.
+        """
         found = sa.select(audit)
         if partner is not None:
             found = found.where(audit.c.partner_code == partner)
         if event is not None:
             found = found.where(audit.c.event == event)
+        if fingerprint is not None:
+            found = found.where(audit.c.fingerprint == fingerprint)
         if before is not None:
             found = found.where(audit.c.id < before)
         with self._database.reading() as connection:
@@ -50,4 +56,5 @@ class Audit:
 
 def write(connection: Connection, entry: NewAuditEntry) -> None:
     """Add a line inside a larger transaction."""
-    connection.execute(sa.insert(audit), asdict(entry))
+    fingerprint = entry.detail.get("fingerprint")
+    connection.execute(sa.insert(audit), {**asdict(entry), "fingerprint": fingerprint})

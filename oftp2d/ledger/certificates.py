@@ -17,9 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from oftp2d.errors import OperatorError
-from oftp2d.ledger.database import Database
-from oftp2d.ledger.errors import UnknownError
-from oftp2d.ledger.records import (
+from oftp2d.ledger.certified import (
     Announcement,
     Confirmation,
     Holder,
@@ -31,6 +29,8 @@ from oftp2d.ledger.records import (
     Slot,
     StoredCertificate,
 )
+from oftp2d.ledger.database import Database
+from oftp2d.ledger.errors import UnknownError
 from oftp2d.ledger.schema import announcements, certificates, confirmations, pending_keys
 
 _NEW_FIELDS: Final = tuple(item.name for item in fields(NewCertificate))

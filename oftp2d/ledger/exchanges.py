@@ -17,9 +17,7 @@ from sqlalchemy.engine import Connection, Row
 
 from oftp2d.ledger.audit import write
 from oftp2d.ledger.certificates import confirm, fulfil, place, retire
-from oftp2d.ledger.database import Database
-from oftp2d.ledger.moves import Move, insert_outgoing, insert_receipt
-from oftp2d.ledger.records import (
+from oftp2d.ledger.certified import (
     Conclusion,
     ExchangeMessage,
     ExchangeRecord,
@@ -27,11 +25,14 @@ from oftp2d.ledger.records import (
     Holder,
     NewExchange,
     Reply,
-    Transfer,
 )
+from oftp2d.ledger.database import Database
+from oftp2d.ledger.moves import Move, insert_outgoing, insert_receipt
+from oftp2d.ledger.records import Transfer
 from oftp2d.ledger.schema import certificates, confirmations, exchanges
 from oftp2d.ledger.states import Direction, TransferState
 
+_WITHOUT_CONTENT: Final = tuple(column for column in exchanges.c if column is not exchanges.c.der)
 _ANSWERED: Final = frozenset({ExchangeState.ACCEPTED, ExchangeState.REFUSED})
 _DELIVERED = Move(Direction.IN, [TransferState.RECEIVED], TransferState.DELIVERED)
 _REFUSED = Move(Direction.IN, [TransferState.RECEIVED], TransferState.REFUSED)
@@ -63,8 +64,8 @@ class Exchanges:
     def list(
         self, partner_id: int | None = None, limit: int = 100, *, before: int | None = None
     ) -> Sequence[ExchangeRecord]:
-        """The youngest messages first; ``before`` is the last id of the page before."""
-        found = sa.select(exchanges)
+        """The youngest messages first, without their certificates; ``before`` is the last id of the page before."""
+        found = sa.select(*_WITHOUT_CONTENT)
         if partner_id is not None:
             found = found.where(exchanges.c.partner_id == partner_id)
         if before is not None:
@@ -137,6 +138,7 @@ def _queue(connection: Connection, message: Reply, now: datetime) -> tuple[Trans
         message=message.message,
         transfer_id=transfer.id,
         fingerprint=message.fingerprint,
+        renewal_id=message.renewal_id,
     )
     return transfer, _insert(connection, new, now)
 
@@ -163,6 +165,8 @@ def _conclude(connection: Connection, conclusion: Conclusion, now: datetime) -> 
         fingerprint=conclusion.fingerprint,
         state=conclusion.state,
         text=conclusion.text,
+        der=conclusion.der,
+        rule=conclusion.rule,
     )
     return _insert(connection, new, now)
 

@@ -19,13 +19,7 @@ from oftp2.records import stored_octets
 from oftp2.values import FileFormat, FileIdentity, clip
 from oftp2d.ledger.errors import AmbiguousError, ClaimLostError, UnknownError
 from oftp2d.ledger.identifiers import Identifiers
-from oftp2d.ledger.records import (
-    NewIncoming,
-    NewOutgoing,
-    NewReceipt,
-    ReceiptState,
-    Transfer,
-)
+from oftp2d.ledger.records import NewIncoming, NewOutgoing, NewReceipt, ReceiptState, Transfer
 from oftp2d.ledger.schema import receipts, transfers
 from oftp2d.ledger.stamps import allot
 from oftp2d.ledger.states import Direction, IllegalMoveError, TransferState, is_legal

@@ -2,7 +2,8 @@
 
 Instants are timezone-aware UTC datetimes, sizes are octets, passwords and private keys are sealed before they
 get here and never appear in a ``repr``. The classes called ``New...`` are what a caller gives; the ledger
-adds identity, state and times. States of transfers and their moves are in ``states``.
+adds identity, state and times. States of transfers and their moves are in ``states``, the rows about certificates and their
+exchange in ``certified``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypedDict
 
-from oftp2.certs.usages import Usage
 from oftp2.records import stored_octets
 from oftp2.values import FileFormat, FileIdentity
 from oftp2d.config import Transport
@@ -49,6 +49,15 @@ class Traffic(StrEnum):
     BOTH = "both"
     SEND = "send"
     RECEIVE = "receive"
+
+
+class ReplaceScope(StrEnum):
+    """What a REPLACE of the partner takes the place of (acx.md 12.12)."""
+
+    SLOTS = "slots"
+    """The usages of the certificate it follows."""
+    ALL = "all"
+    """Every usage that the station of the partner has a certificate for."""
 
 
 class LineEnds(StrEnum):
@@ -139,6 +148,11 @@ class NewPartner:
     """Whether an unsigned end response counts where a signed one was asked for."""
     least_rsa_bits: int = 2048
     """Bits below which no RSA key of this partner is used, 1024 to 4096."""
+    hold_certificates: bool = False
+    """Whether the certificates it brings wait for an operator's word, and their end responses with them."""
+    replace_scope: ReplaceScope = ReplaceScope.SLOTS
+    only_own_anchors: bool = False
+    """Whether its certificates are trusted by its own anchors alone, and not by those that are for everyone."""
 
     @property
     def call(self) -> CallPolicy:
@@ -203,6 +217,9 @@ class PartnerChange(TypedDict, total=False):
     incoming_compressed: Demand
     unsigned_receipts: bool
     least_rsa_bits: int
+    hold_certificates: bool
+    replace_scope: ReplaceScope
+    only_own_anchors: bool
 
 
 # --- transfers -----------------------------------------------------------------------------------------
@@ -519,131 +536,7 @@ class Evidence(NewEvidence):
     received_at: datetime
 
 
-# --- certificates --------------------------------------------------------------------------------------
-
-
-class Holder(StrEnum):
-    """Whose certificate an entry is."""
-
-    OWN = "own"
-    PARTNER = "partner"
-    ANCHOR = "anchor"
-
-
-class Slot(StrEnum):
-    """The place an entry has among those of its holder, station and usages."""
-
-    CURRENT = "current"
-    PREVIOUS = "previous"
-    WITHDRAWN = "withdrawn"
-    STAGED = "staged"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewCertificate:
-    """A certificate to put into the store."""
-
-    fingerprint: str
-    """SHA-256 of the DER encoding, lower-case hex."""
-    der: bytes = field(repr=False)
-    holder: Holder
-    partner_id: int | None = None
-    station: str | None = None
-    """The Odette ID it belongs to: ours for own ones, the partner's station for partner ones."""
-    alias: str
-    usages: frozenset[Usage]
-    active: bool = True
-    valid_from: datetime
-    valid_until: datetime
-    slice_from: datetime | None = None
-    slice_until: datetime | None = None
-    """The timeslice an operator set inside the validity; None is open on that side."""
-    slot: Slot = Slot.CURRENT
-    private_key: bytes | None = field(default=None, repr=False)
-    """PKCS#8 PEM, encrypted under the vault's passphrase."""
-    source: str = ""
-    """Where it came from: ``generated``, ``imported``, ``acx`` ..."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredCertificate(NewCertificate):
-    """One entry of the certificate store.
-
-    The same certificate may stand in several entries: for another station, or split over slots when a
-    successor took only some of its usages.
-    """
-
-    id: int
-    added_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retirement:
-    """Entry ``certificate_id`` leaves its slot for ``slot``, in ``usages`` only; None means in all it has."""
-
-    certificate_id: int
-    slot: Slot
-    usages: frozenset[Usage] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewPendingKey:
-    """A key pair whose certificate is still to come from a certification authority."""
-
-    alias: str
-    station: str
-    private_key: bytes = field(repr=False)
-    csr_pem: bytes
-    spki_fingerprint: str
-    """SHA-256 of the SubjectPublicKeyInfo, lower-case hex."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingKey(NewPendingKey):
-    """A pending key as stored."""
-
-    id: int
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewAnnouncement:
-    """Identification data of a certificate that a partner will bring (acx.md 4.3, 5.2)."""
-
-    partner_id: int
-    station: str | None = None
-    """The partner's station it is for; None means any of them."""
-    subject: str | None = None
-    """A distinguished name, RFC 4514; may be partial."""
-    common_name: str | None = None
-    issuer: str | None = None
-    """The fingerprint of the anchor expected as issuer."""
-    key_usages: frozenset[str] = frozenset()
-    """Key usage bits that must be there, by their X.509 names."""
-    usages: frozenset[Usage]
-    """What the certificate will be used for when it arrives."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement(NewAnnouncement):
-    """An announcement as stored; ``fulfilled_by`` is the fingerprint of the certificate that arrived."""
-
-    id: int
-    created_at: datetime
-    fulfilled_by: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmation:
-    """A partner has accepted our certificate: by its EERP, or by an operator's word."""
-
-    partner_id: int
-    fingerprint: str
-    how: str
-    confirmed_at: datetime
-
-
-# --- audit trail and certificate exchange -----------------------------------------------------------------
+# --- audit trail ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -661,72 +554,5 @@ class AuditEntry(NewAuditEntry):
     """One line of the audit trail."""
 
     id: int
-
-
-class ExchangeMessage(StrEnum):
-    """The three messages of the certificate exchange."""
-
-    REQUEST = "REQUEST"
-    DELIVER = "DELIVER"
-    REPLACE = "REPLACE"
-
-
-class ExchangeState(StrEnum):
-    """Where one message stands; incoming ones are answered at once."""
-
-    QUEUED = "queued"
-    SENT = "sent"
-    ACCEPTED = "accepted"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewExchange:
-    """A message of the certificate exchange to record."""
-
-    partner_id: int
-    direction: Direction
-    message: ExchangeMessage
-    transfer_id: str
     fingerprint: str | None = None
-    state: ExchangeState = ExchangeState.QUEUED
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeRecord(NewExchange):
-    """A message of the certificate exchange as stored."""
-
-    id: int
-    created_at: datetime
-    answered_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """A message to queue: the staged file and what it says."""
-
-    file: NewOutgoing
-    message: ExchangeMessage
-    fingerprint: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conclusion:
-    """The outcome of one received exchange message, committed as a whole by ``Exchanges.conclude``.
-
-    Accepted: ``receipt`` is an EERP, ``certificate`` the new entry (None when it was there already). Refused:
-    ``receipt`` is a NERP, and nothing but it, the record and the audit entries is written.
-    """
-
-    transfer_id: str
-    message: ExchangeMessage
-    state: ExchangeState
-    receipt: NewReceipt
-    fingerprint: str | None = None
-    text: str = ""
-    certificate: NewCertificate | None = None
-    retire: tuple[Retirement, ...] = ()
-    announcement_id: int | None = None
-    replies: tuple[Reply, ...] = ()
-    audit: tuple[NewAuditEntry, ...] = ()
+    """The certificate it is about: what the detail says."""

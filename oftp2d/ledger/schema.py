@@ -10,18 +10,16 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from oftp2d.config import Transport
+from oftp2d.ledger.certified import ExchangeMessage, ExchangeState, Holder, Origin, RenewalState, Slot
 from oftp2d.ledger.columns import Detail, Fingerprints, Instant, Names, Usages, enumeration
 from oftp2d.ledger.records import (
     AcxMode,
     Authentication,
     Demand,
-    ExchangeMessage,
-    ExchangeState,
-    Holder,
     LineEnds,
     ReceiptKind,
     ReceiptState,
-    Slot,
+    ReplaceScope,
     Traffic,
 )
 from oftp2d.ledger.states import Direction, Kind, TransferState
@@ -103,6 +101,14 @@ partners = sa.Table(
     ),
     sa.Column("unsigned_receipts", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("least_rsa_bits", sa.Integer, nullable=False, server_default="2048"),
+    sa.Column("hold_certificates", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column(
+        "replace_scope",
+        enumeration(ReplaceScope, "replace_scope", checked=False),
+        nullable=False,
+        server_default=ReplaceScope.SLOTS.value,
+    ),
+    sa.Column("only_own_anchors", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 # A removed partner stays as the owner of its history; its code is free again.
 _present = partners.c.removed_at.is_(None)
@@ -250,7 +256,7 @@ certificates = sa.Table(
     sa.Column("slice_until", Instant),
     sa.Column("slot", enumeration(Slot, "slot"), nullable=False),
     sa.Column("private_key", sa.LargeBinary),
-    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("origin", enumeration(Origin, "origin"), nullable=False),
     sa.Column("added_at", Instant, nullable=False),
     sa.Index("ix_certificates_fingerprint", "fingerprint"),
     sa.Index("ix_certificates_holder", "holder", "partner_id", "station"),
@@ -281,6 +287,7 @@ announcements = sa.Table(
     sa.Column("usages", Usages, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("fulfilled_by", sa.String(64)),
+    sa.Column("host", sa.Text),
 )
 
 confirmations = sa.Table(
@@ -305,6 +312,66 @@ exchanges = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("answered_at", Instant),
+    sa.Column("der", sa.LargeBinary),
+    sa.Column("rule", sa.Text, nullable=False, server_default=""),
+    sa.Column("proof", sa.Text, nullable=False, server_default=""),
+    sa.Column("renewal_id", sa.ForeignKey("renewals.id"), index=True),
+    sa.Column("reminders", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("reminded_at", Instant),
+)
+
+renewals = sa.Table(
+    "renewals",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("previous", sa.String(64)),
+    sa.Column("station", sa.String(25), nullable=False),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("ended_at", Instant),
+    sa.Column("until", Instant),
+    sa.Column("state", enumeration(RenewalState, "state"), nullable=False, index=True),
+    sa.Column("text", sa.Text, nullable=False),
+)
+
+renewal_partners = sa.Table(
+    "renewal_partners",
+    metadata,
+    sa.Column("renewal_id", sa.ForeignKey("renewals.id"), primary_key=True),
+    sa.Column("partner_id", sa.ForeignKey("partners.id"), primary_key=True),
+    sa.Column("exchange_id", sa.ForeignKey("exchanges.id")),
+    sa.Column("by_hand", sa.Boolean, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+)
+
+trust_lists = sa.Table(
+    "trust_lists",
+    metadata,
+    sa.Column("url", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sequence", sa.BigInteger),
+    sa.Column("issued_at", Instant),
+    sa.Column("next_update", Instant),
+    sa.Column("signer", sa.String(64)),
+    sa.Column("stamp", sa.Text, nullable=False),
+    sa.Column("content", sa.LargeBinary),
+    sa.Column("read_at", Instant),
+    sa.Column("tried_at", Instant),
+    sa.Column("error", sa.Text, nullable=False),
+)
+
+revocation_lists = sa.Table(
+    "revocation_lists",
+    metadata,
+    sa.Column("url", sa.Text, primary_key=True),
+    sa.Column("content", sa.LargeBinary),
+    sa.Column("issuer", sa.String(64)),
+    sa.Column("number", sa.Text, nullable=False),
+    sa.Column("this_update", Instant),
+    sa.Column("next_update", Instant),
+    sa.Column("read_at", Instant),
+    sa.Column("tried_at", Instant),
+    sa.Column("error", sa.Text, nullable=False),
 )
 
 audit = sa.Table(
@@ -315,4 +382,5 @@ audit = sa.Table(
     sa.Column("partner_code", sa.String(25), index=True),
     sa.Column("event", sa.Text, nullable=False, index=True),
     sa.Column("detail", Detail, nullable=False),
+    sa.Column("fingerprint", sa.String(64), index=True),
 )

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from oftp2d.errors import OperatorError
+from oftp2d.ledger.certified import Holder
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import UnknownError
-from oftp2d.ledger.records import Holder, ReceiptState, Station
+from oftp2d.ledger.records import ReceiptState, Station
 from oftp2d.ledger.schema import certificates, partners, pending_keys, receipts, stations, transfers
 from oftp2d.ledger.states import UNFINISHED, Direction
 

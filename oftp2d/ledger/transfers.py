@@ -30,6 +30,7 @@ from oftp2.reasons import NegativeResponseReason
 from oftp2.records import BLOCK, LENGTH_OCTETS
 from oftp2.values import FileFormat, FileIdentity
 from oftp2d.errors import OperatorError
+from oftp2d.ledger.certified import ExchangeState
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import ClaimLostError
 from oftp2d.ledger.evidence import drop, hold, keep, release
@@ -53,7 +54,6 @@ from oftp2d.ledger.records import (
     Answered,
     Busy,
     Duplicate,
-    ExchangeState,
     NewEvidence,
     NewIncoming,
     NewOutgoing,

@@ -266,6 +266,19 @@ async def test_a_setting_out_of_bounds_is_a_400_and_changes_nothing(office: Offi
 
 
 @pytest_twisted.ensureDeferred
+async def test_how_certificates_of_a_partner_are_taken_is_set_and_stands_in_the_audit_trail(office: Office) -> None:
+    added = await office.ask("post", "/v1/partners", {"code": THEIRS})
+    names = ("hold_certificates", "replace_scope", "only_own_anchors")
+    assert [added[name] for name in names] == [False, "slots", False]
+    wanted = {"hold_certificates": True, "replace_scope": "all", "only_own_anchors": True}
+    changed = await office.ask("patch", f"/v1/partners/{THEIRS}", wanted)
+    assert {name: changed[name] for name in names} == wanted
+    entry = office.ledger.audit.list()[0]
+    assert (entry.event, entry.detail) == ("partner changed", wanted)
+    await refused(office, 400, "patch", f"/v1/partners/{THEIRS}", {"replace_scope": "some"})
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_text_of_a_partner_is_set_and_cleared(office: Office) -> None:
     added = await partner(office)
     assert (added["text_charset"], added["text_line_ends"]) == (None, "as-is")

@@ -29,6 +29,7 @@ from oftp2d.ledger import (
     Ledger,
     NewOutgoing,
     NewPartner,
+    Origin,
     Reply,
     Slot,
     Station,
@@ -76,7 +77,7 @@ def facts(issued: Issued) -> CertificateFacts:
 def test_a_generated_certificate_is_ready_at_once(store: Certificates) -> None:
     profile = Profile(common_name="b.test", station=OURS, hosts=("b.test",))
     made = store.generate(profile, alias="main", now=NOW, key_bits=2048, days=30)
-    assert (made.holder, made.station, made.alias, made.source) == (Holder.OWN, OURS, "main", "generated")
+    assert (made.holder, made.station, made.alias, made.origin) == (Holder.OWN, OURS, "main", Origin.GENERATED)
     assert made.usages == frozenset(Usage)
     credential = store.own(Usage.SIGNATURE, station=OURS, now=NOW)
     assert credential is not None
@@ -352,9 +353,9 @@ def test_an_imported_successor_moves_the_former_one_down(store: Certificates, pa
 
 def test_an_issuing_authority_imported_with_its_root_is_the_anchor(store: Certificates) -> None:
     stored = store.import_anchors(pki.issuing("B").pem + pki.root("B").pem, now=NOW, alias="ignored")
-    assert [(entry.alias, entry.active) for entry in stored] == [
-        ("OFTP2 Test Issuing B", True),
-        ("OFTP2 Test Root B", False),
+    assert [(entry.alias, entry.holder) for entry in stored] == [
+        ("OFTP2 Test Issuing B", Holder.ANCHOR),
+        ("OFTP2 Test Root B", Holder.INTERMEDIATE),
     ]
     trust = store.trust()
     assert trust.judge(facts(pki.certificate("CB01")), (), NOW).trusted
@@ -366,6 +367,23 @@ def test_a_root_imported_alone_is_trusted(store: Certificates) -> None:
     store.import_anchors(pki.root("B").pem, now=NOW, alias="root")
     assert store.trust().judge(facts(pki.certificate("CB05")), (), NOW).trusted
     assert len(store.anchors()) == 2
+
+
+def test_an_anchor_of_one_partner_is_trusted_for_that_one_alone(
+    store: Certificates, ledger: Ledger, partner: int
+) -> None:
+    other = ledger.partners.add(NewPartner(code="O0013000003OTHER", name="other", station=OURS), NOW).id
+    store.import_anchors(pki.issuing("A").pem, now=NOW, partner_id=partner)
+    store.import_anchors(pki.issuing("B").pem, now=NOW)
+    of_a, of_b = facts(pki.certificate("CA01")), facts(pki.certificate("CB01"))
+
+    def trusted(partner_id: int | None) -> tuple[bool, bool]:
+        trust = store.trust(partner_id)
+        return trust.judge(of_a, (), NOW).trusted, trust.judge(of_b, (), NOW).trusted
+
+    assert (trusted(partner), trusted(other), trusted(None)) == ((True, True), (False, True), (False, True))
+    ledger.partners.change(partner, only_own_anchors=True)
+    assert trusted(partner) == (True, False)
 
 
 def test_an_expired_anchor_is_refused(store: Certificates) -> None:

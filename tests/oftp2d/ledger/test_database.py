@@ -25,9 +25,11 @@ from oftp2d import migrations
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import (
     Demand,
+    Holder,
     Ledger,
     LedgerUnavailableError,
     NewReceipt,
+    Origin,
     Partner,
     ReceiptKind,
     Station,
@@ -154,6 +156,81 @@ def test_a_ledger_in_use_becomes_one_with_file_security_and_loses_nothing(tmp_pa
         assert found == [("failed",), ("delivered",)]
         with pytest.raises(sqlite3.IntegrityError, match="ck_transfers_state"):
             connection.execute("UPDATE transfers SET state = 'securing'")
+
+
+KNOWN = "ab" * 32
+OF_REVISION_7 = (
+    OF_REVISION_6
+    + """
+    INSERT INTO certificates (id, fingerprint, der, holder, partner_id, station, alias, usages, active, valid_from,
+                              valid_until, slot, private_key, source, added_at)
+        VALUES (1, 'KNOWN', 'A', 'own', NULL, 'O0055US', 'ours', 'signature', 1, 1, 2, 'current', X'6B6579', 'generated', 1),
+               (2, 'b', 'B', 'partner', 1, 'O0055THEM', 'theirs', 'signature', 1, 1, 2, 'previous', NULL, 'acx', 1),
+               (3, 'c', 'C', 'anchor', NULL, NULL, 'root', '', 0, 1, 2, 'current', NULL, 'imported', 1),
+               (4, 'd', 'D', 'anchor', NULL, NULL, 'issuing', '', 1, 1, 2, 'current', NULL, '', 1);
+    INSERT INTO exchanges (id, partner_id, direction, message, transfer_id, fingerprint, state, text, created_at)
+        VALUES (1, 1, 'in', 'DELIVER', '0123456789AC', 'b', 'accepted', 'a successor', 1);
+    INSERT INTO announcements (id, partner_id, common_name, key_usages, usages, created_at)
+        VALUES (1, 1, 'oftp.theirs', '', 'signature', 1);
+    INSERT INTO audit (id, at, partner_code, event, detail)
+        VALUES (1, 1, NULL, 'station made', '{"code": "O0055US", "fingerprint": "KNOWN"}'),
+               (2, 1, NULL, 'a name only', '{"alias": "\\"fingerprint\\""}'),
+               (3, 1, 'O0055THEM', 'refused', '{"fingerprint": null}');
+""".replace("KNOWN", KNOWN)
+)
+
+
+def test_a_ledger_in_use_becomes_one_with_origins_and_histories_and_back(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "ledger.db"
+    migrate(url, "0007")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(OF_REVISION_7)
+    ledger = Ledger.open(url)
+    stored = [(entry.alias, entry.holder, entry.active, entry.origin) for entry in ledger.certificates.list()]
+    assert stored == [
+        ("ours", Holder.OWN, True, Origin.GENERATED),
+        ("theirs", Holder.PARTNER, True, Origin.DELIVERED),
+        ("root", Holder.INTERMEDIATE, True, Origin.IMPORTED),
+        ("issuing", Holder.ANCHOR, True, Origin.IMPORTED),
+    ]
+    assert ledger.certificates.list()[0].private_key == b"key"
+    assert [entry.event for entry in ledger.audit.list(fingerprint=KNOWN)] == ["station made"]
+    assert [entry.fingerprint for entry in ledger.audit.list()] == [None, None, KNOWN]
+    (record,) = ledger.exchanges.list()
+    assert (record.text, record.der, record.rule, record.reminders, record.renewal_id) == (
+        "a successor",
+        None,
+        "",
+        0,
+        None,
+    )
+    assert ledger.certificates.announcements()[0].host is None
+    partner = ledger.partners.by_code("O0055THEM")
+    assert partner is not None
+    assert (partner.hold_certificates, partner.replace_scope, partner.only_own_anchors) == (False, "slots", False)
+    ledger.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        connection.execute("UPDATE exchanges SET state = 'held'")
+        connection.execute(
+            "INSERT INTO certificates (fingerprint, der, holder, partner_id, alias, usages, active, valid_from, valid_until,"
+            " slot, origin, added_at) VALUES ('e', 'E', 'anchor', 1, 'for one', '', 1, 1, 2, 'current', 'renewed', 1)"
+        )
+        for table, column in (("exchanges", "state"), ("certificates", "holder"), ("certificates", "origin")):
+            with pytest.raises(sqlite3.IntegrityError, match=f"ck_{table}_{column}"):
+                connection.execute(f"UPDATE {table} SET {column} = 'elsewhere'")  # noqa: S608 - of the names above
+    _downgrade(url, "0007")
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT alias, holder, active, source FROM certificates ORDER BY id").fetchall()
+        assert found == [
+            ("ours", "own", 1, "generated"),
+            ("theirs", "partner", 1, "acx"),
+            ("root", "anchor", 0, "imported"),
+            ("issuing", "anchor", 1, "imported"),
+            ("for one", "anchor", 0, "renewed"),
+        ]
+        assert connection.execute("SELECT * FROM exchanges").fetchall() == [], "a held message is judged again"
+        assert connection.execute("SELECT count(*) FROM audit").fetchone() == (3,)
 
 
 def test_the_schema_compiles_for_postgresql() -> None:
