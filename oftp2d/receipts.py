@@ -32,10 +32,11 @@ from oftp2.commands import Eerp, EndResponse, Nerp
 from oftp2.reasons import NegativeResponseReason
 from oftp2.values import clip
 from oftp2d.agreement import agreed_suite
-from oftp2d.certificates import Certificates, Credential
+from oftp2d.certificates import Certificates
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.evidence import Evidence
+from oftp2d.holdings import Credential
 from oftp2d.ledger import (
     Direction,
     Ledger,

@@ -17,10 +17,10 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from oftp2.certs.usages import Usage
-from oftp2d.certificates import Credential
 from oftp2d.config import TlsVersion
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
+from oftp2d.holdings import Credential
 from oftp2d.ledger import Partner
 from oftp2d.partners import Acquaintance
 

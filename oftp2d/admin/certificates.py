@@ -13,9 +13,9 @@ from klein import Klein
 
 from oftp2.certs.facts import KEY_USAGE_BITS
 from oftp2.certs.usages import Usage
-from oftp2d.certificates import read
 from oftp2d.credentials import KEY_BITS, VALID_DAYS, Material, Profile, generate_key
 from oftp2d.errors import OperatorError
+from oftp2d.importing import read
 from oftp2d.ledger import Announcement, Holder, Ledger, Partner, StoredCertificate, UnknownError
 
 from . import documents

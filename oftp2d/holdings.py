@@ -1,0 +1,118 @@
+"""The entries of the certificate store with their keys: how one is found, opened, and given its chain.
+
+Everything here blocks and belongs in the database worker, where the ledger is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from oftp2.certs.acceptance import Limits
+from oftp2.certs.facts import CertificateFacts
+from oftp2.certs.selection import Entry
+from oftp2d import credentials
+from oftp2d.errors import OperatorError
+from oftp2d.ledger import (
+    Holder,
+    Ledger,
+    StoredCertificate,
+)
+from oftp2d.vault import Vault
+
+_MIN_PREFIX = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """One of our certificates with its private key and the intermediates a peer may need, without the root."""
+
+    stored: StoredCertificate
+    certificate: x509.Certificate
+    key: RSAPrivateKey = field(repr=False)
+    chain: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def chain_pem(self) -> bytes:
+        """The certificate and its intermediates, in the order TLS sends them."""
+        return b"".join(item.public_bytes(Encoding.PEM) for item in (self.certificate, *self.chain))
+
+
+class Holdings:
+    """What the ledger holds of certificates, opened with the vault."""
+
+    def __init__(self, ledger: Ledger, vault: Vault, limits: Limits | None = None) -> None:
+        self._ledger = ledger
+        self._vault = vault
+        self._limits = limits or Limits()
+        self._keys: dict[str, RSAPrivateKey] = {}
+
+    def find(self, reference: str, holder: Holder | None = None, *, partner_id: int | None = None) -> StoredCertificate:
+        """An entry by alias or by the first four or more digits of its fingerprint."""
+        entries = self._entries(holder, partner_id)
+        digits = reference.replace(":", "").lower()
+        by_alias = [entry for entry in entries if entry.alias.lower() == reference.lower()]
+        by_digits = [entry for entry in entries if len(digits) >= _MIN_PREFIX and entry.fingerprint.startswith(digits)]
+        found = {entry.fingerprint: entry for entry in reversed(by_alias or by_digits)}
+        if not found:
+            raise OperatorError(f"no certificate is called {reference!r}", "see 'oftp2d cert list'")
+        if len(found) > 1:
+            what = f"{len(found)} certificates are called {reference!r}"
+            raise OperatorError(what, "name the one you mean by its fingerprint")
+        return next(iter(found.values()))
+
+    def _entries(
+        self, holder: Holder | None, partner_id: int | None = None, station: str | None = None
+    ) -> list[StoredCertificate]:
+        """All of them, however many pages the ledger makes of it."""
+        found: list[StoredCertificate] = []
+        while page := self._ledger.certificates.list(holder, partner_id, station, after=found[-1].id if found else 0):
+            found += page
+        return found
+
+    def own_entries(self) -> Sequence[StoredCertificate]:
+        """All entries of our own."""
+        return self._owned()
+
+    def _owned(self) -> Sequence[StoredCertificate]:
+        return self._entries(Holder.OWN)
+
+    def _stored_own(self, entry: Entry) -> StoredCertificate:
+        return next(stored for stored in self._owned() if stored.fingerprint == entry.facts.fingerprint)
+
+    def _credential(self, stored: StoredCertificate) -> Credential:
+        return Credential(
+            stored=stored,
+            certificate=x509.load_der_x509_certificate(stored.der),
+            key=self._key(stored),
+            chain=self.chain(CertificateFacts.of(stored.der)),
+        )
+
+    def chain(self, leaf: CertificateFacts) -> tuple[x509.Certificate, ...]:
+        """The authorities above a certificate as far as we know them, its issuer first, without the root."""
+        authorities = (*self._entries(Holder.ANCHOR), *self._entries(Holder.INTERMEDIATE))
+        pool = [CertificateFacts.of(entry.der) for entry in authorities]
+        chain: list[CertificateFacts] = []
+        below = leaf
+        while not below.self_signed:
+            above = next((facts for facts in pool if facts not in chain and credentials.issued(facts, below)), None)
+            if above is None or above.self_signed:
+                break
+            chain.append(above)
+            below = above
+        return tuple(facts.certificate for facts in chain)
+
+    def _key(self, stored: StoredCertificate) -> RSAPrivateKey:
+        key = self._keys.get(stored.fingerprint)
+        if key is None:
+            if stored.private_key is None:
+                raise OperatorError(f"{stored.alias} has no private key in the store", "import it with its key")
+            key = self._keys[stored.fingerprint] = self._opened(stored.private_key)
+        return key
+
+    def _opened(self, private_key: bytes) -> RSAPrivateKey:
+        return credentials.read_key(private_key, self._vault.passphrase())
