@@ -39,6 +39,17 @@ class Transport(StrEnum):
     TCP = "tcp"
 
 
+class RevocationMode(StrEnum):
+    """What is thought of a certificate whose revocation list was never read."""
+
+    OFF = "off"
+    """Lists are neither read nor looked at."""
+    TOLERATE = "tolerate"
+    """It counts until its list says otherwise; once its list was read, the list must stay young."""
+    STRICT = "strict"
+    """It does not count before its list was read."""
+
+
 class TlsVersion(StrEnum):
     """A version of TLS."""
 
@@ -286,6 +297,35 @@ class TrustListSettings:
 
 
 @attrs.frozen(kw_only=True)
+class Revocation:
+    """The revocation lists (CRLs) of certification authorities."""
+
+    mode: RevocationMode = choice(
+        RevocationMode,
+        RevocationMode.TOLERATE,
+        'What is thought of a certificate whose list could never be read: "tolerate" takes it, "strict" does not. With "off"'
+        " no list is read at all, and a revoked certificate counts like any other.",
+    )
+    refresh_seconds: int = whole(
+        1,
+        31_536_000,
+        86_400,
+        "A list is read anew after so long, or when it says that there is a newer one, in seconds.",
+    )
+    retry_seconds: int = whole(
+        1, 86_400, 900, "A list that could not be read is tried again after so long, in seconds."
+    )
+    max_age_seconds: int = whole(
+        1,
+        31_536_000,
+        1_296_000,
+        "Certificates of an authority whose list was read, and could not be renewed for so long, do not count until it can"
+        " be, in seconds (15 days).",
+    )
+    max_octets: int = whole(1024, 2**30, 20 * 1024**2, "The largest list, in octets (20 MiB).")
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The whole configuration. Paths are absolute once it is loaded."""
 
@@ -299,6 +339,7 @@ class Config:
     spool: SpoolSettings = attrs.field(factory=SpoolSettings)
     logging: Logging = attrs.field(factory=Logging)
     acx: Acx = attrs.field(factory=Acx)
+    revocation: Revocation = attrs.field(factory=Revocation)
     trust_list: TrustListSettings = attrs.field(factory=TrustListSettings)
 
     def __attrs_post_init__(self) -> None:

@@ -26,6 +26,8 @@ class Entry:
     slice_from: datetime | None = None
     slice_until: datetime | None = None
     """The timeslice is half-open, ``[from, until)``; ``None`` leaves that side open."""
+    barred: str | None = None
+    """Why it is used for nothing, whatever else speaks for it, such as that it was revoked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +154,8 @@ def to_deliver(entries: Sequence[Entry], *, station: str, now: datetime, party: 
 
 def _refusal(situation: Situation, entry: Entry, aliases: Sequence[str], now: datetime, least_bits: int) -> str | None:
     facts = entry.facts
-    if not entry.active:
-        return "inactive"
+    if not entry.active or entry.barred is not None:
+        return entry.barred or "inactive"
     if not facts.not_before <= now <= facts.not_after:
         return f"outside validity {facts.not_before:%Y-%m-%d} to {facts.not_after:%Y-%m-%d}"
     if situation.timeslice and not _inside_slice(entry, now):

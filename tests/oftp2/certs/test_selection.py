@@ -65,6 +65,20 @@ def test_inactive_and_invalid_entries_are_never_used(situation: Situation) -> No
     assert "outside validity" in found.text
 
 
+@pytest.mark.parametrize("situation", OUTBOUND + VERIFYING + OPENING)
+def test_a_barred_entry_is_used_for_nothing_and_the_account_says_why(situation: Situation) -> None:
+    revoked = replace(entry("a", begins=-1), barred="revoked on 2026-01-02 by CN=Authority")
+    found = choose(situation, revoked, entry("b", begins=-20), confirmed={"a" * 64})
+    assert marks(found) == "b"
+    assert f"{'a' * 16}: revoked on 2026-01-02 by CN=Authority" in found.text.splitlines()
+    assert choose(situation, revoked).taken is None
+
+
+def test_a_barred_entry_is_not_delivered() -> None:
+    revoked = replace(entry("a"), barred="revoked on 2026-01-02 by CN=Authority")
+    assert to_deliver([revoked, entry("b", begins=-20)], station="STATION", now=NOW) == (entry("b", begins=-20),)
+
+
 @pytest.mark.parametrize("situation", OUTBOUND)
 def test_outbound_takes_the_newest_of_the_right_usage_and_alias(situation: Situation) -> None:
     assert situation.usage is not None
