@@ -144,6 +144,22 @@ def _purposes(text: str) -> frozenset[str] | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of the identification data, as it was announced and as it arrived."""
+
+    name: str
+    announced: str
+    """Empty where nothing was announced of it: anything will do then."""
+    arrived: str
+    equal: bool
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.name} is {self.arrived or 'none'}, announced is {self.announced}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IdentificationMatch:
     """The answer of :meth:`Identification.matches`: one sentence per part that differs."""
 
@@ -162,39 +178,65 @@ class IdentificationMatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identification:
-    """Identification data as entered: subject or common name alone, issuer, key usages (acx.md 5.1)."""
+    """Identification data as entered: subject, common name or host name, issuer, key usages (acx.md 5.1)."""
 
     subject: DistinguishedName | None = None
     common_name: str | None = None
+    host: str | None = None
+    """Equal to a host name among the subject alternative names, or to the common name."""
     issuer: DistinguishedName | None = None
     key_usages: frozenset[str] = frozenset()
     """Names of RFC 5280 such as ``keyEncipherment``; others may be set as well."""
 
     def __post_init__(self) -> None:
         """Refuse data that name nobody: they would match whatever arrives."""
-        if (self.subject is None or not self.subject.attributes) and not (self.common_name or "").strip():
-            raise ValueError("identification data need a subject or a common name")
+        named = (self.common_name, self.host, str(self.subject) if self.subject else None)
+        if not any((part or "").strip() for part in named):
+            raise ValueError("identification data need a subject, a common name or a host name")
         if unknown := self.key_usages - set(_BITS):
             raise ValueError(f"unknown key usage {min(unknown)!r}; known are {', '.join(_BITS)}")
 
     def matches(self, facts: CertificateFacts) -> IdentificationMatch:
-        """Every attribute that is named must be present with an equal value (acx.md 4.3 item 5).
+        """Whether the certificate is the one announced, and if not, in what it differs."""
+        return IdentificationMatch(differences=tuple(part.text for part in self.compare(facts) if not part.equal))
 
-        The issuer is not named in part: it is that of a chosen anchor, and must be equal.
+    def compare(self, facts: CertificateFacts) -> tuple[Part, ...]:
+        """Every part side by side, those too of which nothing was announced.
+
+        Every attribute of the subject that is named must be present with an equal value (acx.md 4.3 item 5). The issuer is
+        not named in part: it is that of a chosen anchor, and must be equal.
         """
-        wanted = [_common(self.common_name)] if self.common_name else []
-        wanted += [self.subject] if self.subject else []
-        differences = [
-            f"subject is {facts.subject}, announced is {part}" for part in wanted if not facts.subject.includes(part)
-        ]
-        if self.issuer is not None and facts.issuer != self.issuer:
-            differences.append(f"issuer is {facts.issuer}, announced is {self.issuer}")
+        common = _common(self.common_name) if self.common_name else None
+        hosts = tuple(
+            dict.fromkeys((*facts.hosts, *([facts.subject.common_name] if facts.subject.common_name else ())))
+        )
         # An absent extension leaves every key usage open, but says of none that it exists.
-        if missing := self.key_usages - (facts.key_usage or frozenset()):
-            has = ", ".join(bit for bit in _BITS if bit in (facts.key_usage or ())) or "none"
-            lacks = ", ".join(bit for bit in _BITS if bit in missing)
-            differences.append(f"key usage is {has}, announced is {lacks}")
-        return IdentificationMatch(differences=tuple(differences))
+        has = facts.key_usage or frozenset()
+        return (
+            _part("subject", self.subject, facts.subject, self.subject is None or facts.subject.includes(self.subject)),
+            _part(
+                "common name",
+                self.common_name,
+                facts.subject.common_name,
+                common is None or facts.subject.includes(common),
+            ),
+            _part("host name", self.host, ", ".join(hosts), self.host is None or _host(self.host) in map(_host, hosts)),
+            _part("issuer", self.issuer, facts.issuer, self.issuer is None or facts.issuer == self.issuer),
+            _part("key usage", _listed(self.key_usages), _listed(has), self.key_usages <= has),
+        )
+
+
+def _part(name: str, announced: object, arrived: object, equal: bool) -> Part:  # noqa: FBT001 - the verdict itself
+    return Part(name=name, announced=str(announced or ""), arrived=str(arrived or ""), equal=equal)
+
+
+def _listed(bits: frozenset[str]) -> str:
+    return ", ".join(bit for bit in _BITS if bit in bits)
+
+
+def _host(name: str) -> str:
+    """A host name as it is compared: without letter case and the dot of the root."""
+    return name.strip().casefold().removesuffix(".")
 
 
 def _common(name: str) -> DistinguishedName:

@@ -193,8 +193,7 @@ def test_a_common_name_alone_identifies() -> None:
     assert Identification(common_name="A0.TEST").matches(facts_of("CA01")).matches
     match = Identification(common_name="b.test").matches(facts_of("CA01"))
     assert not match.matches
-    assert match.text.startswith("subject is ")
-    assert "announced is CN=b.test" in match.text
+    assert match.text == "common name is a0.test, announced is b.test"
 
 
 def test_a_partial_subject_identifies() -> None:
@@ -223,7 +222,10 @@ def test_key_usages_must_exist_and_others_may() -> None:
     lacking = Identification(common_name="a3.test signing", key_usages=frozenset({"keyEncipherment"}))
     assert lacking.matches(facts_of("CA05")).text == ("key usage is digitalSignature, announced is keyEncipherment")
     bare = CertificateFacts.of(pki.make(key_usage=None).der)
-    assert "key usage is none" in replace(entered, common_name="leaf.test").matches(bare).text
+    assert (
+        "key usage is none, announced is keyEncipherment"
+        in replace(entered, common_name="leaf.test").matches(bare).text
+    )
 
 
 def test_all_differences_are_told() -> None:
@@ -235,10 +237,48 @@ def test_all_differences_are_told() -> None:
 
 @pytest.mark.parametrize("subject", [None, name("")])
 def test_identification_data_must_name_somebody(subject: DistinguishedName | None) -> None:
-    with pytest.raises(ValueError, match="subject or a common name"):
-        Identification(subject=subject, common_name=" ", issuer=name("CN=x"))
+    with pytest.raises(ValueError, match="a subject, a common name or a host name"):
+        Identification(subject=subject, common_name=" ", host=" ", issuer=name("CN=x"))
 
 
 def test_an_unknown_key_usage_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown key usage 'signing'"):
         Identification(common_name="x", key_usages=frozenset({"signing"}))
+
+
+@pytest.mark.parametrize(
+    ("host", "fits"),
+    [
+        ("oftp.test", True),
+        ("OFTP.Test.", True),
+        ("192.0.2.1", True),
+        ("leaf.test", True),
+        ("test", False),
+        ("*.test", False),
+    ],
+)
+def test_a_host_name_identifies_by_an_alternative_name_or_the_common_name(host: str, fits: bool) -> None:
+    facts = CertificateFacts.of(pki.make(hosts=("oftp.test", "192.0.2.1")).der)
+    match = Identification(host=host).matches(facts)
+    assert match.matches is fits
+    assert fits or match.text == f"host name is oftp.test, 192.0.2.1, leaf.test, announced is {host}"
+
+
+def test_what_was_announced_and_what_arrived_stand_side_by_side() -> None:
+    facts = facts_of("CA01")
+    entered = Identification(common_name="b.test", issuer=facts.issuer, key_usages=frozenset({"digitalSignature"}))
+    rows = [(part.name, part.announced, part.arrived, part.equal) for part in entered.compare(facts)]
+    assert rows == [
+        ("subject", "", str(facts.subject), True),
+        ("common name", "b.test", "a0.test", False),
+        ("host name", "", ", ".join(dict.fromkeys((*facts.hosts, "a0.test"))), True),
+        ("issuer", str(facts.issuer), str(facts.issuer), True),
+        ("key usage", "digitalSignature", "digitalSignature, keyEncipherment", True),
+    ]
+
+
+def test_a_certificate_without_a_common_name_is_compared_all_the_same() -> None:
+    facts = replace(facts_of("CA01"), subject=name("O=Station A"), hosts=())
+    rows = {part.name: part.arrived for part in Identification(host="a0.test").compare(facts)}
+    assert (rows["common name"], rows["host name"]) == ("", "")
+    assert Identification(host="a0.test").matches(facts).text == "host name is none, announced is a0.test"
