@@ -260,8 +260,8 @@ class Dialler:
         finally:
             self._connecting.discard(connecting)
         report = await running.over
-        if client is not None and client.verdict is not None and not running.link.begun:
-            report.text = client.verdict
+        if client is not None and client.objection is not None and not running.link.begun:
+            report.text = f"TLS failed: {client.objection.what}; {client.objection.advice}"
         return running, client, report
 
 

@@ -33,6 +33,7 @@ from oftp2.reasons import EndSessionReason
 from oftp2.requests import Abort, EndSession, Request
 from oftp2.session import Session
 from oftp2.tables import State
+from oftp2d.handshakes import broken_off, explain, too_slow
 from oftp2d.line import PeerTls, SessionOverError, origin
 from oftp2d.progress import below_tls, octets_taken
 from oftp2d.trace import Recording
@@ -241,7 +242,10 @@ class Link(Protocol):
         for delayed in (self._alarm, self._cut):
             if delayed is not None and delayed.active():
                 delayed.cancel()
-        why = _why(reason)
+        failed = None
+        if self._over_tls and reason.value is not None:
+            failed = (explain if self.begun else broken_off)(reason.value, self.session.role)
+        why = _why(reason) if failed is None else str(failed)
         if self.begun:
             self.allReceived()
             self._take(self.session.connection_lost(why, self._clock.seconds()))
@@ -311,7 +315,7 @@ class Link(Protocol):
 
     def _handshake_too_slow(self) -> None:
         self._cut = None
-        self._fail(f"the TLS handshake took more than {self._handshake_seconds:g} seconds")
+        self._fail(str(too_slow(self._handshake_seconds, self.session.role)))
         self._abort_transport()
 
     def _rearm(self) -> None:
@@ -409,15 +413,10 @@ def _der(certificate: crypto.X509) -> bytes:
 
 
 def _why(reason: Failure) -> str:
-    """One line for people about how a connection ended."""
+    """One line for people about how a connection ended, where TLS had no part in it."""
     match reason.value:
         case ConnectionDone():
             return "the peer closed the connection"
-        case SSL.Error(args=(list(entries),)):
-            # OpenSSL's queue of errors: library, function, and the reason in words.
-            return f"TLS failed: {'; '.join(str(entry[-1]) for entry in entries) or 'the peer broke off'}"
-        case SSL.Error():
-            return "TLS failed: the peer broke off"
         case ConnectionLost():
             return "the connection was lost"
         case error:

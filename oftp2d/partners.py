@@ -9,26 +9,18 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from ipaddress import ip_address
 from typing import Final
 
-from service_identity import CertificateError, VerificationError
-from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
-
-from oftp2.certs.clid import Identification
-from oftp2.certs.facts import CertificateFacts
 from oftp2.commands import Ssid
 from oftp2.reasons import EndSessionReason
 from oftp2.values import Level, Mode, clip
+from oftp2d.acquaintance import Acquaintance
 from oftp2d.agreement import needs_level_5
-from oftp2d.certificates import Certificates
 from oftp2d.context import Context
-from oftp2d.ledger import Partner, Slot, Traffic, Transport
+from oftp2d.ledger import Partner, Traffic, Transport
 from oftp2d.line import Line
-from oftp2d.trust import Trust
 
 MAX_ADDRESSES = 10_000
 """Addresses whose bad attempts are remembered; the oldest is forgotten first."""
@@ -139,6 +131,9 @@ class Gate:
                 reason=EndSessionReason.AUTHENTICATION_INCOMPATIBLE,
                 text=clip(f"a TLS certificate of this partner is required: {why}"),
             )
+        # One that is not demanded need not be known; but none is let in with one that its authority has taken back.
+        if why := await _barred_by_tls(self._context, partner, line):
+            return Denial(reason=EndSessionReason.AUTHENTICATION_INCOMPATIBLE, text=clip(f"TLS: {why}"))
         return None
 
     def _password(self, partner: Partner) -> bytes:
@@ -155,90 +150,14 @@ async def unproven_by_tls(context: Context, partner: Partner, line: Line) -> str
     if line.tls is None or line.tls.certificate is None:
         return "it showed none"
     acquaintance = await context.workers.database(Acquaintance.of, context.certificates, partner, context.now())
-    return await context.workers.crypto(acquaintance.recognises, line.tls.certificate, line.tls.chain)
+    objection = await context.workers.crypto(acquaintance.objection, line.tls.certificate, line.tls.chain)
+    return None if objection is None else objection.what
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acquaintance:
-    """All that tells whether a TLS certificate is a partner's: read from the ledger once, then pure."""
-
-    partner: Partner
-    trust: Trust
-    fingerprints: frozenset[str]
-    """Certificates of the partner that are held and not withdrawn; they need no issuer."""
-    identifications: tuple[Identification, ...]
-    now: datetime
-
-    @classmethod
-    def of(cls, certificates: Certificates, partner: Partner, now: datetime) -> Acquaintance:
-        """What the store knows of ``partner`` at this moment."""
-        return cls(
-            partner=partner,
-            trust=certificates.trust(),
-            fingerprints=frozenset(
-                entry.fingerprint
-                for entry in certificates.partner_certificates(partner_id=partner.id)
-                if entry.active and entry.slot is not Slot.WITHDRAWN
-            ),
-            identifications=certificates.identifications(partner_id=partner.id),
-            now=now,
-        )
-
-    def recognises(self, certificate: bytes, chain: Sequence[bytes], purpose: str | None = None) -> str | None:
-        """Why the certificate (DER) is not acceptable as the partner's, or None when it is.
-
-        Trusted is a certificate under an anchor of ours and one that is held of the partner. Bound to it is the held one, one
-        that fits the identification data, one whose subject has the partner's code as serialNumber, and one for the host it is
-        called at. ``purpose`` is an extended key usage it must have, if it has any.
-        """
-        try:
-            facts = CertificateFacts.of(certificate)
-            others = tuple(CertificateFacts.of(other) for other in chain if other != certificate)
-        except ValueError as error:
-            return f"its certificate cannot be read: {error}"
-        if purpose is not None and facts.extended is not None and purpose not in facts.extended:
-            return f"its certificate {facts.subject} is not made for this end of TLS"
-        if facts.fingerprint in self.fingerprints:
-            return _period(facts, self.now)
-        verdict = self.trust.judge(facts, others, self.now)
-        if not verdict.trusted:
-            return f"its certificate {facts.subject} is not trusted: {verdict.text}"
-        if not self._bound(facts):
-            return f"its certificate {facts.subject} is trusted, but nothing says that it is {self.partner.code}'s"
+async def _barred_by_tls(context: Context, partner: Partner, line: Line) -> str | None:
+    """Why the certificate that the peer showed is good for nothing any more, such as that it was revoked."""
+    if line.tls is None or line.tls.certificate is None:
         return None
-
-    def _bound(self, facts: CertificateFacts) -> bool:
-        names = {name for name in (self.partner.host, self.partner.server_name) if name}
-        return (
-            facts.subject.serial_number == self.partner.code
-            or any(identification.matches(facts).matches for identification in self.identifications)
-            or any(is_host(facts, name) for name in names)
-        )
-
-
-def is_host(facts: CertificateFacts, name: str) -> bool:
-    """Whether the certificate is for this host: RFC 6125 by service_identity, the common name where it has no SAN."""
-    if not facts.hosts:
-        return (facts.subject.common_name or "").casefold() == name.casefold()
-    try:
-        if _is_address(name):
-            verify_certificate_ip_address(facts.certificate, name)
-        else:
-            verify_certificate_hostname(facts.certificate, name)
-    except (VerificationError, CertificateError, ValueError):
-        return False
-    return True
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _period(facts: CertificateFacts, now: datetime) -> str | None:
-    if facts.not_before <= now <= facts.not_after:
-        return None
-    return f"its certificate {facts.subject} is valid from {facts.not_before:%F %T}Z to {facts.not_after:%F %T}Z only"
+    acquaintance = await context.workers.database(Acquaintance.of, context.certificates, partner, context.now())
+    objection = await context.workers.crypto(acquaintance.bar, line.tls.certificate, line.tls.chain)
+    return None if objection is None else objection.what

@@ -1,8 +1,8 @@
 """TLS: contexts made from the certificate store, one per call, so that new certificates need no restart.
 
 Offered are TLS 1.2 and 1.3 with forward secrecy, without compression, renegotiation and session tickets. OpenSSL
-does the handshake; whether the peer's certificate is acceptable is decided by ``partners.Acquaintance``, the same
-rules as for certificates that arrive by the exchange. As client that happens inside the handshake. As server we do
+does the handshake; whether the peer's certificate is acceptable is decided by ``acquaintance``, the same rules as for
+certificates that arrive by the exchange. As client that happens inside the handshake. As server we do
 not know yet who calls: any certificate is let through the handshake, and ``partners.Gate`` looks at it when the
 partner has said who it is.
 """
@@ -12,23 +12,34 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from OpenSSL import SSL, crypto
+from OpenSSL.SSL import X509VerificationCodes as Codes
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from oftp2.certs.usages import Usage
+from oftp2d.acquaintance import Acquaintance, Objection
 from oftp2d.config import TlsVersion
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.holdings import Credential
 from oftp2d.ledger import Partner
-from oftp2d.partners import Acquaintance
 
 SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:DHE+AES:!aNULL:!eNULL:!MD5:!PSK:!SRP"
 
 _VERSIONS = {TlsVersion.V1_2: SSL.TLS1_2_VERSION, TlsVersion.V1_3: SSL.TLS1_3_VERSION}
 _OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
+
+_OF_TIME = frozenset({Codes.ERR_CERT_NOT_YET_VALID, Codes.ERR_CERT_HAS_EXPIRED})
+_ALONE = frozenset(
+    {
+        Codes.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
+        Codes.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE,
+        Codes.ERR_DEPTH_ZERO_SELF_SIGNED_CERT,
+    }
+)
+"""What OpenSSL finds wrong with a certificate that came without any above it."""
 
 Verify = Callable[[SSL.Connection, crypto.X509, int, int, int], bool]
 
@@ -64,13 +75,14 @@ class Servers:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class Client:
-    """Makes the client side of one call to one partner; ``verdict`` says afterwards what was thought of its certificate."""
+    """Makes the client side of one call to one partner; ``objection`` says afterwards why its certificate was not taken."""
 
     def __init__(self, context: Context, partner: Partner, credential: Credential | None, known: Acquaintance) -> None:
         self._partner = partner
         self._known = known
         self._shown: dict[int, bytes] = {}
-        self.verdict: str | None = None
+        self._judged = False
+        self.objection: Objection | None = None
         self._tls = _new_context(context, credential, self._verify)
 
     @classmethod
@@ -92,14 +104,17 @@ class Client:
             connection.set_tlsext_host_name(name.encode("idna"))
         return connection
 
-    def _verify(self, _connection: SSL.Connection, certificate: crypto.X509, _error: int, depth: int, _ok: int) -> bool:
-        # OpenSSL shows the chain from its top to the leaf; what it thinks of it does not matter, our rules do.
+    def _verify(self, _connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+        # OpenSSL shows the chain from its top to the leaf, and objects to this and that on the way. Our rules decide, not its
+        # own; but what it objects to in the moment when we refuse is what the peer gets to hear.
         self._shown[depth] = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
-        if depth:
+        if depth or not (ok or error in _OF_TIME or error in _ALONE):
             return True
-        above = [shown for at, shown in self._shown.items() if at]
-        self.verdict = self._known.recognises(self._shown[0], above, SERVER_AUTH)
-        return self.verdict is None
+        if not self._judged:
+            self._judged = True
+            above = [shown for at, shown in self._shown.items() if at]
+            self.objection = self._known.objection(self._shown[0], above, SERVER_AUTH)
+        return self.objection is None or (self.objection.of_time and error in _ALONE)
 
 
 def _new_context(context: Context, credential: Credential | None, verify: Verify) -> SSL.Context:
