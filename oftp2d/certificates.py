@@ -49,25 +49,9 @@ SIGNERS: Final = 2
 class Certificates(Importing, Announcing):
     """The store of one station."""
 
-    # --- what is trusted -----------------------------------------------------------------------------------
-
-    def anchors(self, partner_id: int | None = None) -> tuple[StoredCertificate, ...]:
-        """The anchors that are trusted for everyone, or for a partner: its own too, or its own alone."""
-        alone = partner_id is not None and self._ledger.partners.get(partner_id).only_own_anchors
-        trusted = {partner_id} if alone else {None, partner_id}
-        return tuple(entry for entry in self._entries(Holder.ANCHOR) if entry.active and entry.partner_id in trusted)
-
-    def intermediates(self) -> tuple[StoredCertificate, ...]:
-        """What builds chains without being trusted itself."""
-        return tuple(entry for entry in self._entries(Holder.INTERMEDIATE) if entry.active)
-
     def trust(self, partner_id: int | None = None) -> Trust:
-        """What to judge chains with, of everyone or of a partner; make it anew when the store has changed."""
-        return Trust.of(
-            [entry.der for entry in self.anchors(partner_id)],
-            [entry.der for entry in self.intermediates()],
-            clock_tolerance=self._limits.clock_tolerance,
-        )
+        """What to judge chains with, of everyone or of a partner."""
+        return self.authorities.trust(partner_id)
 
     # --- what is used --------------------------------------------------------------------------------------
 

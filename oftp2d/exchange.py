@@ -245,7 +245,7 @@ class Exchange:
         station = transfer.originator
         held = await self._context.workers.database(store.held, partner_id=partner.id, station=station)
         announced = await self._context.workers.database(store.announced, partner_id=partner.id, station=station)
-        trust = await self._context.workers.database(store.trust)
+        trust = await self._context.workers.database(store.trust, partner.id)
         return judge(
             mode=Mode(partner.acx.value),
             message=message,

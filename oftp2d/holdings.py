@@ -16,6 +16,7 @@ from oftp2.certs.acceptance import Limits
 from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.selection import Entry
 from oftp2d import credentials
+from oftp2d.authorities import Authorities
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import (
     Holder,
@@ -50,6 +51,7 @@ class Holdings:
         self._vault = vault
         self._limits = limits or Limits()
         self._keys: dict[str, RSAPrivateKey] = {}
+        self.authorities = Authorities(ledger, self._limits.clock_tolerance)
 
     def find(self, reference: str, holder: Holder | None = None, *, partner_id: int | None = None) -> StoredCertificate:
         """An entry by alias or by the first four or more digits of its fingerprint."""
@@ -94,8 +96,8 @@ class Holdings:
 
     def chain(self, leaf: CertificateFacts) -> tuple[x509.Certificate, ...]:
         """The authorities above a certificate as far as we know them, its issuer first, without the root."""
-        authorities = (*self._entries(Holder.ANCHOR), *self._entries(Holder.INTERMEDIATE))
-        pool = [CertificateFacts.of(entry.der) for entry in authorities]
+        trust = self.authorities.trust()
+        pool = [*(anchor.facts for anchor in trust.anchors), *trust.intermediates]
         chain: list[CertificateFacts] = []
         below = leaf
         while not below.self_signed:

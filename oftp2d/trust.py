@@ -84,8 +84,8 @@ Barred = Callable[[Path, datetime], str | None]
 """Why a way does not count although it is valid, such as a certificate in it that was revoked; None when it counts."""
 
 
-def _not_barred(_path: Path, _now: datetime) -> None:
-    return None
+def not_barred(_path: Path, _now: datetime) -> None:
+    """Where nothing is known of revocation."""
 
 
 Candidates = Callable[[DistinguishedName], Iterable[CertificateFacts]]
@@ -99,11 +99,11 @@ class Trust:
     anchors: tuple[Anchor, ...]
     intermediates: tuple[CertificateFacts, ...] = ()
     clock_tolerance: timedelta = CLOCK_TOLERANCE
-    listed: bool = False
-    """Whether a trust list takes part; then refusals speak of it."""
+    outside: str | None = None
+    """What a refusal says of an authority that is nowhere among these; None for the usual words."""
     verifying: Mapping[str, str] = field(default_factory=dict)
     """Authorities that are in the trust list and not trusted, by fingerprint: what the list has them for."""
-    barred: Barred = _not_barred
+    barred: Barred = not_barred
 
     @classmethod
     def of(
@@ -136,7 +136,7 @@ class Trust:
 
     def path(self, facts: CertificateFacts, chain: Sequence[CertificateFacts], now: datetime) -> Path | Unproven:
         """The way from ``facts`` to an anchor that is valid at ``now``, whether or not something in it was revoked."""
-        if not self.anchors:
+        if not self.anchors and self.outside is None:
             return Unproven("no trust anchor is configured")
         candidates = self._candidates(chain[:MAX_CHAIN], now)
         found = self._way(facts, candidates, now)
@@ -228,8 +228,8 @@ class Trust:
             if (what := self.verifying.get(way[-1].fingerprint)) is not None and len(way) > 1:
                 how = "issued directly by" if len(way) == _DIRECTLY else "its chain leads to"
                 return f"{how} {way[-1].subject}, {what}"
-        if self.listed:
-            return f"its authority {facts.issuer} is not in the trust list, and no anchor of ours"
+        if self.outside is not None:
+            return f"its authority {facts.issuer} {self.outside}"
         return f"its issuer {facts.issuer} is no anchor, and no chain leads from it to one"
 
 

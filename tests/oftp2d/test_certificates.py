@@ -109,7 +109,7 @@ def test_a_certificate_for_a_pending_key_finds_it_by_its_public_key(ledger: Ledg
     assert credential is not None
     assert credential.chain == (pki.issuing("B").certificate,)
     assert x509.load_pem_x509_certificates(credential.chain_pem) == [certificate, *credential.chain]
-    assert store.anchors() == (), "what comes along builds chains and is not trusted"
+    assert store.authorities.anchors() == (), "what comes along builds chains and is not trusted"
 
 
 @pytest.mark.parametrize("form", ["together", "apart", "encrypted", "pkcs12"])
@@ -366,7 +366,7 @@ def test_a_root_imported_alone_is_trusted(store: Certificates) -> None:
     store.import_anchors(pki.issuing("B").pem + pki.root("B").pem, now=NOW)
     store.import_anchors(pki.root("B").pem, now=NOW, alias="root")
     assert store.trust().judge(facts(pki.certificate("CB05")), (), NOW).trusted
-    assert len(store.anchors()) == 2
+    assert len(store.authorities.anchors()) == 2
 
 
 def test_an_anchor_of_one_partner_is_trusted_for_that_one_alone(
@@ -395,7 +395,7 @@ def test_importing_a_chain_again_trusts_nothing_new(store: Certificates, partner
     chain = pki.pem("CA01") + pki.issuing("A").pem + pki.root("A").pem
     for _ in range(2):
         store.import_partner(chain, partner_id=partner, station=THEIRS, now=NOW)
-    assert store.anchors() == ()
+    assert store.authorities.anchors() == ()
     assert not store.trust().judge(facts(pki.certificate("CA01")), (), NOW).trusted
 
 
