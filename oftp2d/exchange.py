@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from twisted.logger import Logger
 
@@ -20,30 +20,27 @@ from oftp2.certs.acceptance import (
     Limits,
     Message,
     Mode,
+    Rule,
     Verdict,
     deliver_ours,
     judge,
     unreadable,
 )
-from oftp2.certs.clid import encode as encode_clid
 from oftp2.certs.clid import parse as parse_clid
-from oftp2.certs.content import Content, ContentError, read_certificate
+from oftp2.certs.content import Content, ContentError, is_xml, read_certificate
 from oftp2.certs.facts import CertificateFacts
 from oftp2.reasons import NegativeResponseReason
-from oftp2d.acx import DATASETS, MAX_OCTETS, message_of
+from oftp2d.acx import MAX_OCTETS, message_of
 from oftp2d.agreement import agreed_suite
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
-from oftp2d.errors import OperatorError
+from oftp2d.ledger import Authentication as Setting
 from oftp2d.ledger import (
-    AcxMode,
     Conclusion,
     ExchangeMessage,
     ExchangeRecord,
     ExchangeState,
-    Kind,
     NewAuditEntry,
-    NewOutgoing,
     NewReceipt,
     Partner,
     ReceiptKind,
@@ -51,7 +48,7 @@ from oftp2d.ledger import (
     StoredCertificate,
     Transfer,
 )
-from oftp2d.ledger import Authentication as Setting
+from oftp2d.offers import Offers, Route
 from oftp2d.receipts import Receipts
 
 HOUR = timedelta(hours=1).total_seconds()
@@ -75,130 +72,40 @@ class Exchange:
         self._authentication = authentication
         self._changed = changed
         self._receipts = Receipts(context)
+        self._offers = Offers(context)
         self._answers: dict[int, deque[float]] = {}
 
     # --- what an operator asks for ------------------------------------------------------------------------------
 
     async def deliver(
-        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
-    ) -> Sequence[ExchangeRecord]:
-        """Queue our certificates for the partner; what it has of us stays valid."""
-        return await self._queue(partner, certificate, previous, Message.DELIVER, Message.DELIVER)
-
-    async def request(
-        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
-    ) -> Sequence[ExchangeRecord]:
-        """Queue our certificate with the wish to get the partner's back; further ones of ours go as DELIVER."""
-        return await self._queue(partner, certificate, previous, Message.REQUEST, Message.DELIVER)
-
-    async def recall(
-        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
-    ) -> Sequence[ExchangeRecord]:
-        """Queue our certificates as the only valid ones: what the partner has of us is withdrawn."""
-        return await self._queue(partner, certificate, previous, Message.REPLACE, Message.REPLACE)
-
-    async def _queue(
         self,
         partner: Partner,
-        certificate: StoredCertificate | None,
-        previous: StoredCertificate | None,
-        first: Message,
-        further: Message,
+        certificate: StoredCertificate | None = None,
+        previous: StoredCertificate | None = None,
+        route: Route | None = None,
     ) -> Sequence[ExchangeRecord]:
-        if partner.acx is AcxMode.OFF:
-            raise OperatorError(
-                f"the certificate exchange is off for {partner.code}",
-                f"ask whether its product knows it, then say 'oftp2d partner change {partner.code} --acx announced'",
-            )
-        chosen = [certificate] if certificate else await self._ours(partner.station)
-        if not chosen:
-            raise OperatorError(
-                f"there is no valid certificate of ours for {partner.station}", "make one with 'oftp2d cert generate'"
-            )
-        # One instant for all: by it the ledger knows what belongs to one recall.
-        now = self._context.now()
-        records = []
-        for index, ours in enumerate(chosen):
-            message = further if index else first
-            reply = await self._reply(
-                ours,
-                message,
-                partner_id=partner.id,
-                originator=partner.station,
-                destination=partner.code,
-                description=await self._description(partner, ours, previous),
-            )
-            records.append(await self._context.workers.database(self._commit, partner, ours, message, reply, now))
-        return records
+        """Queue our certificates for the partner; what it has of us stays valid."""
+        return await self._offers.offer(partner, Message.DELIVER, certificate, previous, route)
 
-    def _commit(
-        self, partner: Partner, ours: StoredCertificate, message: Message, reply: Reply, now: datetime
-    ) -> ExchangeRecord:
-        _, record = self._context.ledger.exchanges.queue(reply, now)
-        self._context.ledger.audit.record(
-            now,
-            partner.code,
-            f"exchange {message.lower()} queued",
-            {"transfer": record.transfer_id, "certificate": ours.alias, "fingerprint": ours.fingerprint},
-        )
-        return record
-
-    async def _description(self, partner: Partner, ours: StoredCertificate, previous: StoredCertificate | None) -> str:
-        """The identification data of the certificate being replaced, where the partner is known to have one."""
-        if previous is None:
-            previous = await self._context.workers.database(self._confirmed_before, partner, ours)
-        if previous is None or previous.fingerprint == ours.fingerprint:
-            return ""
-        return encode_clid(CertificateFacts.of(previous.der)) or ""
-
-    def _confirmed_before(self, partner: Partner, ours: StoredCertificate) -> StoredCertificate | None:
-        """The newest other certificate of ours, for the same station and a common usage, that the partner confirmed."""
-        confirmed = self._context.ledger.certificates.confirmed(partner.id)
-        held = [
-            entry
-            for entry in self._context.certificates.own_entries()
-            if entry.fingerprint in confirmed - {ours.fingerprint}
-            and entry.station == ours.station
-            and entry.usages & ours.usages
-        ]
-        return max(held, key=lambda entry: entry.valid_from, default=None)
-
-    async def _ours(self, station: str) -> Sequence[StoredCertificate]:
-        return await self._context.workers.database(
-            self._context.certificates.to_deliver, station=station, now=self._context.now()
-        )
-
-    async def _reply(
+    async def request(
         self,
-        ours: StoredCertificate,
-        message: Message,
-        *,
-        partner_id: int,
-        originator: str,
-        destination: str,
-        description: str = "",
-    ) -> Reply:
-        staged = await self._context.workers.disk(self._stage, ours.der)
-        return Reply(
-            file=NewOutgoing(
-                kind=Kind.EXCHANGE,
-                partner_id=partner_id,
-                dataset=DATASETS[message],
-                originator=originator,
-                destination=destination,
-                octets=len(ours.der),
-                spool_name=staged,
-                file_name=f"{ours.alias}.cer",
-                description=description,
-            ),
-            message=ExchangeMessage(message.value),
-            fingerprint=ours.fingerprint,
-        )
+        partner: Partner,
+        certificate: StoredCertificate | None = None,
+        previous: StoredCertificate | None = None,
+        route: Route | None = None,
+    ) -> Sequence[ExchangeRecord]:
+        """Queue our certificate with the wish to get the partner's back; further ones of ours go as DELIVER."""
+        return await self._offers.offer(partner, Message.REQUEST, certificate, previous, route)
 
-    def _stage(self, der: bytes) -> str:
-        with self._context.spool.staging() as staging:
-            staging.write(der)
-            return staging.seal().name
+    async def recall(
+        self,
+        partner: Partner,
+        certificate: StoredCertificate | None = None,
+        previous: StoredCertificate | None = None,
+        route: Route | None = None,
+    ) -> Sequence[ExchangeRecord]:
+        """Queue our certificates as the only valid ones: what the partner has of us is withdrawn."""
+        return await self._offers.offer(partner, Message.REPLACE, certificate, previous, route)
 
     # --- what a partner sent ------------------------------------------------------------------------------------
 
@@ -215,9 +122,11 @@ class Exchange:
         else:
             facts, verdict = content.facts, await self._verdict(partner, transfer, message, content, proof)
         receipt = await self._receipts.make(partner, transfer, _receipt(verdict), _hash(partner, transfer, octets))
-        conclusion = await self._conclusion(partner, transfer, message, facts, verdict, receipt=receipt)
+        kept = transfer.spool_name if verdict.rule is Rule.UNREADABLE and is_xml(octets) else None
+        conclusion = await self._conclusion(partner, transfer, message, facts, verdict, receipt=receipt, raw_name=kept)
         await self._context.workers.database(self._context.ledger.exchanges.conclude, conclusion, self._context.now())
-        await self._context.workers.disk(self._context.spool.remove_received, transfer.spool_name)
+        put_away = self._context.spool.refuse if kept else self._context.spool.remove_received
+        await self._context.workers.disk(put_away, transfer.spool_name)
         self.log.info(
             "{partner}: {message} {outcome}: {text}",
             partner=partner.code,
@@ -275,6 +184,7 @@ class Exchange:
         verdict: Verdict,
         *,
         receipt: NewReceipt,
+        raw_name: str | None,
     ) -> Conclusion:
         store = self._context.certificates
         certificate = None
@@ -292,6 +202,7 @@ class Exchange:
             announcement_id=verdict.announcement,
             replies=await self._answers_to(partner, transfer, message),
             audit=(self._entry(partner, transfer, message, facts, verdict),),
+            raw_name=raw_name,
         )
 
     async def _answers_to(self, partner: Partner, transfer: Transfer, message: Message) -> tuple[Reply, ...]:
@@ -301,18 +212,15 @@ class Exchange:
         if not self._may_answer(partner):
             self.log.warn("{partner}: requests certificates too often, not answered", partner=partner.code)
             return ()
-        return tuple(
-            [
-                await self._reply(
-                    ours,
-                    Message.DELIVER,
-                    partner_id=partner.id,
-                    originator=transfer.destination,
-                    destination=transfer.originator,
-                )
-                for ours in await self._ours(transfer.destination)
-            ]
-        )
+        answers = await self._offers.answers(partner, transfer)
+        if not answers:
+            self.log.error(
+                "{partner}: requests a certificate of {station}, and there is none in use; make one with 'oftp2d cert"
+                " generate', and say 'oftp2d exchange deliver {partner} --station {station}'",
+                partner=partner.code,
+                station=transfer.destination,
+            )
+        return answers
 
     def _may_answer(self, partner: Partner) -> bool:
         now, answers = self._context.reactor.seconds(), self._answers.setdefault(partner.id, deque())

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from oftp2d.certificates import Certificates
 from oftp2d.config import Limits
 from oftp2d.ledger import ExchangeRecord, Ledger, Partner, StoredCertificate
+from oftp2d.offers import Route
 from oftp2d.probe import TestReport
 from oftp2d.spool import Spool
 from oftp2d.trace import Traces
@@ -63,17 +64,29 @@ class ExchangeDesk(Protocol):
     """Who speaks ACX. Without a certificate it chooses those in use; without a previous one it finds it."""
 
     async def deliver(
-        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+        self,
+        partner: Partner,
+        certificate: StoredCertificate | None = None,
+        previous: StoredCertificate | None = None,
+        route: Route | None = None,
     ) -> Sequence[ExchangeRecord]:
         """Queue DELIVER messages."""
 
     async def request(
-        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+        self,
+        partner: Partner,
+        certificate: StoredCertificate | None = None,
+        previous: StoredCertificate | None = None,
+        route: Route | None = None,
     ) -> Sequence[ExchangeRecord]:
         """Queue REQUEST messages."""
 
     async def recall(
-        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+        self,
+        partner: Partner,
+        certificate: StoredCertificate | None = None,
+        previous: StoredCertificate | None = None,
+        route: Route | None = None,
     ) -> Sequence[ExchangeRecord]:
         """Queue REPLACE messages."""
 

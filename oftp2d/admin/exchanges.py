@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from klein import Klein
 
 from oftp2d.ledger import ExchangeRecord, Holder, Ledger, Partner, StoredCertificate
+from oftp2d.offers import Route
 
 from . import documents
 from .collaborators import Desk
@@ -15,7 +16,9 @@ from .http import HttpRequest
 from .lookup import codes_for, partner_of
 from .routing import Document, body, query, route
 
-Queue = Callable[[Partner, StoredCertificate | None, StoredCertificate | None], Awaitable[Sequence[ExchangeRecord]]]
+Queue = Callable[
+    [Partner, StoredCertificate | None, StoredCertificate | None, Route], Awaitable[Sequence[ExchangeRecord]]
+]
 
 
 def add_routes(app: Klein, desk: Desk) -> None:
@@ -33,7 +36,10 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/exchange/deliver")
     async def deliver(request: HttpRequest) -> Document:
-        """Give a ``partner`` our ``certificate``, or those in use, in the place of ``previous``."""
+        """Give a ``partner`` our ``certificate``, or those in use, in the place of ``previous``.
+
+        ``station`` is the station of ours whose certificate it is, ``to`` the partner's for which it is.
+        """
         return await _queue(request, desk, desk.exchange.deliver)
 
     @route(app, "POST", "/v1/exchange/request")
@@ -51,11 +57,12 @@ async def _queue(request: HttpRequest, desk: Desk, queue: Queue) -> Document:
     fields = body(request)
     code = fields.code("partner")
     names = fields.optional("certificate"), fields.optional("previous")
+    way = Route(station=fields.code("station"), to=fields.code("to"))
     fields.finish()
     if code is None:
         raise InputError("partner is missing", "give its code")
     partner, certificate, previous = await desk.workers.database(_named, desk, code, *names)
-    queued = await queue(partner, certificate, previous)
+    queued = await queue(partner, certificate, previous, way)
     desk.dialler.nudge(partner.id)
     return {"exchanges": [documents.exchange(each, {partner.id: partner.code}) for each in queued]}
 

@@ -9,7 +9,7 @@ import click
 from oftp2d.client import path_of
 
 from .forms import items, moment, state, table, words
-from .options import CODE, Command, Section, command, complete_partner, partner_argument
+from .options import CODE, Command, Section, command, complete_partner, complete_station, partner_argument
 from .terminal import Terminal
 
 
@@ -21,6 +21,17 @@ def _chosen(function: Command) -> Command:
             help="The certificate it follows, if the station should not find out itself.",
         ),
         click.option(
+            "--to",
+            type=CODE,
+            help="The partner's station it is for: a sub-station of theirs. Without it: the partner's main code.",
+        ),
+        click.option(
+            "--station",
+            type=CODE,
+            shell_complete=complete_station,
+            help="Your station it belongs to. Without it: that of the certificate, or the one the partner knows.",
+        ),
+        click.option(
             "--certificate",
             metavar="CERT",
             help="Which of yours: alias or beginning of the fingerprint. Without it: those in use.",
@@ -30,9 +41,9 @@ def _chosen(function: Command) -> Command:
     return function
 
 
-def _exchange(path: str) -> Callable[[Terminal, str, str | None, str | None], None]:
-    def carry_out(terminal: Terminal, partner: str, certificate: str | None, previous: str | None) -> None:
-        body = {"partner": partner, "certificate": certificate, "previous": previous}
+def _exchange(path: str) -> Callable[..., None]:
+    def carry_out(terminal: Terminal, partner: str, **chosen: str | None) -> None:
+        body = {"partner": partner, **chosen}
         with terminal.client() as client:
             document = client.post(
                 path_of("exchange", path), {name: value for name, value in body.items() if value is not None}
@@ -63,32 +74,32 @@ def add_to(group: click.Group) -> None:
     @command(exchange, "deliver")
     @partner_argument
     @_chosen
-    def deliver(terminal: Terminal, partner: str, certificate: str | None, previous: str | None) -> None:
+    def deliver(terminal: Terminal, partner: str, **chosen: str | None) -> None:
         """Give a partner your certificate; earlier ones stay valid until they expire.
 
         Use it some weeks before a certificate ends.
         """
-        _exchange("deliver")(terminal, partner, certificate, previous)
+        _exchange("deliver")(terminal, partner, **chosen)
 
     @command(exchange, "request")
     @partner_argument
     @_chosen
-    def request(terminal: Terminal, partner: str, certificate: str | None, previous: str | None) -> None:
+    def request(terminal: Terminal, partner: str, **chosen: str | None) -> None:
         """Give a partner your certificate and ask for theirs in return.
 
         Use it for the first exchange. Announce the certificate you expect before: see 'oftp2d cert announce'.
         """
-        _exchange("request")(terminal, partner, certificate, previous)
+        _exchange("request")(terminal, partner, **chosen)
 
     @command(exchange, "recall")
     @partner_argument
     @_chosen
-    def recall(terminal: Terminal, partner: str, certificate: str | None, previous: str | None) -> None:
+    def recall(terminal: Terminal, partner: str, **chosen: str | None) -> None:
         """Replace your certificate with a partner at once; earlier ones become invalid.
 
         Use it when a private key may be known to others, or when a wrong certificate was given out.
         """
-        _exchange("recall")(terminal, partner, certificate, previous)
+        _exchange("recall")(terminal, partner, **chosen)
 
     _add_listing(exchange)
 

@@ -236,6 +236,8 @@ class Conclusion:
     announcement_id: int | None = None
     replies: tuple[Reply, ...] = ()
     audit: tuple[NewAuditEntry, ...] = ()
+    raw_name: str | None = None
+    """Refused as unreadable: where the spool keeps the file as it came."""
     der: bytes | None = field(default=None, repr=False)
     rule: str = ""
 

@@ -145,7 +145,12 @@ def _queue(connection: Connection, message: Reply, now: datetime) -> tuple[Trans
 
 def _conclude(connection: Connection, conclusion: Conclusion, now: datetime) -> ExchangeRecord:
     accepted = conclusion.state is ExchangeState.ACCEPTED
-    values: dict[str, Any] = {"ended_at": now, "spool_name": "", "text": conclusion.text or None}
+    values: dict[str, Any] = {
+        "ended_at": now,
+        "spool_name": "",
+        "text": conclusion.text or None,
+        "raw_name": conclusion.raw_name,
+    }
     if conclusion.receipt.reason is not None:
         values["reason"] = f"{conclusion.receipt.kind} {conclusion.receipt.reason:02}"
     move = _DELIVERED if accepted else _REFUSED

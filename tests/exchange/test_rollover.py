@@ -457,6 +457,18 @@ async def test_what_is_asked_of_a_partner_without_the_exchange_is_refused_with_a
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_is_asked_of_a_partner_below_level_5_is_refused_with_advice(a: Station, b: Station) -> None:
+    introduce(a, b, a_level=4)
+    await a.start()
+    for command in ("deliver", "request", "recall"):
+        code, printed = await a.run("exchange", command, CODE_B)
+        assert code != 0
+        assert f"{CODE_B} is set to release level 4, and certificates are exchanged at level 5" in printed
+        assert "--level 5" in printed
+    assert await a.exchanges() == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_recall_withdraws_at_the_partner_what_we_had_given_it(a: Station, b: Station) -> None:
     introduce(a, b)
     await start(a, b)

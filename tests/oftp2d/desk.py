@@ -37,6 +37,7 @@ from oftp2d.ledger import (
     StoredCertificate,
     Transfer,
 )
+from oftp2d.offers import Route
 from oftp2d.probe import TestReport, TestStep
 from oftp2d.spool import Spool, inbox_name
 from oftp2d.trace import Traces
@@ -90,22 +91,35 @@ class RecordingExchange:
     """Writes down what was to be exchanged, and answers with a record of it."""
 
     asked: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
+    routes: list[Route | None] = field(default_factory=list)
     came: list[str] = field(default_factory=list)
 
     async def deliver(
-        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+        self,
+        partner: Partner,
+        certificate: StoredCertificate | None = None,
+        previous: StoredCertificate | None = None,
+        route: Route | None = None,
     ) -> Sequence[ExchangeRecord]:
-        return self._record(ExchangeMessage.DELIVER, partner, certificate, previous)
+        return self._record(ExchangeMessage.DELIVER, partner, certificate, previous, route)
 
     async def request(
-        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+        self,
+        partner: Partner,
+        certificate: StoredCertificate | None = None,
+        previous: StoredCertificate | None = None,
+        route: Route | None = None,
     ) -> Sequence[ExchangeRecord]:
-        return self._record(ExchangeMessage.REQUEST, partner, certificate, previous)
+        return self._record(ExchangeMessage.REQUEST, partner, certificate, previous, route)
 
     async def recall(
-        self, partner: Partner, certificate: StoredCertificate | None, previous: StoredCertificate | None
+        self,
+        partner: Partner,
+        certificate: StoredCertificate | None = None,
+        previous: StoredCertificate | None = None,
+        route: Route | None = None,
     ) -> Sequence[ExchangeRecord]:
-        return self._record(ExchangeMessage.REPLACE, partner, certificate, previous)
+        return self._record(ExchangeMessage.REPLACE, partner, certificate, previous, route)
 
     async def certificate_came(self, partner: Partner) -> None:
         self.came.append(partner.code)
@@ -116,8 +130,10 @@ class RecordingExchange:
         partner: Partner,
         certificate: StoredCertificate | None,
         previous: StoredCertificate | None,
+        route: Route | None,
     ) -> Sequence[ExchangeRecord]:
         names = (certificate.alias if certificate else None, previous.alias if previous else None)
+        self.routes.append(route)
         self.asked.append((message, partner.code, *names))
         return [
             ExchangeRecord(

@@ -31,6 +31,7 @@ from oftp2d.client import AdminClient, RefusedError
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Kind, NewOutgoing
 from oftp2d.logs import LineObserver
+from oftp2d.offers import Route
 from oftp2d.partners import least_level
 from tests import pki
 from tests.oftp2d.desk import OURS, STARTED, THEIRS, Office, begin, deliver, open_office, refuse
@@ -993,7 +994,8 @@ async def test_exchanges_are_queued_with_the_certificates_named(office: Office) 
     answer = await office.ask("post", "/v1/exchange/deliver", {"partner": THEIRS, "certificate": "new"})
     (queued,) = answer["exchanges"]
     assert (queued["partner"], queued["message"], queued["state"]) == (THEIRS, "DELIVER", "queued")
-    await office.ask("post", "/v1/exchange/request", {"partner": THEIRS})
+    await office.ask("post", "/v1/exchange/request", {"partner": THEIRS, "station": OURS, "to": THEIRS})
+    assert office.exchange.routes == [Route(), Route(station=OURS, to=THEIRS)]
     await office.ask("post", "/v1/exchange/recall", {"partner": THEIRS, "certificate": "new", "previous": "new"})
     assert office.exchange.asked == [
         ("DELIVER", THEIRS, "new", None),

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from asn1crypto import cms
+from asn1crypto import cms, pkcs12
+from asn1crypto import keys as keys_
 
 from oftp2.certs.facts import CertificateFacts, UnreadableCertificateError
 
@@ -28,6 +29,16 @@ _LABEL = re.compile(rb"[A-Z0-9 ]+")
 _CERTIFICATE_LABELS = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE"})
 _CMS_LABELS = frozenset({b"PKCS7", b"CMS"})
 _SEQUENCE = b"\x30"
+_PRIVATE = "the file holds a private key, which must never leave its owner"
+_PRIVATE_FORMS = (
+    (keys_.PrivateKeyInfo, "private_key_algorithm"),
+    (keys_.EncryptedPrivateKeyInfo, "encryption_algorithm"),
+    (keys_.RSAPrivateKey, "modulus"),
+    (pkcs12.Pfx, "auth_safe"),
+)
+"""What a private key may lie in, in DER, and a field that such a thing has."""
+_UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
+"""What the parser raises for octets that are something else."""
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
 
 
@@ -65,10 +76,15 @@ def read_certificate(octets: bytes) -> Content:
     return _one(certificates_in(message.content), tuple(_readable(message.certificates)))
 
 
+def is_xml(octets: bytes) -> bool:
+    """Whether it is an XML document, which no message of the exchange is (acx.md 7)."""
+    return octets.lstrip(_BLANKS).startswith(b"<")
+
+
 def _check(octets: bytes) -> None:
     if len(octets) > MAX_CONTENT:
         raise ContentError(f"the file has {len(octets)} octets, a certificate has at most {MAX_CONTENT}")
-    if octets.lstrip(_BLANKS).startswith(b"<"):
+    if is_xml(octets):
         raise ContentError("XML certificate messages are not supported")
 
 
@@ -88,7 +104,7 @@ def _certificates(octets: bytes, message: _SignedData | None, *, keys: bool) -> 
         found = list(_armoured(octets, keys=keys)) if _BEGIN in octets else _plain(octets, message)
         certificates = tuple({facts.fingerprint: facts for facts in map(CertificateFacts.of, found)}.values())
     except UnreadableCertificateError as error:
-        raise ContentError(str(error)) from error
+        raise ContentError(_PRIVATE if _is_private_key(octets) else str(error)) from error
     if not certificates:
         raise ContentError("the file holds no certificate")
     return certificates
@@ -125,7 +141,7 @@ def _plain(octets: bytes, message: _SignedData | None) -> Sequence[bytes]:
 def _armoured(octets: bytes, *, keys: bool) -> Iterator[bytes]:
     for label, body in _sections(octets):
         if b"PRIVATE KEY" in label and not keys:
-            raise ContentError("the file holds a private key, which must never leave its owner")
+            raise ContentError(_PRIVATE)
         if label not in _CERTIFICATE_LABELS | _CMS_LABELS:
             continue
         try:
@@ -164,5 +180,14 @@ def _signed_data(octets: bytes) -> _SignedData | None:
             content=None if content.native is None else bytes(content),
             signed=bool(signed["signer_infos"]),
         )
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError):
+    except _UNREADABLE:
         return None
+
+
+def _is_private_key(octets: bytes) -> bool:
+    """Whether what is no certificate is somebody's private key in DER, alone or in PKCS#12."""
+    for form, field in _PRIVATE_FORMS:
+        with suppress(*_UNREADABLE):
+            _ = form.load(octets, strict=True)[field].native
+            return True
+    return False

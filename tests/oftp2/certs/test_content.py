@@ -7,11 +7,17 @@ from contextlib import suppress
 import pytest
 from asn1crypto import cms
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs7,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oftp2.certs.content import MAX_CONTENT, ContentError, certificates_in, read_certificate
+from oftp2.certs.content import MAX_CONTENT, ContentError, certificates_in, is_xml, read_certificate
 from tests import pki
 
 LEAF = pki.certificate("CA01")
@@ -162,3 +168,23 @@ def test_a_damaged_message_raises_nothing_but_a_content_error(message: bytes, po
     changed[position] = value
     with suppress(ContentError):
         read_certificate(bytes(changed))
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        LEAF.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+        LEAF.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")),
+        LEAF.key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+        LEAF.pkcs12(b"secret"),
+    ],
+    ids=["pkcs8", "encrypted pkcs8", "pkcs1", "pkcs12"],
+)
+def test_a_private_key_in_der_is_called_by_its_name(octets: bytes) -> None:
+    with pytest.raises(ContentError, match="holds a private key, which must never leave its owner"):
+        read_certificate(octets)
+
+
+def test_xml_is_known_by_its_first_sign() -> None:
+    assert is_xml(b"\xef\xbb\xbf\r\n <x/>")
+    assert not is_xml(LEAF.der)
