@@ -126,7 +126,7 @@ class Trust:
         if isinstance(found, Unproven):
             return TrustVerdict(trusted=False, text=found.text)
         if why := self.barred(found, now):
-            return TrustVerdict(trusted=False, text=why)
+            return TrustVerdict(trusted=False, text=why, barred=True)
         anchor = found.anchor
         return TrustVerdict(
             trusted=True,

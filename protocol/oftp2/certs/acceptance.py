@@ -65,7 +65,7 @@ class Rule(StrEnum):
     UNFIT = "4.2.3 unfit"
     PERIOD = "4.2.4 period"
     WITHDRAWN = "6 withdrawn"
-    REVOKED = "4.2.7b revoked"
+    BARRED = "4.2.7b barred"
     UNTRUSTED = "4.2.7b untrusted"
     NOT_ANNOUNCED = "4.2.7c not as announced"
     UNKNOWN = "4.2.7c unknown"
@@ -76,10 +76,12 @@ class Rule(StrEnum):
     FIRST = "4.4 rule B"
     ANNOUNCEMENT = "4.4 rule C"
     APPROVED = "12.20 approved"
+    REJECTED = "12.20 rejected"
+    CROWDED = "12.20 too many held"
 
 
 FINAL: Final = frozenset(
-    {Rule.SWITCHED_OFF, Rule.UNREADABLE, Rule.UNFIT, Rule.PERIOD, Rule.WITHDRAWN, Rule.REVOKED, Rule.DUPLICATE}
+    {Rule.SWITCHED_OFF, Rule.UNREADABLE, Rule.UNFIT, Rule.PERIOD, Rule.WITHDRAWN, Rule.BARRED, Rule.DUPLICATE}
 )
 """The rows behind which nobody is asked: the certificate cannot be used, or it is here already."""
 
@@ -100,8 +102,8 @@ class TrustVerdict:
     trusted: bool
     text: str
     anchor: str | None = None
-    revoked: bool = False
-    """Whether it, or an authority above it, is on a revocation list."""
+    barred: bool = False
+    """Whether that is for good: it, or an authority above it, was revoked, or nobody can tell any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +201,7 @@ def judge(
         limits=limits or Limits(),
         scope=scope,
     )
-    final = case.switched_off() or case.unfit() or case.outside_period() or case.withdrawn() or case.revoked()
+    final = case.switched_off() or case.unfit() or case.outside_period() or case.withdrawn() or case.barred()
     if approval is not None:
         return final or case.approved(approval.usages)
     return final or case.untrusted() or case.duplicate() or case.renewal() or case.as_announced() or case.first()
@@ -210,6 +212,17 @@ def unreadable(mode: Mode, error: Exception) -> Verdict:
     if mode is Mode.OFF:
         return _refused(Rule.SWITCHED_OFF, _OFF)
     return _refused(Rule.UNREADABLE, str(error))
+
+
+def rejected(text: str = "") -> Verdict:
+    """An operator refuses what was held."""
+    return _refused(Rule.REJECTED, text or "refused by an administrator")
+
+
+def crowded(count: int) -> Verdict:
+    """So many of the partner are held that no more are."""
+    text = f"{count} certificates of yours wait for an administrator already; send it again when they are decided on"
+    return _refused(Rule.CROWDED, text)
 
 
 def overrulable(verdict: Verdict) -> bool:
@@ -286,8 +299,8 @@ class _Case:
             return _refused(Rule.WITHDRAWN, "this certificate was withdrawn earlier and is not accepted again")
         return None
 
-    def revoked(self) -> Verdict | None:
-        return _refused(Rule.REVOKED, f"not trusted: {self.trust.text}") if self.trust.revoked else None
+    def barred(self) -> Verdict | None:
+        return _refused(Rule.BARRED, f"not trusted: {self.trust.text}") if self.trust.barred else None
 
     def untrusted(self) -> Verdict | None:
         if self.trust.trusted or self._unchanged():

@@ -21,9 +21,11 @@ from oftp2.certs.acceptance import (
     Scope,
     TrustVerdict,
     Verdict,
+    crowded,
     deliver_ours,
     judge,
     overrulable,
+    rejected,
     unreadable,
 )
 from oftp2.certs.clid import Clid, Identification
@@ -39,7 +41,7 @@ SIGNS = frozenset({Usage.SIGNATURE, Usage.EERP_SIGNATURE})
 ENCIPHERS = frozenset({Usage.ENCRYPTION, Usage.AUTHENTICATION})
 TRUSTED = TrustVerdict(trusted=True, text="issued under CN=OFTP2 Test Issuing A")
 UNTRUSTED = TrustVerdict(trusted=False, text="its issuer is no anchor")
-REVOKED = TrustVerdict(trusted=False, text="revoked on 2026-01-02", revoked=True)
+REVOKED = TrustVerdict(trusted=False, text="revoked on 2026-01-02", barred=True)
 AUTHENTICATED = Assurance(authenticated=True)
 BOOTSTRAP = Assurance(bootstrap=True)
 PLAIN = Assurance()
@@ -461,7 +463,7 @@ def test_tls_slots_alone_are_no_reason_to_take_a_certificate() -> None:
 
 def test_a_revoked_certificate_is_refused_whether_it_is_held_or_not() -> None:
     for entries in ([], [held("CA01")]):
-        refused(decide("CA01", held=entries, trust=REVOKED), Rule.REVOKED, "revoked on 2026-01-02")
+        refused(decide("CA01", held=entries, trust=REVOKED), Rule.BARRED, "revoked on 2026-01-02")
 
 
 def test_replace_withdraws_everything_where_that_is_its_scope() -> None:
@@ -541,7 +543,7 @@ def test_an_operator_takes_another_certificate_for_the_one_that_was_announced() 
 
 
 def test_an_operator_does_not_accept_what_cannot_be_used_or_is_here_already() -> None:
-    refused(decide("CA01", approval=Approval(usages=ALL), trust=REVOKED), Rule.REVOKED)
+    refused(decide("CA01", approval=Approval(usages=ALL), trust=REVOKED), Rule.BARRED)
     refused(decide("CA01", approval=Approval(), minutes=60 * 24 * 4000), Rule.PERIOD)
     refused(decide("CA01", approval=Approval(), held=[held("CA01", place=Place.WITHDRAWN)]), Rule.WITHDRAWN)
     assert decide("CA01", approval=Approval(), held=[held("CA01")]).rule is Rule.DUPLICATE
@@ -551,3 +553,9 @@ def test_an_operator_gives_a_known_certificate_more_usages() -> None:
     verdict = decide("CA01", approval=Approval(usages=ALL), held=[held("CA01", 1, SIGNS), held("CA09", 2, ENCIPHERS)])
     assert verdict.usages == ALL
     assert verdict.retire == (Retirement(key=2, usages=ENCIPHERS, place=Place.PREVIOUS),)
+
+
+def test_an_operator_refuses_with_words_of_its_own_or_without() -> None:
+    refused(rejected(), Rule.REJECTED, "refused by an administrator")
+    refused(rejected("call us first"), Rule.REJECTED, "call us first")
+    refused(crowded(20), Rule.CROWDED, "20 certificates of yours wait")
