@@ -73,6 +73,17 @@ class AdminClient:
         """Ask for something; a parameter that is None is left out."""
         return self._ask("GET", path, parameters)
 
+    def text(self, path: str) -> str:
+        """Ask for what is no JSON."""
+        self._reach()
+        try:
+            answer = self._http.get(path)
+        except httpx.HTTPError as error:
+            raise _unreachable(error) from None
+        if answer.is_error:
+            _document(answer)
+        return answer.text
+
     def post(self, path: str, body: Mapping[str, Any] | None = None, *, calls: bool = False) -> Document:
         """Make or do something; ``calls`` says that the answer waits for a call to a partner."""
         return self._ask("POST", path, {}, body or {}, CALL_SECONDS if calls else USUAL_SECONDS)

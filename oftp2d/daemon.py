@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -31,8 +32,11 @@ from oftp2d.delivery import Delivery
 from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
-from oftp2d.ledger import Direction, Holder, Kind, Ledger, Partner, Transfer, TransferState, UnknownError
+from oftp2d.gauges import of_ledger
+from oftp2d.ledger import Direction, Kind, Ledger, Partner, Transfer, TransferState, UnknownError
 from oftp2d.listeners import Listeners
+from oftp2d.metrics import Metrics
+from oftp2d.outlook import Outlook, of_certificates
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
 from oftp2d.securing import Securing
@@ -43,7 +47,6 @@ from oftp2d.trace import Traces
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
 
-EXPIRY_WARNING = timedelta(days=30)
 UPKEEP = timedelta(minutes=1)
 """How often it is looked after what was left over, and what will end."""
 LEFT_OVER = 1000
@@ -58,7 +61,6 @@ class Daemon:
     def __init__(self, reactor: Any, config: Config) -> None:
         self._reactor = reactor
         self._config = config
-        self._warnings: tuple[str, ...] = ()
         self._runs = False
         self._looked_at = ""
         """The last file that was looked at among those that were left over."""
@@ -97,6 +99,11 @@ class Daemon:
             certificates=Certificates(ledger, vault),
         )
         self.started_at = context.now()
+        self.outlook = Outlook(workers, context.now)
+        self.outlook.add(partial(of_certificates, ledger))
+        self.metrics = Metrics()
+        self.metrics.add(partial(of_ledger, ledger))
+        self.metrics.add(self.outlook.gauges)
         attempts = BadAttempts(self._config.limits.bad_passwords, self._config.limits.bad_password_seconds)
         self._servers = Servers(context)
         authentication = Authentication(context)
@@ -129,7 +136,7 @@ class Daemon:
         self._undo.append(self._stop_working)
         self.dialler.start()
         self.securing.start()
-        await self._look_at_certificates()
+        await self.outlook.look()
         self._upkeep_over = self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
             lambda failure: self.log.failure("the upkeep failed", failure)
         )
@@ -286,6 +293,7 @@ class Daemon:
             securing=self.securing,
             traces=self.traces,
             house=self,
+            metrics=self.metrics,
             limits=self._config.limits,
             upload_folder=self._config.spool_path,
             started_at=self.started_at,
@@ -317,7 +325,7 @@ class Daemon:
 
     def warnings(self) -> Sequence[str]:
         """What an administrator should look after."""
-        return self._warnings
+        return self.outlook.lines
 
     def progress(self, transfer_id: str) -> int | None:
         """Octets moved of a transfer that is under way, or worked on before it goes or when it has come."""
@@ -335,28 +343,7 @@ class Daemon:
             await self._servers.refresh()
         except OperatorError as error:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
-        await self._look_at_certificates()
-
-    async def _look_at_certificates(self) -> None:
-        before = self._warnings
-        self._warnings = tuple(await self.context.workers.database(self._expiring))
-        for warning in self._warnings:
-            if warning not in before:
-                self.log.warn("{warning}; see 'oftp2d cert list'", warning=warning)
-
-    def _expiring(self) -> list[str]:
-        now = self.context.now()
-        stored = [
-            entry
-            for holder in Holder
-            for entry in self.context.ledger.certificates.list(holder)
-            if entry.active and entry.slot.value == "current" and entry.valid_until - now < EXPIRY_WARNING
-        ]
-        return [
-            f"the {entry.holder.value} certificate {entry.alias} "
-            f"{'has ended' if entry.valid_until < now else 'ends'} on {entry.valid_until:%Y-%m-%d}"
-            for entry in stored
-        ]
+        await self.outlook.look()
 
     # --- the end ------------------------------------------------------------------------------------------------
 

@@ -69,12 +69,8 @@ class Holdings:
 
     def _entries(
         self, holder: Holder | None, partner_id: int | None = None, station: str | None = None
-    ) -> list[StoredCertificate]:
-        """All of them, however many pages the ledger makes of it."""
-        found: list[StoredCertificate] = []
-        while page := self._ledger.certificates.list(holder, partner_id, station, after=found[-1].id if found else 0):
-            found += page
-        return found
+    ) -> Sequence[StoredCertificate]:
+        return self._ledger.certificates.every(holder, partner_id, station)
 
     def own_entries(self) -> Sequence[StoredCertificate]:
         """All entries of our own."""

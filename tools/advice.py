@@ -64,7 +64,7 @@ LOG = {
     "session authentication is on": "The latch has closed; see 'oftp2d audit'.",
     "from the spool": "A leftover of a crash; nothing is lost.",
     "goes on: {state}": "It was under way when the station was stopped hard.",
-    "see 'oftp2d cert list'": "Get the successor now, and deliver it.",
+    "look after: {what}": "Something ends, overlaps or is missing soon, or waits for you; the line says what to do.",
     "asks for authentication": "The partner's latch has closed before ours; it heals itself.",
     "the call failed": "If it stays so: 'oftp2d partner test' names the step and what to do.",
     "refused our certificate": "The partner's reason. Often it has to announce it, or to import its authority.",

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from oftp2d.certificates import Certificates
 from oftp2d.config import Limits
 from oftp2d.ledger import ExchangeRecord, Ledger, Partner, StoredCertificate
+from oftp2d.metrics import Metrics
 from oftp2d.offers import Route
 from oftp2d.probe import TestReport
 from oftp2d.spool import Spool
@@ -137,6 +138,7 @@ class Desk:
     securing: Securing
     traces: Traces
     house: House
+    metrics: Metrics
     limits: Limits
     upload_folder: Path
     """Where the bodies of large requests lie until they are in the spool; on the file system of the spool."""

@@ -8,6 +8,7 @@ from typing import Final
 from klein import Klein
 
 from oftp2d.ledger import Ledger, Partner, Station
+from oftp2d.metrics import CONTENT_TYPE
 
 from . import documents
 from .collaborators import Desk
@@ -64,6 +65,14 @@ def add_routes(app: Klein, desk: Desk) -> None:
             ],
             "warnings": list(desk.house.warnings()),
         }
+
+    @route(app, "GET", "/metrics")
+    async def metrics(request: HttpRequest) -> None:
+        """Numbers for monitoring, in the text format of Prometheus."""
+        query(request).finish()
+        text = await desk.workers.database(desk.metrics.text, desk.now())
+        request.setHeader(b"Content-Type", CONTENT_TYPE.encode("ascii"))
+        request.write(text)
 
     @route(app, "GET", "/v1/stations")
     async def stations(request: HttpRequest) -> Document:

@@ -20,13 +20,17 @@ def add_to(group: click.Group) -> None:
     """Add the commands of this module."""
 
     @command(group, "status")
-    def status(terminal: Terminal) -> None:
-        """Show whether the station runs, who is connected, and what waits.
+    @click.option("--metrics", is_flag=True, help="Print numbers for monitoring, in the text format of Prometheus.")
+    def status(terminal: Terminal, metrics: bool) -> None:
+        """Show whether the station runs, who is connected, what waits, and what to look after.
 
         End responses owed are receipts (EERP) and refusals (NERP) that partners still have to get from us;
         they leave with the next session.
         """
         with terminal.client() as client:
+            if metrics:
+                terminal.out.file.write(client.text("/metrics"))
+                return
             document = client.get("/v1/status")
         terminal.show(document, lambda: _status(document))
 

@@ -78,6 +78,14 @@ class Certificates:
             rows = connection.execute(found.order_by(certificates.c.id).limit(limit))
             return [_to_certificate(row) for row in rows]
 
+    def every(
+        self, holder: Holder | None = None, partner_id: int | None = None, station: str | None = None
+    ) -> Sequence[StoredCertificate]:
+        """All entries, however many, in the order they were added."""
+        found = _chosen(holder=holder, partner_id=partner_id, station=station)
+        with self._database.reading() as connection:
+            return [_to_certificate(row) for row in connection.execute(found.order_by(certificates.c.id))]
+
     def set_active(self, certificate_id: int, *, active: bool) -> StoredCertificate:
         """Let an entry be used, or not. Raises UnknownError."""
         return self._set(certificate_id, active=active)

@@ -55,6 +55,17 @@ class Exchanges:
         """
         return self._database.insist(lambda connection: _conclude(connection, conclusion, now))
 
+    def waiting(self) -> dict[tuple[int, ExchangeState], int]:
+        """How many messages of each partner wait for an answer: ours for its, and those held for an operator's."""
+        unanswered = (ExchangeState.QUEUED, ExchangeState.SENT, ExchangeState.HELD)
+        counted = (
+            sa.select(exchanges.c.partner_id, exchanges.c.state, sa.func.count().label("number"))
+            .where(exchanges.c.state.in_(unanswered))
+            .group_by(exchanges.c.partner_id, exchanges.c.state)
+        )
+        with self._database.reading() as connection:
+            return {(row.partner_id, row.state): row.number for row in connection.execute(counted)}
+
     def by_transfer(self, transfer_id: str) -> ExchangeRecord | None:
         """The message a transfer carries."""
         with self._database.reading() as connection:

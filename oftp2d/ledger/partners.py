@@ -74,6 +74,12 @@ class Partners:
         with self._database.reading() as connection:
             return _select(connection, partners.c.code > after, limit=limit)
 
+    def codes(self) -> dict[int, str]:
+        """The codes of all partners by their ids."""
+        with self._database.reading() as connection:
+            rows = connection.execute(sa.select(partners.c.id, partners.c.code).where(_PRESENT))
+            return {row.id: row.code for row in rows}
+
     def due(self, now: datetime, *, limit: int = 1000) -> Sequence[Partner]:
         """The active partners whose next call has been set and is due."""
         with self._database.reading() as connection:

@@ -37,6 +37,7 @@ from oftp2d.ledger import (
     StoredCertificate,
     Transfer,
 )
+from oftp2d.metrics import Metrics
 from oftp2d.offers import Route
 from oftp2d.probe import TestReport, TestStep
 from oftp2d.spool import Spool, inbox_name
@@ -189,6 +190,7 @@ class Office:
     securing: RecordingSecuring
     traces: Traces
     house: QuietHouse
+    metrics: Metrics
 
     async def ask(self, method: str, *arguments: Any, **parameters: Any) -> dict[str, Any]:
         """Call a method of the client in a thread."""
@@ -231,6 +233,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         securing=RecordingSecuring(),
         traces=Traces(reactor, workers, home / "traces"),  # type: ignore[arg-type]  # as above
         house=QuietHouse(),
+        metrics=Metrics(),
     )
     desk = Desk(
         ledger=ledger,
@@ -243,6 +246,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         securing=office.securing,
         traces=office.traces,
         house=office.house,
+        metrics=office.metrics,
         limits=limits or config.Limits(),
         upload_folder=home,
         started_at=STARTED,

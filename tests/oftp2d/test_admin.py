@@ -31,6 +31,7 @@ from oftp2d.client import AdminClient, RefusedError
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Kind, NewOutgoing
 from oftp2d.logs import LineObserver
+from oftp2d.metrics import Gauge
 from oftp2d.offers import Route
 from oftp2d.partners import least_level
 from tests import pki
@@ -1006,3 +1007,11 @@ async def test_exchanges_are_queued_with_the_certificates_named(office: Office) 
     await refused(office, 400, "post", "/v1/exchange/deliver", {})
     await refused(office, 404, "post", "/v1/exchange/deliver", {"partner": "O0013NOBODY"})
     await refused(office, 409, "post", "/v1/exchange/deliver", {"partner": THEIRS, "certificate": "odd"})
+
+
+@pytest_twisted.ensureDeferred
+async def test_numbers_for_monitoring_are_told_in_the_text_format_of_prometheus(office: Office) -> None:
+    office.metrics.add(lambda _now: [Gauge(name="oftp2d_warnings", help="To look after", values={(): 2})])
+    expected = "# HELP oftp2d_warnings To look after\n# TYPE oftp2d_warnings gauge\noftp2d_warnings 2.0\n"
+    assert (await office.run("status", "--metrics"))[:2] == (0, expected)
+    await refused(office, 400, "text", "/metrics?odd=1")
