@@ -12,6 +12,7 @@ in the database worker.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -19,8 +20,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from oftp2.certs import selection
+from oftp2.certs.acceptance import Limits
 from oftp2.certs.facts import CertificateFacts
-from oftp2.certs.selection import Selection, Situation
+from oftp2.certs.selection import Entry, Selection, Situation
 from oftp2.certs.usages import TLS_USAGES, Usage
 from oftp2d.announcing import Announcing
 from oftp2d.entries import PARTY, issued_first, selectable
@@ -28,10 +30,13 @@ from oftp2d.holdings import Credential
 from oftp2d.importing import Importing
 from oftp2d.ledger import (
     Holder,
+    Ledger,
     Slot,
     StoredCertificate,
 )
-from oftp2d.trust import Trust
+from oftp2d.revocation import Finding, Lists, Question, questions
+from oftp2d.trust import Path, Trust
+from oftp2d.vault import Vault
 
 _SITUATIONS: dict[Usage, Situation] = {
     Usage.SIGNATURE: selection.SIGNING,
@@ -49,9 +54,48 @@ SIGNERS: Final = 2
 class Certificates(Importing, Announcing):
     """The store of one station."""
 
+    def __init__(self, ledger: Ledger, vault: Vault, limits: Limits | None = None, lists: Lists | None = None) -> None:
+        super().__init__(ledger, vault, limits)
+        self._lists = lists or Lists()
+        self._asked: dict[tuple[int | None, str], tuple[Trust, tuple[Question, ...]]] = {}
+        self.authorities.bar(self._lists.barred)
+
     def trust(self, partner_id: int | None = None) -> Trust:
         """What to judge chains with, of everyone or of a partner."""
         return self.authorities.trust(partner_id)
+
+    # --- what is barred ------------------------------------------------------------------------------------
+
+    def barred(self, stored: Sequence[StoredCertificate], now: datetime) -> Mapping[int, Finding]:
+        """Which of these, by the ids of their entries, are used for nothing although an anchor leads to them, and why."""
+        found = ((entry, self._lists.finding(asked, now)) for entry, asked in self.asked(stored, now))
+        return {entry.id: finding for entry, finding in found if finding is not None}
+
+    def asked(
+        self, stored: Sequence[StoredCertificate], now: datetime
+    ) -> Iterator[tuple[StoredCertificate, Sequence[Question]]]:
+        """What revocation lists are asked about each; nothing where no anchor leads to it, for then none speaks of it."""
+        if not self._lists.read:
+            return
+        trusts: dict[int | None, Trust] = {}
+        for entry in stored:
+            if entry.partner_id not in trusts:
+                trusts[entry.partner_id] = self.trust(entry.partner_id)
+            trust, key = trusts[entry.partner_id], (entry.partner_id, entry.fingerprint)
+            known = self._asked.get(key)
+            if known is None or known[0] is not trust:
+                path = trust.path(CertificateFacts.of(entry.der), (), now)
+                known = self._asked[key] = trust, questions(path) if isinstance(path, Path) else ()
+            yield entry, known[1]
+
+    def in_use(self) -> Sequence[StoredCertificate]:
+        """Ours and those of partners that may be used for something, but for what bars them."""
+        entries = (*self._owned(), *self._entries(Holder.PARTNER))
+        return [entry for entry in entries if entry.active and entry.slot in {Slot.CURRENT, Slot.PREVIOUS}]
+
+    def _selectable(self, stored: Sequence[StoredCertificate], now: datetime) -> list[Entry]:
+        barred = self.barred(stored, now)
+        return [selectable(entry, str(barred[entry.id]) if entry.id in barred else None) for entry in stored]
 
     # --- what is used --------------------------------------------------------------------------------------
 
@@ -63,7 +107,7 @@ class Certificates(Importing, Announcing):
     def explain_own(self, usage: Usage, *, station: str, now: datetime, partner_id: int | None = None) -> Selection:
         """The same choice with the account of every certificate that was looked at."""
         confirmed = None if partner_id is None else self._ledger.certificates.confirmed(partner_id)
-        entries = [selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
+        entries = self._selectable([entry for entry in self._owned() if entry.slot is Slot.CURRENT], now)
         if usage in TLS_USAGES:
             entries = issued_first(entries, now)
         return selection.select(_SITUATIONS[usage], entries, station=station, party=PARTY, now=now, confirmed=confirmed)
@@ -73,7 +117,7 @@ class Certificates(Importing, Announcing):
 
         Two where the partner has confirmed none of several: one of them it should know. None where there is none.
         """
-        entries = [selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
+        entries = self._selectable([entry for entry in self._owned() if entry.slot is Slot.CURRENT], now)
         chosen = selection.select(
             selection.SIGNING,
             entries,
@@ -87,7 +131,8 @@ class Certificates(Importing, Announcing):
 
     def explain_decryption(self, now: datetime, named: str | None = None) -> Selection:
         """Every certificate of ours whose key opens challenges and files, the ``named`` one first, with the account of all."""
-        return selection.select(selection.DECRYPTION, map(selectable, self._owned()), station="", now=now, named=named)
+        entries = self._selectable(self._owned(), now)
+        return selection.select(selection.DECRYPTION, entries, station="", now=now, named=named)
 
     def decryption_keys(
         self, now: datetime, named: str | None = None
@@ -99,7 +144,7 @@ class Certificates(Importing, Announcing):
 
     def to_deliver(self, *, station: str, now: datetime) -> tuple[StoredCertificate, ...]:
         """The certificates that answer a REQUEST to one of our stations, each once (acx.md 4.5)."""
-        entries = [selectable(entry) for entry in self._owned() if entry.slot is Slot.CURRENT]
+        entries = self._selectable([entry for entry in self._owned() if entry.slot is Slot.CURRENT], now)
         chosen = selection.to_deliver(entries, station=station, party=PARTY, now=now)
         return tuple(self._stored_own(entry) for entry in chosen)
 
@@ -119,7 +164,8 @@ class Certificates(Importing, Announcing):
         now: what they signed may be under way. ``station`` is the partner's.
         """
         slots = {Slot.CURRENT} if situation.one else {Slot.CURRENT, Slot.PREVIOUS}
-        entries = [selectable(entry) for entry in self._entries(Holder.PARTNER, partner_id) if entry.slot in slots]
+        found = [entry for entry in self._entries(Holder.PARTNER, partner_id) if entry.slot in slots]
+        entries = self._selectable(found, now)
         return selection.select(situation, entries, station=station, party=PARTY, now=now, least_bits=least_bits)
 
     def partner_certificates(self, *, partner_id: int, station: str | None = None) -> tuple[StoredCertificate, ...]:
@@ -130,9 +176,11 @@ class Certificates(Importing, Announcing):
         """The two halves of the latch (acx.md 5.2): their certificate is active here; they confirmed ours."""
         theirs = self.partner_certificate(Usage.AUTHENTICATION, partner_id=partner_id, station=code, now=now)
         confirmed = self._ledger.certificates.confirmed(partner_id)
+        owned = self._owned()
+        barred = self.barred(owned, now)
         ours = any(
             entry.fingerprint in confirmed and Usage.AUTHENTICATION in entry.usages and entry.active
-            for entry in self._owned()
-            if entry.valid_from <= now <= entry.valid_until
+            for entry in owned
+            if entry.valid_from <= now <= entry.valid_until and entry.id not in barred
         )
         return theirs is not None, ours

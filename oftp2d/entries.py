@@ -73,12 +73,14 @@ def issued_first(entries: list[Entry], now: datetime) -> list[Entry]:
     So a self-signed certificate made for one partner never pushes aside the one that all others trust.
     """
     issued = [entry for entry in entries if not entry.facts.self_signed]
-    valid = any(entry.active and entry.facts.not_before <= now <= entry.facts.not_after for entry in issued)
+    valid = any(
+        entry.active and not entry.barred and entry.facts.not_before <= now <= entry.facts.not_after for entry in issued
+    )
     return issued if valid else entries
 
 
-def selectable(stored: StoredCertificate) -> Entry:
-    """A stored entry as the selection rules see it."""
+def selectable(stored: StoredCertificate, barred: str | None = None) -> Entry:
+    """A stored entry as the selection rules see it; ``barred`` says why it is used for nothing."""
     return Entry(
         facts=CertificateFacts.of(stored.der),
         usages=stored.usages,
@@ -86,4 +88,5 @@ def selectable(stored: StoredCertificate) -> Entry:
         active=stored.active,
         slice_from=stored.slice_from,
         slice_until=stored.slice_until,
+        barred=barred,
     )

@@ -279,14 +279,17 @@ class Question:
     issuer: CertificateFacts
     urls: tuple[str, ...]
     """Each alone would do; none that can be fetched where it is empty."""
+    above: bool = False
+    """Whether it is an authority of the certificate that the way is of."""
 
 
-def questions(path: Path) -> Iterator[Question]:
+def questions(path: Path) -> tuple[Question, ...]:
     """Everything that lists can tell about a way: of its certificates, its anchor, and what is known above."""
-    for subject, issuer in path.links:
-        urls = distribution_points(subject)
-        if urls is not None:
-            yield Question(subject=subject, issuer=issuer, urls=urls)
+    return tuple(
+        Question(subject=subject, issuer=issuer, urls=urls, above=subject is not path.certificates[0])
+        for subject, issuer in path.links
+        if (urls := distribution_points(subject)) is not None
+    )
 
 
 def distribution_points(facts: CertificateFacts) -> tuple[str, ...] | None:
@@ -350,6 +353,11 @@ class Lists:
         self._wanted: dict[str, CertificateFacts] = {}
 
     @property
+    def read(self) -> bool:
+        """Whether lists are read at all."""
+        return self.mode is not Mode.OFF
+
+    @property
     def readings(self) -> Mapping[str, Reading]:
         """By address."""
         return dict(self._readings)
@@ -369,25 +377,25 @@ class Lists:
 
     def barred(self, path: Path, now: datetime) -> str | None:
         """Why a way does not count, as :class:`oftp2d.trust.Trust` asks it."""
-        found = self.finding(path, now)
+        found = self.finding(questions(path), now)
         return None if found is None else found.text
 
-    def finding(self, path: Path, now: datetime) -> Finding | None:
+    def finding(self, asked: Iterable[Question], now: datetime) -> Finding | None:
         """Why a certificate whose way is proven is used for nothing; None when nothing speaks against it."""
-        if self.mode is Mode.OFF:
+        if not self.read:
             return None
-        found = [finding for asked in questions(path) if (finding := self._answer(asked, path, now)) is not None]
+        found = [finding for question in asked if (finding := self._answer(question, now)) is not None]
         return min(found, key=lambda finding: not finding.revoked, default=None)
 
-    def unread(self, path: Path) -> tuple[Question, ...]:
-        """What of a way no list has answered yet, although there should be one."""
-        if self.mode is Mode.OFF:
+    def unread(self, asked: Iterable[Question]) -> tuple[Question, ...]:
+        """What no list has answered yet, although there should be one."""
+        if not self.read:
             return ()
-        return tuple(asked for asked in questions(path) if asked.urls and not self._speaking(asked))
+        return tuple(question for question in asked if question.urls and not self._speaking(question))
 
-    def _answer(self, asked: Question, path: Path, now: datetime) -> Finding | None:
+    def _answer(self, asked: Question, now: datetime) -> Finding | None:
         speaking = self._speaking(asked)
-        who = "" if asked.subject is path.certificates[0] else f"its authority {asked.subject.subject} was "
+        who = f"its authority {asked.subject.subject} was " if asked.above else ""
         for reading in speaking:
             assert reading.list is not None  # noqa: S101 - it speaks
             if (revoked := reading.list.revoked(asked.subject.serial)) is not None:

@@ -290,7 +290,7 @@ def test_who_was_revoked_is_barred_and_the_text_says_by_whom() -> None:
     known = lists()
     put(known, STATIONS, pki.crl(ISSUING, revoked=[LEAF]), ISSUING)
 
-    found = known.finding(path_of(), NOW)
+    found = known.finding(questions(path_of()), NOW)
 
     assert found is not None
     assert found.revoked
@@ -302,7 +302,7 @@ def test_what_a_revoked_authority_issued_is_barred() -> None:
     put(known, STATIONS, pki.crl(ISSUING), ISSUING)
     put(known, AUTHORITIES, pki.crl(ROOT, revoked=[ISSUING]), ROOT)
 
-    assert str(known.finding(path_of(), NOW)).startswith("its authority CN=Issuing was revoked on ")
+    assert str(known.finding(questions(path_of()), NOW)).startswith("its authority CN=Issuing was revoked on ")
 
 
 def test_who_is_in_no_list_is_not_barred() -> None:
@@ -310,8 +310,8 @@ def test_who_is_in_no_list_is_not_barred() -> None:
     put(known, STATIONS, pki.crl(ISSUING, revoked=[5]), ISSUING)
     put(known, AUTHORITIES, pki.crl(ROOT), ROOT)
 
-    assert known.finding(path_of(), NOW) is None
-    assert known.unread(path_of()) == ()
+    assert known.finding(questions(path_of()), NOW) is None
+    assert known.unread(questions(path_of())) == ()
 
 
 def test_a_judgement_on_a_chain_takes_the_lists_into_account() -> None:
@@ -344,7 +344,7 @@ def test_strict_says_why_a_list_could_not_be_read() -> None:
     known.put(Reading(url=STATIONS, tried_at=NOW, error="http://lists.test/stations.crl was answered with 404"))
 
     assert "answered with 404" in str(known.barred(path_of(), NOW))
-    assert known.unread(path_of()) != ()
+    assert known.unread(questions(path_of())) != ()
 
 
 def test_strict_does_not_take_a_certificate_whose_list_nobody_can_fetch() -> None:
@@ -359,8 +359,8 @@ def test_switched_off_nothing_is_asked_and_nothing_barred() -> None:
     known = lists(Mode.OFF)
     put(known, STATIONS, pki.crl(ISSUING, revoked=[LEAF]), ISSUING)
 
-    assert known.finding(path_of(), NOW) is None
-    assert known.unread(path_of()) == ()
+    assert known.finding(questions(path_of()), NOW) is None
+    assert known.unread(questions(path_of())) == ()
     assert known.wanted() == {}
 
 
@@ -371,7 +371,7 @@ def test_a_list_that_was_once_read_must_stay_young(mode: Mode) -> None:
     put(known, STATIONS, pki.crl(ISSUING, next_update=100), ISSUING, read_at=NOW - 15 * DAY, error="it is gone")
     assert known.barred(path_of(), NOW) is None
 
-    found = known.finding(path_of(), NOW + timedelta(minutes=1))
+    found = known.finding(questions(path_of()), NOW + timedelta(minutes=1))
 
     assert found is not None
     assert not found.revoked
