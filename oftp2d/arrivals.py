@@ -99,6 +99,7 @@ class Arrivals:
         held = await workers.database(store.held, partner_id=partner.id, station=station)
         announced = await workers.database(store.announced, partner_id=partner.id, station=station)
         trust = await workers.database(store.trust, partner.id)
+        await self._context.revocations.first_readings(trust, content.facts, content.chain)
         return judge(
             mode=mode,
             message=arrival.message,

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from oftp2d.certificates import Certificates
 from oftp2d.config import Config
 from oftp2d.ledger import Ledger
+from oftp2d.revocations import Revocations
 from oftp2d.spool import Spool
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
@@ -34,6 +35,7 @@ class Context:
     workers: Workers
     vault: Vault
     certificates: Certificates
+    revocations: Revocations
     owner: str = field(default_factory=new_owner)
     stopping: bool = False
 

@@ -39,6 +39,8 @@ from oftp2d.metrics import Metrics
 from oftp2d.outlook import Outlook, of_certificates
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
+from oftp2d.revocation import Lists
+from oftp2d.revocations import Barred, Revocations
 from oftp2d.securing import Securing
 from oftp2d.sessions import Sessions
 from oftp2d.spool import Spool
@@ -89,6 +91,8 @@ class Daemon:
             await workers.database(ledger.close)
 
         self._undo.append(close_ledger)
+        certificates, revocations = self._store(workers, ledger, vault)
+        self._undo.append(revocations.stop)
         self.context = context = Context(
             reactor=self._reactor,
             config=self._config,
@@ -96,7 +100,8 @@ class Daemon:
             spool=await workers.disk(Spool, self._config.spool_path),
             workers=workers,
             vault=vault,
-            certificates=Certificates(ledger, vault),
+            certificates=certificates,
+            revocations=revocations,
         )
         self.started_at = context.now()
         self.outlook = Outlook(workers, context.now)
@@ -128,6 +133,7 @@ class Daemon:
         # The socket's lock says that no other daemon works in this home: only then may its leavings be touched.
         admin.claim()
         self._undo.append(admin.stop)
+        await revocations.load()
         await self._recover()
         admin.start()
         await self._servers.refresh()
@@ -136,12 +142,21 @@ class Daemon:
         self._undo.append(self._stop_working)
         self.dialler.start()
         self.securing.start()
+        revocations.changed = self._barred_changed
+        revocations.start()
         await self.outlook.look()
         self._upkeep_over = self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
             lambda failure: self.log.failure("the upkeep failed", failure)
         )
         self._runs = True
         self.log.info("the station runs, version {version}", version=version("oftp2d"))
+
+    def _store(self, workers: Workers, ledger: Ledger, vault: Vault) -> tuple[Certificates, Revocations]:
+        """The certificate store, and what keeps the revocation lists that it asks."""
+        settings = self._config.revocation
+        lists = Lists(settings.mode, timedelta(seconds=settings.max_age_seconds))
+        certificates = Certificates(ledger, vault, lists=lists)
+        return certificates, Revocations(self._reactor, workers, ledger, certificates, lists, settings=settings)
 
     def _nudge_dialler(self, partner_id: int) -> None:
         """Something became due for a partner outside of a session."""
@@ -325,15 +340,35 @@ class Daemon:
 
     def warnings(self) -> Sequence[str]:
         """What an administrator should look after."""
-        return self.outlook.lines
+        return (*self.outlook.lines, *self.context.revocations.warnings())
 
     def progress(self, transfer_id: str) -> int | None:
         """Octets moved of a transfer that is under way, or worked on before it goes or when it has come."""
         rooms = (self.running, self.securing, self._delivery)
         return next((octets for room in rooms if (octets := room.progress(transfer_id)) is not None), None)
 
+    async def _barred_changed(self, new: Sequence[Barred], gone: Sequence[Barred]) -> None:
+        """Nothing more goes under certificates that count for nothing now; what waited for one that counts again goes on."""
+        context = self.context
+        fingerprints = [each.stored.fingerprint for each in new]
+        for transfer in await context.workers.database(
+            context.ledger.transfers.secure_again, fingerprints, context.now()
+        ):
+            self.log.info(
+                "{file} is secured anew before it goes, transfer {transfer}: a certificate that it was made with does not"
+                " count any more",
+                file=transfer.dataset,
+                transfer=transfer.id,
+            )
+        self.securing.nudge()
+        for partner_id in {each.stored.partner_id for each in gone if each.stored.partner_id is not None}:
+            partner = await context.workers.database(context.ledger.partners.get, partner_id)
+            await self.exchange.certificate_came(partner)
+        await self._take_up_certificates()
+
     def certificates_changed(self) -> None:
         """Take up new certificates for the calls to come."""
+        self.context.revocations.nudge()
         Deferred.fromCoroutine(self._take_up_certificates()).addErrback(
             lambda failure: self.log.failure("the new certificates could not be taken up", failure)
         )

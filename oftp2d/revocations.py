@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from oftp2.certs.facts import CertificateFacts
@@ -96,7 +96,7 @@ class Revocations:
         lists: Lists,
         *,
         settings: config.Revocation,
-        now: Callable[[], datetime],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         fetcher: Fetcher | None = None,
     ) -> None:
         self._reactor = reactor
@@ -122,15 +122,17 @@ class Revocations:
 
     # --- from start to stop -------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Take up what the ledger has, tell what follows from it, and begin to read."""
-        if not self._lists.read:
-            return
-        await self._load()
-        await self._look()
-        self._running = True
-        self._lists.asked = self._asked
-        self.nudge()
+    async def load(self) -> None:
+        """Take up what was read before the station was started: it counts from now on."""
+        if self._lists.read:
+            await self._load()
+
+    def start(self) -> None:
+        """Begin to read, and to tell what follows."""
+        if self._lists.read:
+            self._running = True
+            self._lists.asked = self._asked
+            self.nudge()
 
     async def stop(self) -> None:
         """Read no more, and wait until nothing is under way."""
@@ -295,7 +297,6 @@ class Revocations:
     # --- reading ------------------------------------------------------------------------------------------------
 
     async def _load(self) -> None:
-        """What was read before the station was started."""
         lists = self._ledger.revocation_lists
         for record in await self._workers.database(lists.list):
             reading = Reading(url=record.url, tried_at=record.tried_at, error=record.error)
@@ -339,6 +340,9 @@ class Revocations:
             await self._failed(url, str(error))
         except UnusableListError as error:
             await self._failed(url, f"{url}: {error}")
+        except CancelledError:
+            # The station stops.
+            pass
         except OperatorError as error:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
         except Exception:  # noqa: BLE001 - whatever a server sent: the others are read all the same

@@ -77,11 +77,13 @@ STATES_OF: Final[dict[Direction, frozenset[TransferState]]] = {
 
 # An end response may overtake everything: a partner that got the file answers, whatever our side believed. So
 # acknowledged and refused can be reached from every outgoing state that may follow an EFID. Securing never does: a file
-# goes back there only with a new stamp, or where none of it has gone.
+# goes back there only with a new stamp, or where none of it has gone. One that is queued does so when a certificate that it
+# was secured with counts no more.
 MOVES: Final[dict[TransferState, frozenset[TransferState]]] = {
     TransferState.SECURING: frozenset({TransferState.QUEUED, TransferState.FAILED, TransferState.CANCELLED}),
     TransferState.QUEUED: frozenset(
         {
+            TransferState.SECURING,
             TransferState.SENDING,
             TransferState.CANCELLED,
             TransferState.FAILED,

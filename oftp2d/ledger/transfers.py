@@ -77,6 +77,7 @@ _FAILED = Move(Direction.OUT, [_S.SENDING, _S.QUEUED], _S.FAILED, overtaken=_ANS
 _GIVEN_UP = {state: Move(Direction.OUT, [state], _S.FAILED) for state in (_S.QUEUED, _S.SENT)}
 _SECURED = Move(Direction.OUT, [_S.SECURING], _S.QUEUED, overtaken=[_S.CANCELLED])
 _UNSECURABLE = Move(Direction.OUT, [_S.SECURING], _S.FAILED, overtaken=[_S.CANCELLED])
+_SECURED_AGAIN = Move(Direction.OUT, [_S.QUEUED], _S.SECURING)
 _RETRIED = {
     goal: Move(Direction.OUT, [_S.FAILED, _S.CANCELLED, _S.REFUSED, _S.SENT], goal) for goal in (_S.QUEUED, _S.SECURING)
 }
@@ -244,6 +245,45 @@ class Transfers:
                 recipients=tuple(recipients),
                 choice=choice,
             )
+
+    def secure_again(self, fingerprints: Collection[str], now: datetime) -> Sequence[Transfer]:
+        """Queued files of ours that were signed or encrypted with one of these certificates are secured anew; which ones.
+
+        One that the partner has a part of gets a new stamp. Not one whose EFID has gone: the partner has it, or was told so.
+        """
+        if not fingerprints:
+            return ()
+        these = frozenset(fingerprints)
+        found = SELECT_TRANSFERS.where(
+            transfers.c.direction == Direction.OUT,
+            transfers.c.state == _S.QUEUED,
+            transfers.c.plain_name.is_not(None),
+            sa.not_(transfers.c.efid_sent),
+        )
+
+        def again(connection: Connection) -> Sequence[Transfer]:
+            queued = map(to_transfer, connection.execute(found).all())
+            return [
+                self._secure_again(connection, each, now)
+                for each in queued
+                if not these.isdisjoint((*each.signers, *each.recipients))
+            ]
+
+        return self._database.insist(again)
+
+    def _secure_again(self, connection: Connection, old: Transfer, now: datetime) -> Transfer:
+        values = {**_plain(old), "attempts": 0, "next_attempt_at": None, "text": None}
+        if old.reached != 0:
+            date, time = allot(
+                connection,
+                partner_id=old.partner_id,
+                originator=old.originator,
+                destination=old.destination,
+                dataset=old.dataset,
+                now=now,
+            )
+            values.update(date=date, time=time, reached=0)
+        return _SECURED_AGAIN.apply(connection, old.id, now, **values)
 
     def unsecurable(self, transfer_id: str, now: datetime, text: str) -> Transfer:
         """A file cannot be secured; an operator may retry it. Without effect where it was cancelled meanwhile."""

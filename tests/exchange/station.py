@@ -180,7 +180,12 @@ class Station:
             f'[[listeners]]\ntransport = "{transport}"\nhost = "127.0.0.1"\nport = 0\n' for transport in ("tls", "tcp")
         )
         given = self.settings
-        for section, line in (("retry", "first_seconds = 1"), ("spool", "free_octets_reserved = 0")):
+        usual = (
+            ("retry", "first_seconds = 1"),
+            ("spool", "free_octets_reserved = 0"),
+            ("revocation", 'mode = "off"'),
+        )
+        for section, line in usual:
             if f"[{section}]" not in given:
                 given += f"\n[{section}]\n{line}\n"
         return config.parse(listeners + given, self.home)

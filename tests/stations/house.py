@@ -46,6 +46,7 @@ Settings = Mapping[str, Mapping[str, object]]
 QUICK: Final[Settings] = {
     "retry": {"first_seconds": 1, "max_seconds": 1},
     "spool": {"free_octets_reserved": 0},
+    "revocation": {"mode": "off"},
     "limits": {"max_sessions_per_peer_address": 50, "bad_passwords": 1000},
 }
 """What all stations of the tests have in common: no long waits, and many peers from one address."""
