@@ -1,5 +1,5 @@
 """What must be shown by tests is: every section of RFC 5024 that is played here, every letter of its state tables, every
-tolerance of the field."""
+tolerance of the field, every case of Odette."""
 
 from __future__ import annotations
 
@@ -49,6 +49,10 @@ def test_every_letter_of_the_state_tables_has_a_test(marks: Any) -> None:
 
 def test_every_tolerance_has_a_test(covered: Any, marks: Any) -> None:
     assert set(marks["interop"]) == set(covered.titles(covered.TOLERANCES)) == {str(each) for each in range(1, 16)}
+
+
+def test_every_case_of_odette_has_a_test_and_every_test_a_case(covered: Any, marks: Any) -> None:
+    assert set(marks["odette"]) == set(covered.titles(covered.CASES))
 
 
 def test_no_mark_names_a_section_that_is_not_there(covered: Any, marks: Any) -> None:

@@ -1,7 +1,7 @@
-"""Which test covers which section of RFC 5024 and which tolerance of the field: read from the marks of the tests.
+"""Which test covers which section of RFC 5024, tolerance of the field, and case of Odette: read from the marks of the tests.
 
-Run by pytest as a plugin it writes down the marks ``rfc`` and ``interop`` of every collected test; used as a module it
-runs that collection and makes a page of it.
+Run by pytest as a plugin it writes down the marks ``rfc``, ``interop`` and ``odette`` of every collected test; used as a
+module it runs that collection and makes pages of it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTIONS = ROOT / "fixtures" / "rfc5024-sections.csv"
 TOLERANCES = ROOT / "fixtures" / "tolerances.csv"
-MARKS = ("rfc", "interop")
+CASES = ROOT / "fixtures" / "odette-cases.csv"
+MARKS = ("rfc", "interop", "odette")
 OUTPUT = "OFTP2D_MARKS"
 """The environment variable that names the file for what the plugin finds."""
 
@@ -41,8 +43,9 @@ def pytest_collection_finish(session: Any) -> None:
     Path(os.environ[OUTPUT]).write_text(json.dumps(found), "utf-8")
 
 
+@cache
 def collect() -> Covered:
-    """The marks of all tests. Raises ``RuntimeError`` with what pytest said when they cannot be collected."""
+    """The marks of all tests, collected once. Raises ``RuntimeError`` with what pytest said when they cannot be collected."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "marks.json"
         path = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
@@ -82,9 +85,25 @@ def page() -> Iterator[str]:
     yield from _table("No.", titles(TOLERANCES), marks["interop"])
 
 
-def _table(head: str, about: Mapping[str, str], tests: Mapping[str, list[str]]) -> Iterator[str]:
+def odette() -> Iterator[str]:
+    """The lines of the page of Odette's cases."""
+    marks = collect()
+    yield "Odette's cases and their tests\n==============================\n"
+    yield (
+        "The cases of Odette's OFTP2 interoperability tests as far as they are public, under their numbers where these are, and"
+        " the tests that play them: each in both roles, as Initiator and as Responder, over real sessions between two"
+        " stations. The certificates are those of ``fixtures/pki.toml``. All paths are in ``tests``.\n"
+    )
+    about = titles(CASES)
+    yield from _table("Case", about, marks["odette"], order=about)
+
+
+def _table(
+    head: str, about: Mapping[str, str], tests: Mapping[str, list[str]], order: Iterable[str] | None = None
+) -> Iterator[str]:
     yield f".. list-table::\n   :header-rows: 1\n   :widths: 10 30 60\n\n   * - {head}\n     - About\n     - Tests"
-    for number in sorted(about.keys() & tests.keys(), key=_natural):
+    both = about.keys() & tests.keys()
+    for number in sorted(both, key=_natural) if order is None else [each for each in order if each in both]:
         yield f"   * - {number}\n     - {about[number]}"
         grouped: dict[str, list[str]] = {}
         for test in tests[number]:

@@ -414,6 +414,7 @@ PAGES: dict[str, tuple[str, Page]] = {
     "commands.rst": ("the commands of OFTP2 and their fields", commands),
     "states.rst": ("the state machine and its departures from the RFC", states),
     "rfc5024.rst": ("the sections of RFC 5024, the tolerances of the field, and their tests", covered.page),
+    "odette.rst": ("the cases of Odette's interoperability tests, and their tests", covered.odette),
 }
 
 
