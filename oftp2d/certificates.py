@@ -13,7 +13,7 @@ in the database worker.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
@@ -46,6 +46,9 @@ _SITUATIONS: dict[Usage, Situation] = {
     Usage.TLS_SERVER: selection.TLS_SERVER,
     Usage.TLS_CLIENT: selection.TLS_CLIENT,
 }
+
+LAST_DAY: Final = timedelta(days=1)
+"""How long before its end a certificate that every caller sees gives way to the next one, whoever is without that."""
 
 SIGNERS: Final = 2
 """The most certificates of ours that sign one file."""
@@ -100,17 +103,42 @@ class Certificates(Importing, Announcing):
     # --- what is used --------------------------------------------------------------------------------------
 
     def own(self, usage: Usage, *, station: str, now: datetime, partner_id: int | None = None) -> Credential | None:
-        """Our certificate for a usage, towards a partner: the newest that it has confirmed, else the newest."""
+        """Our certificate for a usage, towards a partner: the newest that it has confirmed, else the newest.
+
+        One under renewal is not used towards a partner before it has confirmed it, nor shown to callers before all have;
+        where nothing else would do it is.
+        """
         taken = self.explain_own(usage, station=station, now=now, partner_id=partner_id).taken
         return None if taken is None else self._credential(self._stored_own(taken))
 
     def explain_own(self, usage: Usage, *, station: str, now: datetime, partner_id: int | None = None) -> Selection:
         """The same choice with the account of every certificate that was looked at."""
+        pending = self._ledger.renewals.pending()
+        chosen = self._chosen(usage, pending, station=station, now=now, partner_id=partner_id)
+        shown = chosen.taken if usage is Usage.TLS_SERVER else None
+        if shown is not None and shown.facts.not_after - now < LAST_DAY:
+            # Those who have not confirmed the next one would not know it; but with an expired one nobody could call.
+            return self._chosen(usage, frozenset(), station=station, now=now, partner_id=partner_id)
+        return chosen
+
+    def _chosen(
+        self, usage: Usage, pending: frozenset[str], *, station: str, now: datetime, partner_id: int | None
+    ) -> Selection:
         confirmed = None if partner_id is None else self._ledger.certificates.confirmed(partner_id)
         entries = self._selectable([entry for entry in self._owned() if entry.slot is Slot.CURRENT], now)
         if usage in TLS_USAGES:
-            entries = issued_first(entries, now)
-        return selection.select(_SITUATIONS[usage], entries, station=station, party=PARTY, now=now, confirmed=confirmed)
+            settled = [entry for entry in entries if entry.facts.fingerprint not in pending]
+            under_way = [entry for entry in entries if entry.facts.fingerprint in pending]
+            entries = [*issued_first(settled, now), *issued_first(under_way, now)]
+        return selection.select(
+            _SITUATIONS[usage],
+            entries,
+            station=station,
+            party=PARTY,
+            now=now,
+            confirmed=confirmed,
+            pending=pending,
+        )
 
     def signers(self, *, station: str, now: datetime, partner_id: int) -> tuple[tuple[Credential, ...], Selection]:
         """Who signs a file of a station of ours for a partner: one, or in a roll-over the two newest.
@@ -125,6 +153,7 @@ class Certificates(Importing, Announcing):
             party=PARTY,
             now=now,
             confirmed=self._ledger.certificates.confirmed(partner_id),
+            pending=self._ledger.renewals.pending(),
             unsure=SIGNERS,
         )
         return tuple(self._credential(self._stored_own(entry)) for entry in chosen.entries), chosen

@@ -250,6 +250,11 @@ class Acx:
         "How far clocks may differ when dates of a certificate are judged, in seconds.",
     )
     answers_per_hour: int = whole(1, 1000, 4, "How often an hour a partner's request for our certificates is answered.")
+    offer_successors: bool = flag(
+        True,  # noqa: FBT003 - a default
+        "Whether a certificate of ours that follows another is offered to all partners as soon as it is imported: true or"
+        " false.",
+    )
 
 
 _LIST = "https://www.odette.org/TSL/TSL_OFTP2.XML"

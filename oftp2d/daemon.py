@@ -33,12 +33,13 @@ from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
 from oftp2d.gauges import of_ledger
-from oftp2d.ledger import Direction, Kind, Ledger, Partner, Transfer, TransferState, UnknownError
+from oftp2d.ledger import Direction, Kind, Ledger, Partner, StoredCertificate, Transfer, TransferState, UnknownError
 from oftp2d.listeners import Listeners
 from oftp2d.metrics import Metrics
 from oftp2d.outlook import Outlook, of_certificates
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
+from oftp2d.renewals import Renewals
 from oftp2d.revocation import Lists
 from oftp2d.revocations import Barred, Revocations
 from oftp2d.securing import Securing
@@ -112,7 +113,14 @@ class Daemon:
         attempts = BadAttempts(self._config.limits.bad_passwords, self._config.limits.bad_password_seconds)
         self._servers = Servers(context)
         authentication = Authentication(context)
-        self.exchange = Exchange(context, authentication, changed=self.certificates_changed)
+        self.exchange = Exchange(
+            context,
+            authentication,
+            changed=self.certificates_changed,
+            confirmed=lambda: self.renewals.confirmed(),  # noqa: PLW0108 - it is made behind the exchange
+        )
+        self.renewals = Renewals(context, self.exchange, nudge=self._nudge_dialler, changed=self.certificates_changed)
+        self._undo.append(self.renewals.stop)
         self._delivery = Delivery(context, owed=self._nudge_dialler)
         self._undo.append(self._delivery.stop)
         self.securing = Securing(context, queued=self._nudge_dialler)
@@ -145,6 +153,7 @@ class Daemon:
         revocations.changed = self._barred_changed
         revocations.start()
         await self.outlook.look()
+        self.renewals.look()
         self._upkeep_over = self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
             lambda failure: self.log.failure("the upkeep failed", failure)
         )
@@ -254,6 +263,7 @@ class Daemon:
             # A certificate becomes valid, or ends, without anybody saying so.
             await self._take_up_certificates()
             await self._expire()
+            self.renewals.look()
         except OperatorError as error:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
 
@@ -305,6 +315,7 @@ class Daemon:
             certificates=context.certificates,
             dialler=self.dialler,
             exchange=self.exchange,
+            renewals=self.renewals,
             securing=self.securing,
             traces=self.traces,
             house=self,
@@ -365,6 +376,10 @@ class Daemon:
             partner = await context.workers.database(context.ledger.partners.get, partner_id)
             await self.exchange.certificate_came(partner)
         await self._take_up_certificates()
+
+    def successor_came(self, old: StoredCertificate, new: StoredCertificate) -> None:
+        """A certificate of ours was imported that follows another; in the database worker."""
+        self.renewals.successor_came(old, new)
 
     def certificates_changed(self) -> None:
         """Take up new certificates for the calls to come."""

@@ -67,10 +67,18 @@ class Exchange:
 
     log = Logger(namespace="exchange")
 
-    def __init__(self, context: Context, authentication: Authentication, *, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        authentication: Authentication,
+        *,
+        changed: Callable[[], None],
+        confirmed: Callable[[], None],
+    ) -> None:
         self._context = context
         self._authentication = authentication
         self._changed = changed
+        self._confirmed = confirmed
         self._receipts = Receipts(context)
         self._offers = Offers(context)
         self._answers: dict[int, deque[float]] = {}
@@ -261,6 +269,7 @@ class Exchange:
         )
         if accepted:
             await self._authentication.latch(partner)
+            self._confirmed()
         else:
             self.log.error(
                 "{partner}: refused our certificate: {text}; correct it and say 'oftp2d exchange deliver {partner}'",

@@ -116,6 +116,7 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
         code = _partner_code(fields)
         fields.finish()
         confirmed = await desk.workers.database(_confirm, desk, name, code)
+        desk.renewals.confirmed()
         return {"partner": code, "fingerprint": confirmed.fingerprint}
 
 

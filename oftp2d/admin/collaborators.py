@@ -18,6 +18,7 @@ from oftp2d.ledger import ExchangeRecord, Ledger, Partner, StoredCertificate
 from oftp2d.metrics import Metrics
 from oftp2d.offers import Route
 from oftp2d.probe import TestReport
+from oftp2d.renewals import Renewals
 from oftp2d.spool import Spool
 from oftp2d.trace import Traces
 from oftp2d.vault import Vault
@@ -123,6 +124,9 @@ class House(Protocol):
     def certificates_changed(self) -> None:
         """A certificate was added or changed: TLS contexts and trust are to be made anew."""
 
+    def successor_came(self, old: StoredCertificate, new: StoredCertificate) -> None:
+        """A certificate of ours was imported that follows another. In the database worker, in one go with the import."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
@@ -135,6 +139,7 @@ class Desk:
     certificates: Certificates
     dialler: Dialler
     exchange: ExchangeDesk
+    renewals: Renewals
     securing: Securing
     traces: Traces
     house: House

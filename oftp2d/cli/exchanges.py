@@ -1,5 +1,7 @@
 """``exchange``: the automatic exchange of certificates with a partner (ACX)."""
 
+# ruff: noqa: D301 - \b is how click is told not to wrap a paragraph
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,9 +10,21 @@ import click
 
 from oftp2d.client import path_of
 
+from . import renewals
 from .forms import items, moment, state, table, words
-from .options import CODE, Command, Section, command, complete_partner, complete_station, partner_argument
-from .terminal import Terminal
+from .options import (
+    CODE,
+    DURATION,
+    MOMENT,
+    Command,
+    Section,
+    command,
+    complete_partner,
+    complete_station,
+    partner_argument,
+)
+from .renewals import deliver_to_all
+from .terminal import Exit, Terminal
 
 
 def _chosen(function: Command) -> Command:
@@ -33,6 +47,7 @@ def _chosen(function: Command) -> Command:
         ),
         click.option(
             "--certificate",
+            "--cert",
             metavar="CERT",
             help="Which of yours: alias or beginning of the fingerprint. Without it: those in use.",
         ),
@@ -72,14 +87,56 @@ def add_to(group: click.Group) -> None:
         """
 
     @command(exchange, "deliver")
-    @partner_argument
+    @click.argument("partner", type=CODE, required=False, shell_complete=complete_partner, metavar="[PARTNER]")
     @_chosen
-    def deliver(terminal: Terminal, partner: str, **chosen: str | None) -> None:
-        """Give a partner your certificate; earlier ones stay valid until they expire.
+    @click.option("--all", "everybody", is_flag=True, help="Give it to every partner, and follow each: a renewal.")
+    @click.option("--until", type=MOMENT, help="With --all: the former one stays in use until then at least, in UTC.")
+    @click.option(
+        "--wait", is_flag=True, help="With --all: stay until every partner has it, and show how they take it up."
+    )
+    @click.option(
+        "--timeout",
+        type=DURATION,
+        default="1h",
+        show_default=True,
+        help="With --wait: leave after so long. It goes on.",
+    )
+    def deliver(
+        terminal: Terminal,
+        partner: str | None,
+        *,
+        everybody: bool,
+        until: str | None,
+        wait: bool,
+        timeout: int,
+        **chosen: str | None,
+    ) -> int:
+        """Give a partner your certificate, or all partners; earlier ones stay valid until they expire.
 
         Use it some weeks before a certificate ends.
+
+        With --all it is a renewal: each partner is sent what it knows until it has confirmed the new one, and when
+        all have it the former one is used no longer. See 'oftp2d exchange renewal'.
+
+        \b
+        Examples:
+          oftp2d exchange deliver O0013000002PARTNER
+          oftp2d exchange deliver --all --certificate station-2027 --wait
         """
-        _exchange("deliver")(terminal, partner, **chosen)
+        if (partner is None) is not everybody:
+            raise click.UsageError("It is not clear who is meant: name a partner, or say --all.")
+        if partner is not None:
+            if until is not None or wait:
+                raise click.UsageError("--until and --wait go with --all.")
+            _exchange("deliver")(terminal, partner, **chosen)
+            return Exit.DONE
+        if chosen["station"] or chosen["to"]:
+            raise click.UsageError("--station and --to go with one partner.")
+        if chosen["certificate"] is None:
+            raise click.UsageError("Name the new certificate with --certificate.")
+        return deliver_to_all(
+            terminal, chosen["certificate"], chosen["previous"], until, wait=wait, timeout=timeout
+        )
 
     @command(exchange, "request")
     @partner_argument
@@ -101,6 +158,7 @@ def add_to(group: click.Group) -> None:
         """
         _exchange("recall")(terminal, partner, **chosen)
 
+    renewals.add_to(exchange)
     _add_listing(exchange)
 
 

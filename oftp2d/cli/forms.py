@@ -25,6 +25,8 @@ _COLOURS = {
     "acknowledged": "green",
     "delivered": "green",
     "accepted": "green",
+    "finished": "green",
+    "running": "cyan",
     "securing": "cyan",
     "sent": "cyan",
     "sending": "cyan",

@@ -215,6 +215,12 @@ class Certificates:
         """The fingerprints of our certificates that a partner has accepted."""
         return {confirmation.fingerprint for confirmation in self.confirmations(partner_id)}
 
+    def confirmed_by(self, fingerprint: str) -> frozenset[int]:
+        """The ids of the partners that have accepted a certificate of ours."""
+        found = sa.select(confirmations.c.partner_id).where(confirmations.c.fingerprint == fingerprint)
+        with self._database.reading() as connection:
+            return frozenset(connection.execute(found).scalars())
+
     def confirmations(self, partner_id: int, *, limit: int = 1000) -> Sequence[Confirmation]:
         """What a partner has accepted of ours, when and how, youngest first."""
         found = sa.select(confirmations).where(confirmations.c.partner_id == partner_id)

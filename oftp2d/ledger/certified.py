@@ -10,8 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from oftp2.certs.usages import Usage
-from oftp2d.ledger.records import NewAuditEntry, NewOutgoing, NewReceipt
-from oftp2d.ledger.states import Direction
+from oftp2d.ledger.records import NewAuditEntry, NewOutgoing, NewReceipt, Partner
+from oftp2d.ledger.states import Direction, TransferState
 
 # --- certificates --------------------------------------------------------------------------------------
 
@@ -288,6 +288,22 @@ class Renewal(NewRenewal):
     started_at: datetime
     ended_at: datetime | None
     partners: tuple[RenewalPartner, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalPart:
+    """What one partner of a renewal has done so far: what follows from confirmations and exchanges."""
+
+    partner: Partner
+    confirmation: Confirmation | None = None
+    """That it has the new certificate."""
+    message: ExchangeRecord | None = None
+    """The last one that brings or brought it the certificate since the renewal began, whoever queued it."""
+    transfer: TransferState | None = None
+    """Where the file of that message stands."""
+    trouble: str | None = None
+    """Why that file ended before its time, or what kept it the last time."""
+    sent_at: datetime | None = None
 
 
 # --- lists of others -----------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ class Partners:
 
 
 def _select(
-    connection: Connection, *conditions: sa.ColumnElement[bool], limit: int, removed: bool = False
+    connection: Connection, *conditions: sa.ColumnElement[bool], limit: int | None, removed: bool = False
 ) -> Sequence[Partner]:
     """Partners with their sub-stations, in two queries however many there are."""
     chosen = sa.select(*_COLUMNS).where(*conditions).order_by(partners.c.code).limit(limit)
@@ -164,6 +164,11 @@ def _select(
     for row in connection.execute(subordinate.order_by(partner_stations.c.code)):
         codes[row.partner_id].append(row.code)
     return [Partner(**row._asdict(), sub_stations=tuple(codes[row.id])) for row in rows]
+
+
+def present(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Sequence[Partner]:
+    """All partners, however many, that these are true of and that are not removed."""
+    return _select(connection, *conditions, limit=None)
 
 
 def _first(connection: Connection, condition: sa.ColumnElement[bool]) -> Partner | None:

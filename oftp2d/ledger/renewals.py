@@ -6,17 +6,30 @@ What each partner has done so far is not kept here: it follows from its confirma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from oftp2d.ledger.certified import NewRenewal, Renewal, RenewalPartner, RenewalState
+from oftp2d.ledger.certified import (
+    Confirmation,
+    ExchangeRecord,
+    ExchangeState,
+    NewRenewal,
+    Renewal,
+    RenewalPart,
+    RenewalPartner,
+    RenewalState,
+)
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import UnknownError
-from oftp2d.ledger.schema import renewal_partners, renewals
+from oftp2d.ledger.partners import present
+from oftp2d.ledger.schema import confirmations, exchanges, partners, renewal_partners, renewals, transfers
+from oftp2d.ledger.states import Direction
+
+_MESSAGE: Final = tuple(exchanges.c[each.name] for each in fields(ExchangeRecord) if each.name != "der")
 
 
 class Renewals:
@@ -52,6 +65,42 @@ class Renewals:
         with self._database.reading() as connection:
             return _select(connection, renewals.c.state == RenewalState.RUNNING)
 
+    def pending(self) -> frozenset[str]:
+        """Fingerprints of ours that not every partner is known to have: the last renewal runs, or was cancelled."""
+        later = renewals.alias()
+        last = sa.select(sa.func.max(later.c.id)).where(later.c.fingerprint == renewals.c.fingerprint)
+        found = sa.select(renewals.c.fingerprint).where(
+            renewals.c.id == last.scalar_subquery(), renewals.c.state != RenewalState.FINISHED
+        )
+        with self._database.reading() as connection:
+            return frozenset(connection.execute(found).scalars())
+
+    def parts(self, renewal: Renewal) -> Sequence[RenewalPart]:
+        """What each partner has done so far, by code; in four queries however many there are. Removed ones take no part."""
+        with self._database.reading() as connection:
+            confirmed, offered = _confirmations(connection, renewal), _offers(connection, renewal)
+            return [
+                RenewalPart(partner=each, confirmation=confirmed.get(each.id), **offered.get(each.id, {}))
+                for each in present(connection, partners.c.id.in_(_taking_part(renewal)))
+            ]
+
+    def outstanding(self, renewal: Renewal) -> int:
+        """How many partners that count, active ones, have not confirmed the certificate yet."""
+        confirmed = sa.select(confirmations.c.partner_id).where(confirmations.c.fingerprint == renewal.fingerprint)
+        counted = sa.select(sa.func.count()).where(
+            partners.c.id.in_(_taking_part(renewal)),
+            partners.c.id.not_in(confirmed),
+            partners.c.active,
+            partners.c.removed_at.is_(None),
+        )
+        with self._database.reading() as connection:
+            return connection.execute(counted).scalar_one()
+
+    def join(self, renewal_id: int, partner: RenewalPartner) -> None:
+        """One more takes part: it became a partner when the renewal had begun."""
+        with self._database.writing() as connection:
+            connection.execute(sa.insert(renewal_partners), {**asdict(partner), "renewal_id": renewal_id})
+
     def attach(self, renewal_id: int, partner_id: int, exchange_id: int) -> None:
         """The message that offers a partner the certificate. Raises UnknownError for who does not take part."""
         offered = sa.update(renewal_partners).where(
@@ -86,3 +135,41 @@ def _select(connection: Connection, *conditions: sa.ColumnElement[bool], limit: 
         values: dict[str, Any] = row._asdict()
         partners[values.pop("renewal_id")].append(RenewalPartner(**values))
     return [Renewal(**row._asdict(), partners=tuple(partners[row.id])) for row in rows]
+
+
+def _taking_part(renewal: Renewal) -> sa.Select[tuple[int]]:
+    return sa.select(renewal_partners.c.partner_id).where(renewal_partners.c.renewal_id == renewal.id)
+
+
+def _confirmations(connection: Connection, renewal: Renewal) -> dict[int, Confirmation]:
+    found = sa.select(confirmations).where(confirmations.c.fingerprint == renewal.fingerprint)
+    return {row.partner_id: Confirmation(**row._asdict()) for row in connection.execute(found)}
+
+
+def _offers(connection: Connection, renewal: Renewal) -> dict[int, dict[str, Any]]:
+    """The last message that brings a partner the certificate; one refused before the renewal began does not count."""
+    last = sa.select(sa.func.max(exchanges.c.id)).where(
+        exchanges.c.direction == Direction.OUT,
+        exchanges.c.fingerprint == renewal.fingerprint,
+        sa.or_(
+            exchanges.c.created_at >= renewal.started_at,
+            exchanges.c.state.in_([ExchangeState.QUEUED, ExchangeState.SENT]),
+        ),
+    )
+    found = (
+        sa.select(*_MESSAGE, transfers.c.state.label("file"), transfers.c.text.label("trouble"), transfers.c.sent_at)
+        .join(transfers, transfers.c.id == exchanges.c.transfer_id)
+        .where(exchanges.c.id.in_(last.group_by(exchanges.c.partner_id)))
+    )
+    offered = {}
+    for row in connection.execute(found):
+        values = row._asdict()
+        transfer, trouble, sent_at = (values.pop(name) for name in ("file", "trouble", "sent_at"))
+        message = ExchangeRecord(**values)
+        offered[message.partner_id] = {
+            "message": message,
+            "transfer": transfer,
+            "trouble": trouble,
+            "sent_at": sent_at,
+        }
+    return offered

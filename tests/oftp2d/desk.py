@@ -23,6 +23,7 @@ from oftp2d.certificates import Certificates
 from oftp2d.cli.app import execute
 from oftp2d.cli.terminal import Terminal
 from oftp2d.client import AdminClient
+from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import (
     Direction,
@@ -40,6 +41,7 @@ from oftp2d.ledger import (
 from oftp2d.metrics import Metrics
 from oftp2d.offers import Route
 from oftp2d.probe import TestReport, TestStep
+from oftp2d.renewals import Renewals
 from oftp2d.spool import Spool, inbox_name
 from oftp2d.trace import Traces
 from oftp2d.vault import Vault
@@ -158,6 +160,7 @@ class QuietHouse:
 
     moved: dict[str, int] = field(default_factory=dict)
     changes: int = 0
+    successors: list[tuple[str, str]] = field(default_factory=list)
     fails: bool = False
 
     def listeners(self) -> Sequence[ListenerView]:
@@ -177,6 +180,9 @@ class QuietHouse:
     def certificates_changed(self) -> None:
         self.changes += 1
 
+    def successor_came(self, old: StoredCertificate, new: StoredCertificate) -> None:
+        self.successors.append((old.alias, new.alias))
+
 
 @dataclass
 class Office:
@@ -191,6 +197,7 @@ class Office:
     traces: Traces
     house: QuietHouse
     metrics: Metrics
+    renewals: Renewals
 
     async def ask(self, method: str, *arguments: Any, **parameters: Any) -> dict[str, Any]:
         """Call a method of the client in a thread."""
@@ -224,15 +231,26 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
     ledger.stations.add(Station(code=OURS, name="Test Ltd", main=True))
     workers = Workers(reactor)  # type: ignore[arg-type]  # the module stands for the reactor
     workers.start()
+    spool, dialler, exchange, house = Spool(home / "spool"), RecordingDialler(), RecordingExchange(), QuietHouse()
+    context = Context(
+        reactor=reactor,  # type: ignore[arg-type]  # as above
+        config=config.Config(home=home),
+        ledger=ledger,
+        spool=spool,
+        workers=workers,
+        vault=vault,
+        certificates=Certificates(ledger, vault),
+    )
     office = Office(
         home=home,
         ledger=ledger,
-        spool=Spool(home / "spool"),
-        dialler=RecordingDialler(),
-        exchange=RecordingExchange(),
+        spool=spool,
+        dialler=dialler,
+        exchange=exchange,
         securing=RecordingSecuring(),
         traces=Traces(reactor, workers, home / "traces"),  # type: ignore[arg-type]  # as above
-        house=QuietHouse(),
+        house=house,
+        renewals=Renewals(context, exchange, nudge=dialler.nudge, changed=house.certificates_changed),
         metrics=Metrics(),
     )
     desk = Desk(
@@ -240,9 +258,10 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         spool=office.spool,
         workers=workers,
         vault=vault,
-        certificates=Certificates(ledger, vault),
+        certificates=context.certificates,
         dialler=office.dialler,
         exchange=office.exchange,
+        renewals=office.renewals,
         securing=office.securing,
         traces=office.traces,
         house=office.house,
@@ -259,6 +278,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         yield office
     finally:
         await server.stop()
+        await office.renewals.stop()
         await office.traces.finish()
         await workers.stop()
         ledger.close()
