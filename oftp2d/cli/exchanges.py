@@ -134,9 +134,7 @@ def add_to(group: click.Group) -> None:
             raise click.UsageError("--station and --to go with one partner.")
         if chosen["certificate"] is None:
             raise click.UsageError("Name the new certificate with --certificate.")
-        return deliver_to_all(
-            terminal, chosen["certificate"], chosen["previous"], until, wait=wait, timeout=timeout
-        )
+        return deliver_to_all(terminal, chosen["certificate"], chosen["previous"], until, wait=wait, timeout=timeout)
 
     @command(exchange, "request")
     @partner_argument

@@ -29,6 +29,7 @@ from oftp2d.ledger import (
     Ledger,
     NewOutgoing,
     NewPartner,
+    NewRenewal,
     Origin,
     Reply,
     Slot,
@@ -206,6 +207,51 @@ def test_a_new_certificate_signs_towards_a_partner_once_it_is_confirmed(
     everyone = store.own(Usage.TLS_SERVER, station=OURS, now=NOW)
     assert everyone is not None
     assert everyone.stored.alias == "new"
+
+
+def renew(ledger: Ledger, new: StoredCertificate) -> None:
+    """It is being offered to partners."""
+    ledger.renewals.begin(NewRenewal(fingerprint=new.fingerprint, station=OURS), [], NOW)
+
+
+def test_one_under_renewal_signs_for_nobody_who_has_not_confirmed_it(
+    ledger: Ledger, store: Certificates, partner: int
+) -> None:
+    old, new = put(store, pki.certificate("CB01"), "old"), put(store, pki.certificate("CB04"), "new")
+    renew(ledger, new)
+
+    def signing() -> list[str]:
+        signers, _ = store.signers(station=OURS, now=NOW, partner_id=partner)
+        return [signer.stored.alias for signer in signers]
+
+    assert signing() == ["old"]
+    receipts = store.own(Usage.EERP_SIGNATURE, station=OURS, now=NOW, partner_id=partner)
+    assert receipts is not None
+    assert receipts.stored.alias == "old"
+    ledger.certificates.confirm(partner, new.fingerprint, NOW, "EERP")
+    assert signing() == ["new"]
+    ledger.certificates.set_active(new.id, active=False)
+    assert signing() == ["old"]
+    ledger.certificates.set_active(old.id, active=False)
+    assert signing() == []
+
+
+@pytest.mark.parametrize("issued", [True, False])
+def test_callers_see_no_certificate_under_renewal_before_the_last_day_of_the_former_one(
+    ledger: Ledger, store: Certificates, issued: bool
+) -> None:
+    subject = "CN=shown,O=Station B"
+    authority = pki.issuing("B") if issued else None
+    put(store, pki.make(subject=subject, issuer=authority, station=OURS, days=(-30, 30)), "old")
+    new = put(store, pki.make(subject=subject, issuer=pki.issuing("B"), station=OURS, days=(-1, 365)), "new")
+    renew(ledger, new)
+
+    def shown(days: float) -> str:
+        found = store.own(Usage.TLS_SERVER, station=OURS, now=NOW + timedelta(days=days))
+        assert found is not None
+        return found.stored.alias
+
+    assert [shown(days) for days in (0, 28.9, 29.1, 31)] == ["old", "old", "new", "new"]
 
 
 def test_in_a_roll_over_both_sign_until_the_partner_has_confirmed_one(
