@@ -120,6 +120,7 @@ class Daemon:
             confirmed=lambda: self.renewals.confirmed(),  # noqa: PLW0108 - it is made behind the exchange
         )
         self.renewals = Renewals(context, self.exchange, nudge=self._nudge_dialler, changed=self.certificates_changed)
+        self.outlook.add(self.renewals.concerns)
         self._undo.append(self.renewals.stop)
         self._delivery = Delivery(context, owed=self._nudge_dialler)
         self._undo.append(self._delivery.stop)

@@ -8,7 +8,7 @@ is in the ledger: it goes on after a restart where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -33,7 +33,8 @@ from oftp2d.ledger import (
     StoredCertificate,
     UnknownError,
 )
-from oftp2d.uptake import STUCK, Progress, names, progress, why_by_hand
+from oftp2d.planning import Concern
+from oftp2d.uptake import STUCK, Progress, Uptake, names, progress, why_by_hand
 
 ENDS_SOON: Final = timedelta(days=14)
 """How long before the former one ends it is warned of partners that have no other."""
@@ -83,7 +84,6 @@ class Renewals:
         self._busy = False
         self._again = False
         self._thorough = False
-        self._warnings: dict[int, str] = {}
 
     # --- what an operator asks for ------------------------------------------------------------------------------
 
@@ -122,10 +122,12 @@ class Renewals:
         """How a renewal stands. Raises UnknownError."""
         return await self._context.workers.database(self._account, renewal_id)
 
-    @property
-    def warnings(self) -> Sequence[str]:
-        """What an administrator should look after, one line for each renewal."""
-        return tuple(self._warnings.values())
+    def concerns(self, now: datetime) -> Iterator[Concern]:
+        """What an administrator should look after, one for each renewal that needs a hand; in the database worker."""
+        for renewal in self._context.ledger.renewals.running():
+            found = concern(self._account(renewal.id), now)
+            if found is not None:
+                yield found
 
     # --- in the database worker ---------------------------------------------------------------------------------
 
@@ -190,7 +192,6 @@ class Renewals:
             )
         ledger.renewals.end(renewal_id, RenewalState.CANCELLED, "cancelled by hand", now)
         self._note("cancelled", renewal, now)
-        self._warnings.pop(renewal_id, None)
 
     def _account(self, renewal_id: int) -> Account:
         ledger = self._context.ledger
@@ -256,8 +257,6 @@ class Renewals:
             await self._offer(account, certificate, each.partner)
         if account.progress.complete and (renewal.until is None or renewal.until <= now):
             await self._finish(account)
-        else:
-            self._warn(account, now)
 
     def _joined(self, renewal: Renewal) -> Account:
         """The account, with those who have become partners since it began."""
@@ -285,15 +284,6 @@ class Renewals:
         else:
             self._nudge(partner.id)
 
-    def _warn(self, account: Account, now: datetime) -> None:
-        """Say once what needs a hand, and what is late."""
-        told = warning(account, now)
-        if told is None:
-            self._warnings.pop(account.renewal.id, None)
-        elif self._warnings.get(account.renewal.id) != told:
-            self._warnings[account.renewal.id] = told
-            self.log.warn("{warning}", warning=told)
-
     # --- ending them --------------------------------------------------------------------------------------------
 
     async def _give_up(self, account: Account) -> None:
@@ -302,12 +292,10 @@ class Renewals:
         await self._context.workers.database(
             self._context.ledger.renewals.end, account.renewal.id, RenewalState.CANCELLED, text, self._context.now()
         )
-        self._warnings.pop(account.renewal.id, None)
         self.log.warn("renewal {renewal} is over: {text}", renewal=account.renewal.id, text=text)
 
     async def _finish(self, account: Account) -> None:
         text = await self._context.workers.database(self._end, account)
-        self._warnings.pop(account.renewal.id, None)
         self.log.info(
             "renewal {renewal} is finished, every partner has {alias}; {text}",
             renewal=account.renewal.id,
@@ -367,24 +355,28 @@ class Renewals:
         return frozenset(former)
 
 
-def warning(account: Account, now: datetime) -> str | None:
+def concern(account: Account, now: datetime) -> Concern | None:
     """What an administrator should know of a renewal that runs; None where it goes on by itself, and in time."""
     renewal, missing = account.renewal, account.progress.missing
-    look = f"see 'oftp2d exchange renewal {renewal.id}'"
     ends = account.previous.valid_until if account.previous else None
     if missing and ends is not None and ends - now < ENDS_SOON:
         verb = "ends" if ends > now else "has ended"
-        return (
-            f"renewal {renewal.id}: {len(missing)} partner(s) are without {account.alias}, and the former certificate"
-            f" {verb} on {ends:%Y-%m-%d}: {names(missing)}; {look}"
-        )
+        why = f"without {account.alias}, and the former certificate {verb} on {ends:%Y-%m-%d}"
+        return _concern(renewal, missing, why, ends)
     if missing and renewal.until is not None and renewal.until <= now:
-        late = f"were to have {account.alias} by {renewal.until:%Y-%m-%d} and have not: {names(missing)}"
-        return f"renewal {renewal.id}: {len(missing)} partner(s) {late}; {look}"
+        return _concern(renewal, missing, f"without {account.alias} after {renewal.until:%Y-%m-%d}", renewal.until)
     stuck = [each for each in missing if each.stage in STUCK]
-    if stuck:
-        return f"renewal {renewal.id}: {len(stuck)} partner(s) need you: {names(stuck)}; {look}"
-    return None
+    return _concern(renewal, stuck, "in need of you", now) if stuck else None
+
+
+def _concern(renewal: Renewal, partners: Sequence[Uptake], why: str, at: datetime) -> Concern:
+    number = f"renewal {renewal.id}"
+    return Concern(
+        key=f"{number}: {why}: {' '.join(each.partner.code for each in partners)}",
+        text=f"{number}: {len(partners)} partner{' is' if len(partners) == 1 else 's are'} {why}: {names(partners)}",
+        advice=f"see 'oftp2d exchange {number}'",
+        at=at,
+    )
 
 
 def _check(

@@ -147,18 +147,15 @@ async def test_a_refusal_says_what_to_do_and_counts_no_longer_when_the_certifica
     refused = await stands(a, CODE_B, "refused")
     assert "exchange is switched off" in refused["text"]
     assert refused["advice"].endswith(f"oftp2d exchange deliver {CODE_B} --certificate new")
-    a.running.renewals.look()
-
-    async def warned() -> list[str]:
-        return log.lines("warn", "renewal 1: 1 partner(s) need you", CODE_B)
-
-    await eventually("the warning", warned)
-    assert any("need you" in each for each in (await a.ask("/v1/status"))["warnings"])
+    for _ in range(2):
+        await a.running.outlook.look()
+    assert len(log.lines("warn", "renewal 1: 1 partner is in need of you", CODE_B)) == 1
+    assert any("in need of you" in each for each in (await a.ask("/v1/status"))["warnings"])
     await b.set(CODE_A, acx=AcxMode.KNOWN)
     await good(a, "exchange", "deliver", CODE_B, "--certificate", "new")
     await reaches(a, RenewalState.FINISHED)
-    assert not any("need you" in each for each in (await a.ask("/v1/status"))["warnings"])
-    assert len(await warned()) == 1
+    await a.running.outlook.look()
+    assert not any("in need of you" in each for each in (await a.ask("/v1/status"))["warnings"])
 
 
 @pytest_twisted.ensureDeferred

@@ -19,7 +19,7 @@ from oftp2d.client import RefusedError
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import AcxMode, NewPartner, Partner, Renewal, RenewalState, StoredCertificate
-from oftp2d.renewals import Account, Renewals, warning
+from oftp2d.renewals import Account, Renewals, concern
 from oftp2d.uptake import Stage
 from tests import pki
 from tests.oftp2d.desk import OURS, Office, open_office
@@ -197,7 +197,7 @@ async def test_a_cancelled_one_is_still_kept_from_those_who_have_not_confirmed_i
     account = await begin(office, new)
     confirm(office, having, new)
     assert (await office.renewals.cancel(account.renewal.id)).renewal.state is RenewalState.CANCELLED
-    assert office.renewals.warnings == ()
+    assert list(office.renewals.concerns(now)) == []
     store = office.renewals._context.certificates
     used = [
         store.explain_own(Usage.SIGNATURE, station=OURS, now=now, partner_id=each.id).taken for each in (having, other)
@@ -222,7 +222,7 @@ async def test_a_renewal_ends_with_its_certificate(office: Office) -> None:
     for account in accounts:
         renewal = await ended(office, account)
         assert (renewal.state, renewal.text) == (RenewalState.CANCELLED, "its certificate is not used any more")
-    assert office.renewals.warnings == ()
+    assert list(office.renewals.concerns(datetime.now(UTC))) == []
 
 
 @pytest_twisted.ensureDeferred
@@ -287,17 +287,20 @@ async def test_it_is_warned_of_what_needs_a_hand_what_is_late_and_what_will_end(
     for name in ("A", "B", "C", "D"):
         know(office, name)
     account = await begin(office, new, old, now + DAY)
-    (told,) = office.renewals.warnings
-    assert told == warning(account, now)
-    assert told.startswith("renewal 1: 4 partner(s) need you: O0013000009A, O0013000009B, O0013000009C and 1 more; see")
-    late = warning(account, now + 2 * DAY)
-    assert late is not None
-    assert "4 partner(s) were to have new by" in late
-    ending, over = warning(account, now + 40 * DAY), warning(account, now + 60 * DAY)
-    assert ending is not None
-    assert "4 partner(s) are without new, and the former certificate ends on" in ending
-    assert over is not None
-    assert "has ended on" in over
+    (told,) = office.renewals.concerns(now)
+    assert told.line == (
+        "renewal 1: 4 partners are in need of you: O0013000009A, O0013000009B, O0013000009C and 1 more;"
+        " see 'oftp2d exchange renewal 1'"
+    )
+    for days, why in (
+        (2, f"4 partners are without new after {now + DAY:%Y-%m-%d}"),
+        (40, "without new, and the former certificate ends on"),
+        (60, "the former certificate has ended on"),
+    ):
+        (told,) = office.renewals.concerns(now + days * DAY)
+        assert why in told.text
+    confirm(office, office.ledger.partners.list()[0], new)
+    assert concern(await office.renewals.account(account.renewal.id), now) != told
 
 
 @pytest_twisted.ensureDeferred
