@@ -121,13 +121,10 @@ class Daemon:
         )
         self.renewals = Renewals(context, self.exchange, nudge=self._nudge_dialler, changed=self.certificates_changed)
         self.outlook.add(self.renewals.concerns)
-        self._undo.append(self.renewals.stop)
         self._delivery = Delivery(context, owed=self._nudge_dialler)
-        self._undo.append(self._delivery.stop)
         self.securing = Securing(context, queued=self._nudge_dialler)
-        self._undo.append(self.securing.stop)
         self.traces = Traces(context.reactor, workers, self._config.home / "traces")
-        self._undo.append(self.traces.finish)
+        self._undo += [self.renewals.stop, self._delivery.stop, self.securing.stop, self.traces.finish]
         self.running = Sessions(
             context,
             Gate(context, attempts),
