@@ -42,6 +42,8 @@ from oftp2d.metrics import Metrics
 from oftp2d.offers import Route
 from oftp2d.probe import TestReport, TestStep
 from oftp2d.renewals import Renewals
+from oftp2d.revocation import Lists
+from oftp2d.revocations import Revocations
 from oftp2d.spool import Spool, inbox_name
 from oftp2d.trace import Traces
 from oftp2d.vault import Vault
@@ -232,14 +234,18 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
     workers = Workers(reactor)  # type: ignore[arg-type]  # the module stands for the reactor
     workers.start()
     spool, dialler, exchange, house = Spool(home / "spool"), RecordingDialler(), RecordingExchange(), QuietHouse()
+    settings = config.Config(home=home)
+    lists = Lists(settings.revocation.mode, timedelta(seconds=settings.revocation.max_age_seconds))
+    certificates = Certificates(ledger, vault, lists=lists)
     context = Context(
         reactor=reactor,  # type: ignore[arg-type]  # as above
-        config=config.Config(home=home),
+        config=settings,
         ledger=ledger,
         spool=spool,
         workers=workers,
         vault=vault,
-        certificates=Certificates(ledger, vault),
+        certificates=certificates,
+        revocations=Revocations(reactor, workers, ledger, certificates, lists, settings=settings.revocation),
     )
     office = Office(
         home=home,

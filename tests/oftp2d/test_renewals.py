@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -270,15 +271,7 @@ async def test_a_successor_is_offered_by_itself_unless_it_vouches_only_for_itsel
 
 def _with(office: Office, **acx: Any) -> Context:
     context = office.renewals._context
-    return Context(
-        reactor=context.reactor,
-        config=config.Config(home=office.home, acx=config.Acx(**acx)),
-        ledger=context.ledger,
-        spool=context.spool,
-        workers=context.workers,
-        vault=context.vault,
-        certificates=context.certificates,
-    )
+    return replace(context, config=config.Config(home=office.home, acx=config.Acx(**acx)))
 
 
 @pytest_twisted.ensureDeferred
