@@ -289,7 +289,7 @@ class TrustListSettings:
     signer: str = sha256(
         "",
         "The SHA-256 of the certificate that must have signed the list. Empty: that of the first list that is read is"
-        " pinned.",
+        " pinned, see 'oftp2d trust list'.",
     )
     refresh_seconds: int = whole(1, 31_536_000, 86_400, "How often it is looked for a new list, in seconds (1 day).")
     retry_seconds: int = whole(1, 31_536_000, 3600, "How soon it is tried again after a failure, in seconds.")

@@ -32,6 +32,7 @@ from oftp2d.delivery import Delivery
 from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange, Proof
+from oftp2d.fetching import Fetcher
 from oftp2d.gauges import of_ledger
 from oftp2d.ledger import Direction, Kind, Ledger, Partner, StoredCertificate, Transfer, TransferState, UnknownError
 from oftp2d.listeners import Listeners
@@ -47,6 +48,7 @@ from oftp2d.sessions import Sessions
 from oftp2d.spool import Spool
 from oftp2d.tls import Servers
 from oftp2d.trace import Traces
+from oftp2d.trustlists import TrustLists
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
 
@@ -105,11 +107,7 @@ class Daemon:
             revocations=revocations,
         )
         self.started_at = context.now()
-        self.outlook = Outlook(workers, context.now)
-        self.outlook.add(partial(of_certificates, ledger))
-        self.metrics = Metrics()
-        self.metrics.add(partial(of_ledger, ledger))
-        self.metrics.add(self.outlook.gauges)
+        self._look_out(context)
         attempts = BadAttempts(self._config.limits.bad_passwords, self._config.limits.bad_password_seconds)
         self._servers = Servers(context)
         authentication = Authentication(context)
@@ -139,6 +137,8 @@ class Daemon:
         # The socket's lock says that no other daemon works in this home: only then may its leavings be touched.
         admin.claim()
         self._undo.append(admin.stop)
+        self._undo.append(self.trust_lists.stop)
+        await self.trust_lists.load()
         await revocations.load()
         await self._recover()
         admin.start()
@@ -150,6 +150,7 @@ class Daemon:
         self.securing.start()
         revocations.changed = self._barred_changed
         revocations.start()
+        self.trust_lists.start()
         await self.outlook.look()
         self.renewals.look()
         self._upkeep_over = self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
@@ -157,6 +158,26 @@ class Daemon:
         )
         self._runs = True
         self.log.info("the station runs, version {version}", version=version("oftp2d"))
+
+    def _look_out(self, context: Context) -> None:
+        """Make what looks ahead, counts, and keeps the trust list."""
+        self.outlook = Outlook(context.workers, context.now)
+        self.outlook.add(partial(of_certificates, context.ledger))
+        self.metrics = Metrics()
+        self.metrics.add(partial(of_ledger, context.ledger))
+        self.metrics.add(self.outlook.gauges)
+        self.trust_lists = TrustLists(
+            self._reactor,
+            self._config.trust_list,
+            ledger=context.ledger,
+            workers=context.workers,
+            authorities=context.certificates.authorities,
+            fetcher=Fetcher(self._reactor),
+            now=context.now,
+            changed=self.certificates_changed,
+        )
+        self.outlook.add(self.trust_lists.concerns)
+        self.metrics.add(self.trust_lists.gauges)
 
     def _store(self, workers: Workers, ledger: Ledger, vault: Vault) -> tuple[Certificates, Revocations]:
         """The certificate store, and what keeps the revocation lists that it asks."""
@@ -316,6 +337,7 @@ class Daemon:
             renewals=self.renewals,
             securing=self.securing,
             traces=self.traces,
+            trust_lists=self.trust_lists,
             house=self,
             metrics=self.metrics,
             limits=self._config.limits,

@@ -74,7 +74,7 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
         """Import a certificate: ``holder``, ``partner``, ``pem`` or ``der_base64``, ``private_key_pem``, ``passphrase``."""
         fields = body(request)
         holder, code = fields.choice("holder", Holder), fields.code("partner")
-        content = _content(fields)
+        content = content_of(fields)
         options: dict[str, Any] = {
             "station": fields.code("station"),
             "alias": fields.optional("alias", longest=100) or None,
@@ -338,7 +338,8 @@ def _station_of(partner: Partner, station: str | None) -> str | None:
     return station
 
 
-def _content(fields: Fields) -> bytes:
+def content_of(fields: Fields) -> bytes:
+    """The octets of the certificates in a request: ``pem`` or ``der_base64``."""
     pem, der = fields.block("pem", longest=LARGEST_CONTENT), fields.block("der_base64", longest=LARGEST_CONTENT)
     if (pem is None) is (der is None):
         raise InputError("there is no certificate in the request", "give either pem or der_base64")

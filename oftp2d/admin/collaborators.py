@@ -21,6 +21,7 @@ from oftp2d.probe import TestReport
 from oftp2d.renewals import Renewals
 from oftp2d.spool import Spool
 from oftp2d.trace import Traces
+from oftp2d.trustlists import TrustLists
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
 
@@ -142,6 +143,7 @@ class Desk:
     renewals: Renewals
     securing: Securing
     traces: Traces
+    trust_lists: TrustLists
     house: House
     metrics: Metrics
     limits: Limits

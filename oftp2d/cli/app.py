@@ -11,7 +11,7 @@ from click.shell_completion import get_completion_class
 
 from oftp2d.errors import OperatorError
 
-from . import certificates, evidence, exchanges, house, inbox, partners, stations, status, traces, transfers
+from . import certificates, evidence, exchanges, house, inbox, partners, stations, status, traces, transfers, trust
 from .options import Section
 from .terminal import Exit, Terminal
 
@@ -83,7 +83,7 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "oftp2d", "_OFTP2D_COMPLETE").source())
 
 
-for module in (house, status, stations, partners, certificates, exchanges, transfers, inbox, evidence, traces):
+for module in (house, status, stations, partners, certificates, trust, exchanges, transfers, inbox, evidence, traces):
     module.add_to(cli)
 cli.add_command(cli.commands.pop("completion"))
 

@@ -134,7 +134,7 @@ def _add_import(cert: click.Group) -> None:
         if [own, partner is not None, anchor].count(True) != 1:
             raise click.UsageError("Say whose it is: one of --own, --partner CODE and --anchor.")
         body: dict[str, Any] = {name: value for name, value in given.items() if value}
-        body |= {"holder": "own" if own else "partner" if partner else "anchor"} | _content(file)
+        body |= {"holder": "own" if own else "partner" if partner else "anchor"} | content_of(file)
         if partner:
             body["partner"] = partner
         if key is not None:
@@ -311,7 +311,8 @@ def _read(file: Path) -> bytes:
     return octets
 
 
-def _content(file: Path) -> dict[str, str]:
+def content_of(file: Path) -> dict[str, str]:
+    """The certificates of a file as a request has them."""
     octets = _read(file)
     if b"-----BEGIN" in octets and octets.isascii():
         return {"pem": octets.decode("ascii")}

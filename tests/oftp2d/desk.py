@@ -25,6 +25,7 @@ from oftp2d.cli.terminal import Terminal
 from oftp2d.client import AdminClient
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
+from oftp2d.fetching import Fetcher
 from oftp2d.ledger import (
     Direction,
     ExchangeMessage,
@@ -46,6 +47,7 @@ from oftp2d.revocation import Lists
 from oftp2d.revocations import Revocations
 from oftp2d.spool import Spool, inbox_name
 from oftp2d.trace import Traces
+from oftp2d.trustlists import TrustLists
 from oftp2d.vault import Vault
 from oftp2d.workers import Workers
 
@@ -270,6 +272,16 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         renewals=office.renewals,
         securing=office.securing,
         traces=office.traces,
+        trust_lists=TrustLists(
+            reactor,  # type: ignore[arg-type]  # as above
+            config.TrustListSettings(),
+            ledger=ledger,
+            workers=workers,
+            authorities=context.certificates.authorities,
+            fetcher=Fetcher(reactor),
+            now=lambda: datetime.now(UTC),
+            changed=office.house.certificates_changed,
+        ),
         house=office.house,
         metrics=office.metrics,
         limits=limits or config.Limits(),
