@@ -34,8 +34,10 @@ IN_ACCORD: Final = "http://uri.etsi.org/TrstSvc/Svcstatus/inaccord"
 """The status of a service that is accepted."""
 
 MAX_DEPTH: Final = 32
-MAX_ELEMENTS: Final = 200_000
+MAX_PARTS: Final = 200_000
+"""Elements, attributes, comments and processing instructions; real lists have some ten thousand."""
 MAX_ATTRIBUTES: Final = 32
+"""Of one element."""
 MAX_SIGNERS: Final = 5
 """Certificates that come with the signature: the signer's and perhaps those above it."""
 MAX_CERTIFICATES: Final = 5000
@@ -173,7 +175,7 @@ class _Survey:
 
     def __init__(self) -> None:
         self.depth = 0
-        self.elements = 0
+        self.parts = 0
 
     def declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
         if encoding is not None and encoding.lower() not in _ENCODINGS:
@@ -184,13 +186,20 @@ class _Survey:
 
     def start(self, _name: str, attributes: Sequence[str]) -> None:
         self.depth += 1
-        self.elements += 1
         if self.depth > MAX_DEPTH:
             raise TrustListError(f"its elements are nested deeper than {MAX_DEPTH}")
-        if self.elements > MAX_ELEMENTS:
-            raise TrustListError(f"it has more than {MAX_ELEMENTS} elements")
         if len(attributes) > 2 * MAX_ATTRIBUTES:
             raise TrustListError(f"an element has more than {MAX_ATTRIBUTES} attributes")
+        self._count(1 + len(attributes) // 2)
+
+    def other(self, *_: str) -> None:
+        """A comment or a processing instruction."""
+        self._count(1)
+
+    def _count(self, parts: int) -> None:
+        self.parts += parts
+        if self.parts > MAX_PARTS:
+            raise TrustListError(f"it has more than {MAX_PARTS} elements and attributes")
 
     def end(self, _name: str) -> None:
         self.depth -= 1
@@ -206,6 +215,8 @@ def _survey(octets: bytes) -> None:
     parser.StartDoctypeDeclHandler = survey.doctype
     parser.StartElementHandler = survey.start
     parser.EndElementHandler = survey.end
+    parser.CommentHandler = survey.other
+    parser.ProcessingInstructionHandler = survey.other
     try:
         parser.Parse(octets, True)  # noqa: FBT003 - it takes no names
     except expat.ExpatError as error:
