@@ -70,9 +70,16 @@ class Certificates(Importing, Announcing):
     # --- what is barred ------------------------------------------------------------------------------------
 
     def barred(self, stored: Sequence[StoredCertificate], now: datetime) -> Mapping[int, Finding]:
-        """Which of these, by the ids of their entries, are used for nothing although an anchor leads to them, and why."""
+        """Which of these, by the ids of their entries, are used for nothing although an anchor leads to them, and why.
+
+        One of ours only where it was revoked: that a list cannot be read here is nothing to the partners that use it.
+        """
         found = ((entry, self._lists.finding(asked, now)) for entry, asked in self.asked(stored, now))
-        return {entry.id: finding for entry, finding in found if finding is not None}
+        return {
+            entry.id: finding
+            for entry, finding in found
+            if finding is not None and (finding.revoked or entry.holder is not Holder.OWN)
+        }
 
     def asked(
         self, stored: Sequence[StoredCertificate], now: datetime

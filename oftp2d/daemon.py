@@ -46,7 +46,7 @@ from oftp2d.revocations import Barred, Revocations
 from oftp2d.securing import Securing
 from oftp2d.sessions import Sessions
 from oftp2d.spool import Spool
-from oftp2d.tls import Servers
+from oftp2d.tls import BarredError, Servers
 from oftp2d.trace import Traces
 from oftp2d.trustlists import TrustLists
 from oftp2d.vault import Vault
@@ -67,6 +67,8 @@ class Daemon:
         self._reactor = reactor
         self._config = config
         self._runs = False
+        self._tls_fault = ""
+        """Why there is no certificate for TLS; it is told once."""
         self._looked_at = ""
         """The last file that was looked at among those that were left over."""
         self._undo: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -142,7 +144,7 @@ class Daemon:
         await revocations.load()
         await self._recover()
         admin.start()
-        await self._servers.refresh()
+        await self._begin_tls()
         self._undo.append(self._listeners.stop)
         self._listeners.start()
         self._undo.append(self._stop_working)
@@ -178,6 +180,15 @@ class Daemon:
         )
         self.outlook.add(self.trust_lists.concerns)
         self.metrics.add(self.trust_lists.gauges)
+
+    async def _begin_tls(self) -> None:
+        """Raises ``OperatorError`` where there is no certificate for TLS at all."""
+        try:
+            await self._servers.refresh()
+        except BarredError as error:
+            # Another one can be brought in while the station runs, and only then.
+            self._tls_fault = error.what
+            self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
 
     def _store(self, workers: Workers, ledger: Ledger, vault: Vault) -> tuple[Certificates, Revocations]:
         """The certificate store, and what keeps the revocation lists that it asks."""
@@ -411,8 +422,11 @@ class Daemon:
     async def _take_up_certificates(self) -> None:
         try:
             await self._servers.refresh()
+            self._tls_fault = ""
         except OperatorError as error:
-            self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
+            if error.what != self._tls_fault:
+                self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
+            self._tls_fault = error.what
         await self.outlook.look()
 
     # --- the end ------------------------------------------------------------------------------------------------

@@ -163,6 +163,7 @@ class Exchange:
         held = await self._context.workers.database(store.held, partner_id=partner.id, station=station)
         announced = await self._context.workers.database(store.announced, partner_id=partner.id, station=station)
         trust = await self._context.workers.database(store.trust, partner.id)
+        await self._context.revocations.first_readings(trust, content.facts, content.chain)
         return judge(
             mode=Mode(partner.acx.value),
             message=message,

@@ -66,6 +66,13 @@ class Offers:
             )
         # One instant for all: by it the ledger knows what belongs to one recall.
         now = self._context.now()
+        barred = await self._context.workers.database(self._context.certificates.barred, chosen, now)
+        for ours in chosen:
+            if ours.id in barred:
+                raise OperatorError(
+                    f"{ours.alias} is used for nothing: {barred[ours.id]}",
+                    "offer another one: make it with 'oftp2d cert generate', or import it",
+                )
         records = []
         for index, ours in enumerate(chosen):
             kind = Message.DELIVER if index and message is Message.REQUEST else message

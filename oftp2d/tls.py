@@ -44,6 +44,10 @@ _ALONE = frozenset(
 Verify = Callable[[SSL.Connection, crypto.X509, int, int, int], bool]
 
 
+class BarredError(OperatorError):
+    """All certificates of ours for TLS are used for nothing, such as because they were revoked."""
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class Servers:
     """Makes the server side of TLS connections, with our certificate of the moment."""
@@ -53,19 +57,28 @@ class Servers:
         self._tls: SSL.Context | None = None
 
     async def refresh(self) -> None:
-        """Take up what the certificate store says now. Raises ``OperatorError`` without a certificate for TLS."""
-        credential = await self._context.workers.database(self._credential)
+        """Take up what the certificate store says now. Raises ``OperatorError`` without a certificate for TLS.
+
+        ``BarredError`` where there is one that must not be used: until there is another no handshake succeeds.
+        """
+        try:
+            credential = await self._context.workers.database(self._credential)
+        except BarredError:
+            self._tls = _new_context(self._context, None, lambda *_: True)
+            raise
         self._tls = _new_context(self._context, credential, lambda *_: True)
 
     def _credential(self) -> Credential:
+        store, now = self._context.certificates, self._context.now()
         stations = self._context.ledger.stations.list()
         main = next((station for station in stations if station.main), None)
-        found = main and self._context.certificates.own(Usage.TLS_SERVER, station=main.code, now=self._context.now())
-        if not found:
-            raise OperatorError(
-                "there is no valid certificate of ours for TLS", "make one with 'oftp2d cert generate', or import one"
-            )
-        return found
+        if main and (found := store.own(Usage.TLS_SERVER, station=main.code, now=now)):
+            return found
+        advice = "make one with 'oftp2d cert generate', or import one"
+        considered = store.explain_own(Usage.TLS_SERVER, station=main.code, now=now).considered if main else ()
+        if barred := next((item.entry.barred for item in considered if item.entry.barred), None):
+            raise BarredError(f"our certificate for TLS is used for nothing: {barred}, so nobody can call", advice)
+        raise OperatorError("there is no valid certificate of ours for TLS", advice)
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002, N802, N803 - Twisted's names
         """A connection with the context of the moment."""

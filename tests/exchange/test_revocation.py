@@ -1,0 +1,357 @@
+"""Revocation lists between real stations: what is read, what follows from it, and what nobody has to wait for.
+
+Station A is the one that reads lists; a small server on loopback is its authorities'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from oftp2.values import SecurityLevel
+from oftp2d.ledger import ExchangeState, RevocationListRecord, TransferState
+from tests import pki
+from tests.authority import Authority, Mischief, serving
+from tests.exchange.station import (
+    CLOCK,
+    CODE_A,
+    CODE_B,
+    Log,
+    Station,
+    eventually,
+    introduce,
+    rewire,
+    start,
+    station_a,
+    station_b,
+)
+from tests.pki import Issued
+
+CONTENT = b"content" * 1000
+QUICK = '[revocation]\nmode = "{mode}"\nrefresh_seconds = 1\nretry_seconds = 1\nmax_age_seconds = {age}\n'
+
+
+@pytest.fixture
+def authority() -> Iterator[Authority]:
+    with serving() as served:
+        yield served
+
+
+class World:
+    """Two stations that know each other, and the lists of their authorities."""
+
+    def __init__(self, folder: Path, authority: Authority, *, mode: str = "tolerate", age: int = 1_000_000) -> None:
+        self.authority = authority
+        self.of_a = pki.issuing("A", authority.url)
+        self.of_b = pki.issuing("B", authority.url)
+        self.cert_a = pki.certificate("CA01", authority.url)
+        self.cert_b = pki.certificate("CB01", authority.url)
+        anchors = (self.of_a, self.of_b)
+        settings = QUICK.format(mode=mode, age=age)
+        self.a = station_a(folder, certificate=self.cert_a, anchors=anchors, settings=settings)
+        self.b = station_b(folder, certificate=self.cert_b, anchors=anchors)
+        self.path_a = pki.list_path("A")
+        self.path_b = pki.list_path("B")
+        self._number = 0
+        self.publish()
+
+    def publish(self, *revoked: Issued, **options: Any) -> None:
+        """Both authorities revoke these, as far as they issued them."""
+        self._number += 1
+        for path, issuing in ((self.path_a, self.of_a), (self.path_b, self.of_b)):
+            theirs = [each for each in revoked if each.issuer is issuing]
+            self.authority.put(path, pki.crl(issuing, revoked=theirs, number=self._number, **options))
+
+    def know(self, **settings: Any) -> None:
+        """Make them partners that hold each other's certificates."""
+        introduce(self.a, self.b, **settings)
+        for station, held in ((self.a, self.cert_b), (self.b, self.cert_a)):
+            with station._closed() as (ledger, store):
+                partner = ledger.partners.list()[0]
+                store.import_partner(held.der, partner_id=partner.id, station=partner.code, now=datetime.now(UTC))
+                ledger.certificates.confirm(partner.id, station.certificate.fingerprint, datetime.now(UTC), "manual")
+
+    async def stop(self) -> None:
+        await self.a.stop()
+        await self.b.stop()
+
+    async def read(self, path: str, times: int = 1) -> None:
+        """Wait until a list was asked for so often, and what came of it is in the ledger."""
+
+        async def asked() -> bool:
+            return self.authority.count(path) >= times
+
+        await eventually(f"{path} to be read", asked)
+
+    async def record(self, path: str) -> RevocationListRecord | None:
+        return await self.a.db(self.a.ledger.revocation_lists.get, self.authority.url + path)
+
+    async def state(self, station: Station, wanted: TransferState) -> Any:
+        async def there() -> Any:
+            (transfer,) = await station.transfers()
+            return transfer if transfer.state is wanted else None
+
+        return await eventually(f"a transfer that is {wanted}", there)
+
+
+@pytest_twisted.async_yield_fixture
+async def world(tmp_path: Path, authority: Authority, log: Log) -> AsyncIterator[World]:
+    made = World(tmp_path, authority)
+    yield made
+    await made.stop()
+
+
+async def logged(log: Log, *words: str) -> str:
+    async def there() -> list[str]:
+        return log.lines(*words)
+
+    return (await eventually(f"a line with {words}", there))[0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_partners_certificate_is_revoked_while_the_station_runs_and_nothing_goes_under_it_any_more(
+    world: World, log: Log
+) -> None:
+    world.know(a_encrypt_files=True)
+    await start(world.a, world.b)
+    assert (await world.a.call(CODE_B)).last_error is None
+
+    world.publish(world.cert_b)
+    line = await logged(log, f"the certificate of {CODE_B} b.test is used for nothing: revoked on ")
+
+    assert "CN=" in line
+    assert f"'oftp2d exchange request {CODE_B}'" in line
+    status = await world.a.ask("/v1/status")
+    assert any("revoked on" in warning for warning in status["warnings"])
+    (entry,) = await world.a.audit("certificate revoked")
+    assert entry.detail["fingerprint"] == world.cert_b.fingerprint
+    # Neither a session by the one that answers with it ...
+    refused = await world.a.call(CODE_B)
+    assert "revoked on" in str(refused.last_error)
+    # ... nor a file for its key.
+    queued = await world.a.queue(CODE_B, CONTENT, security=SecurityLevel.ENCRYPTED, cipher=4, envelope=1)
+    world.a.running.securing.nudge()
+    failed = await world.state(world.a, TransferState.FAILED)
+    assert failed.id == queued.id
+    assert "revoked on" in failed.text
+    assert "oftp2d exchange request" in failed.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_caller_that_shows_a_revoked_certificate_is_not_let_in(world: World, log: Log) -> None:
+    world.publish(world.cert_b)
+    world.know()
+    await start(world.a, world.b)
+    await logged(log, "is used for nothing: revoked on ")
+
+    await world.b.call(CODE_A)
+
+    assert log.lines("TLS: its certificate", "revoked on")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_waits_to_go_is_secured_anew_when_its_certificate_is_revoked(world: World, log: Log) -> None:
+    other = pki.make(
+        subject="CN=b-older.test,O=Station B,C=FR", station=CODE_B, issuer=world.of_b, days=(-50, 300), points=()
+    )
+    world.know()
+    with world.a._closed() as (ledger, store):
+        partner = ledger.partners.list()[0]
+        held = ledger.certificates.list()
+        store.import_partner(other.der, partner_id=partner.id, station=CODE_B, now=datetime.now(UTC))
+        for entry in [*held, *ledger.certificates.list(partner_id=partner.id)]:
+            if entry.fingerprint == world.cert_b.fingerprint and entry.partner_id:
+                store.import_partner(world.cert_b.der, partner_id=partner.id, station=CODE_B, now=datetime.now(UTC))
+    await world.a.start()
+    await world.a.set(CODE_B, host=None)
+    await world.a.queue(CODE_B, CONTENT, security=SecurityLevel.ENCRYPTED, cipher=4, envelope=1)
+    world.a.running.securing.nudge()
+    queued = await world.state(world.a, TransferState.QUEUED)
+    assert queued.recipients == (world.cert_b.fingerprint,)
+
+    world.publish(world.cert_b)
+    await logged(log, "is secured anew before it goes", queued.id)
+    failed = await world.state(world.a, TransferState.FAILED)
+
+    assert "revoked on" in failed.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_delivered_certificate_that_is_revoked_is_refused_although_its_list_was_never_read_before(
+    world: World, log: Log
+) -> None:
+    introduce(world.a, world.b)
+    successor = pki.make(
+        subject="CN=b.test,O=Station B,C=FR",
+        station=CODE_B,
+        issuer=world.of_b,
+        hosts=("b.test",),
+        points=(f"{world.authority.url}/other.crl",),
+    )
+    world.authority.put("/other.crl", pki.crl(world.of_b, revoked=[successor]))
+    with world.b._closed() as (_, store):
+        store.adopt(
+            successor.key, successor.certificate, alias="successor", now=datetime.now(UTC), station=CODE_B, usages=None
+        )
+    await start(world.a, world.b)
+
+    assert (await world.b.run("exchange", "deliver", CODE_A, "--certificate", "successor"))[0] == 0
+    await world.b.call(CODE_A)
+
+    async def refused() -> bool:
+        return [each.state for each in await world.a.exchanges()] == [ExchangeState.REFUSED]
+
+    await eventually("the refusal", refused)
+    (record,) = await world.a.exchanges()
+    assert "revoked on" in record.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_our_own_certificate_is_revoked_and_people_are_told_what_to_do(world: World, log: Log) -> None:
+    world.publish(world.cert_a)
+    world.know()
+    await start(world.a, world.b)
+
+    line = await logged(log, "our certificate station is used for nothing: revoked on ")
+    assert "'oftp2d cert import'" in line
+
+    code, said = await world.a.run("exchange", "deliver", CODE_B, "--certificate", "station")
+    assert code != 0
+    assert "is used for nothing: revoked on" in said
+    # The administration goes on: another one is imported, and calls are answered again.
+    another = pki.make(
+        subject="CN=a0.test,O=Station A,C=DE", station=CODE_A, issuer=world.of_a, hosts=("a0.test",), points=()
+    )
+    file = world.a.home / "another.p12"
+    file.write_bytes(another.pem + another.key_pem)
+    code, said = await world.a.run("cert", "import", str(file), "--own")
+    assert code == 0, said
+    await world.b.set(CODE_A, server_name="a0.test")
+    await rewire(world.a, world.b)
+    await world.b.call(CODE_A)
+    assert (await world.b.partner(CODE_A)).last_error is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_read_counts_after_a_restart_although_nothing_can_be_read_then(world: World, log: Log) -> None:
+    world.publish(world.cert_b)
+    world.know()
+    await start(world.a, world.b)
+    await logged(log, "is used for nothing: revoked on ")
+    world.authority.fail(world.path_b)
+    world.authority.fail(world.path_a)
+
+    await world.a.restart()
+    await rewire(world.a, world.b)
+    refused = await world.a.call(CODE_B)
+
+    assert "revoked on" in str(refused.last_error)
+    assert len(log.lines(" error ", "is used for nothing: revoked on ")) == 1, "it is told once"
+    assert len(await world.a.audit("certificate revoked")) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_that_cannot_be_renewed_grows_too_old_and_counts_again_when_it_can(
+    tmp_path: Path, authority: Authority, log: Log
+) -> None:
+    world = World(tmp_path, authority, age=2)
+    world.know()
+    try:
+        await start(world.a, world.b)
+        await world.read(world.path_b)
+        authority.fail(world.path_b, 503)
+        await logged(log, CODE_B, "is used for nothing: the revocation list of", "old, it could not be renewed")
+        assert "answered with 503" in await logged(log, "a revocation list cannot be read")
+        refused = await world.a.call(CODE_B)
+        assert "it could not be renewed" in str(refused.last_error)
+
+        world.publish()
+        await logged(log, "counts again")
+        assert (await world.a.call(CODE_B)).last_error is None
+    finally:
+        await world.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_that_was_never_read_is_tolerated_and_told_of(world: World, log: Log) -> None:
+    world.authority.fail(world.path_b)
+    world.know()
+    await start(world.a, world.b)
+
+    line = await logged(log, "a revocation list cannot be read", "answered with 404")
+    assert world.path_b in line
+    assert (await world.a.call(CODE_B)).last_error is None
+    status = await world.a.ask("/v1/status")
+    assert any("could not be read yet" in warning for warning in status["warnings"])
+    await world.read(world.path_b, 3)
+    assert len(log.lines("a revocation list cannot be read", world.path_b)) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_strict_refuses_who_has_a_list_that_was_never_read(
+    tmp_path: Path, authority: Authority, log: Log
+) -> None:
+    world = World(tmp_path, authority, mode="strict")
+    authority.fail(world.path_b)
+    world.know()
+    try:
+        await start(world.a, world.b)
+        await logged(log, "is used for nothing: the revocation list of", "was not read yet")
+        refused = await world.a.call(CODE_B)
+        assert "was not read yet" in str(refused.last_error)
+    finally:
+        await world.stop()
+
+
+@pytest.mark.parametrize("mischief", [Mischief.HANG, Mischief.ENDLESS])
+@pytest_twisted.ensureDeferred
+async def test_no_session_waits_for_a_server_that_never_ends(world: World, mischief: Mischief) -> None:
+    world.authority.misbehave(world.path_b, mischief)
+    world.authority.misbehave(world.path_a, mischief)
+    world.know()
+    await start(world.a, world.b)
+    await world.read(world.path_b)
+    before = CLOCK.seconds()
+
+    assert (await world.a.call(CODE_B)).last_error is None
+
+    # What they wait for would take minutes.
+    assert CLOCK.seconds() - before < 20
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_that_somebody_else_signed_or_an_older_one_changes_nothing(world: World, log: Log) -> None:
+    world.publish()
+    world.know()
+    await start(world.a, world.b)
+    await world.read(world.path_b)
+    first = await world.record(world.path_b)
+
+    world.authority.put(world.path_b, pki.crl(world.of_b, revoked=[world.cert_b], signer=world.of_a, number=9))
+    await logged(log, "a revocation list cannot be read", "did not sign the list")
+    world.authority.put(world.path_b, pki.crl(world.of_b, revoked=[world.cert_b], number=0, issued=-3))
+    await logged(log, "a revocation list cannot be read", "older than the one that was read before")
+
+    assert first is not None
+    kept = await world.record(world.path_b)
+    assert kept is not None
+    assert kept.number == first.number
+    assert (await world.a.call(CODE_B)).last_error is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_that_is_switched_off_is_not_read(tmp_path: Path, authority: Authority, log: Log) -> None:
+    world = World(tmp_path, authority, mode="off")
+    world.publish(world.cert_b)
+    world.know()
+    try:
+        await start(world.a, world.b)
+        assert (await world.a.call(CODE_B)).last_error is None
+        assert authority.requests == []
+    finally:
+        await world.stop()
