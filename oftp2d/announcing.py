@@ -7,7 +7,7 @@ from datetime import datetime
 
 from oftp2.certs.acceptance import Announced, Verdict
 from oftp2.certs.acceptance import Retirement as Displaced
-from oftp2.certs.clid import Identification
+from oftp2.certs.clid import Identification, Part
 from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.matching import Held, Place
 from oftp2.certs.names import DistinguishedName
@@ -56,6 +56,7 @@ class Announcing(Holdings):
         station: str | None = None,
         subject: str | None = None,
         common_name: str | None = None,
+        host: str | None = None,
         issuer: str | None = None,
         key_usages: frozenset[str] = frozenset(),
         usages: frozenset[Usage] = frozenset(Usage),
@@ -66,18 +67,20 @@ class Announcing(Holdings):
             Identification(
                 subject=DistinguishedName.parse(subject) if subject else None,
                 common_name=common_name,
+                host=host,
                 key_usages=key_usages,
             )
         except ValueError as error:
             raise OperatorError(
                 f"the identification data are not usable ({error})",
-                "give a subject like 'CN=host.example,O=Company,C=DE' or a common name",
+                "give a subject like 'CN=host.example,O=Company,C=DE' a common name or a host name",
             ) from None
         new = NewAnnouncement(
             partner_id=partner_id,
             station=station,
             subject=subject,
             common_name=common_name,
+            host=host,
             issuer=anchor.fingerprint if anchor else None,
             key_usages=key_usages,
             usages=usages,
@@ -98,6 +101,11 @@ class Announcing(Holdings):
         entries = self._ledger.certificates.announcements(partner_id)
         return tuple(found.identification for entry in entries if (found := self._announced(entry)) is not None)
 
+    def compare(self, entry: Announcement, facts: CertificateFacts) -> tuple[Part, ...]:
+        """What was announced beside what arrived; nothing where the anchor it names is gone."""
+        found = self._announced(entry)
+        return () if found is None else found.identification.compare(facts)
+
     def _announced(self, entry: Announcement) -> Announced | None:
         issuer = None
         if entry.issuer is not None:
@@ -112,6 +120,7 @@ class Announcing(Holdings):
             identification=Identification(
                 subject=DistinguishedName.parse(entry.subject) if entry.subject else None,
                 common_name=entry.common_name,
+                host=entry.host,
                 issuer=issuer,
                 key_usages=entry.key_usages,
             ),

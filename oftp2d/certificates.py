@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 
 from cryptography import x509
@@ -26,11 +27,13 @@ from oftp2.certs.selection import Entry, Selection, Situation
 from oftp2.certs.usages import TLS_USAGES, Usage
 from oftp2d.announcing import Announcing
 from oftp2d.entries import PARTY, issued_first, selectable
+from oftp2d.errors import OperatorError
 from oftp2d.holdings import Credential
 from oftp2d.importing import Importing
 from oftp2d.ledger import (
     Holder,
     Ledger,
+    Partner,
     Slot,
     StoredCertificate,
 )
@@ -49,6 +52,34 @@ _SITUATIONS: dict[Usage, Situation] = {
 
 LAST_DAY: Final = timedelta(days=1)
 """How long before its end a certificate that every caller sees gives way to the next one, whoever is without that."""
+
+
+class Purpose(StrEnum):
+    """What a certificate is looked for, in the words of the command line."""
+
+    ENCRYPTION = "encryption"
+    SIGNATURE = "signature"
+    VERIFICATION = "verification"
+    EERP_SIGNATURE = "eerp-signature"
+    EERP_VERIFICATION = "eerp-verification"
+    CHALLENGE = "challenge"
+    DECRYPTION = "decryption"
+    TLS_SERVER = "tls-server"
+    TLS_CLIENT = "tls-client"
+
+
+_THEIRS: Final[Mapping[Purpose, Situation]] = {
+    Purpose.ENCRYPTION: selection.ENCRYPTION,
+    Purpose.VERIFICATION: selection.VERIFICATION,
+    Purpose.EERP_VERIFICATION: selection.EERP_VERIFICATION,
+    Purpose.CHALLENGE: selection.CHALLENGE,
+}
+_OURS: Final[Mapping[Purpose, Usage]] = {
+    Purpose.SIGNATURE: Usage.SIGNATURE,
+    Purpose.EERP_SIGNATURE: Usage.EERP_SIGNATURE,
+    Purpose.TLS_SERVER: Usage.TLS_SERVER,
+    Purpose.TLS_CLIENT: Usage.TLS_CLIENT,
+}
 
 SIGNERS: Final = 2
 """The most certificates of ours that sign one file."""
@@ -203,6 +234,37 @@ class Certificates(Importing, Announcing):
         found = [entry for entry in self._entries(Holder.PARTNER, partner_id) if entry.slot in slots]
         entries = self._selectable(found, now)
         return selection.select(situation, entries, station=station, party=PARTY, now=now, least_bits=least_bits)
+
+    def explain(
+        self, purpose: Purpose, *, now: datetime, partner: Partner | None = None, station: str | None = None
+    ) -> Selection:
+        """What would be chosen for a purpose at a time, as those who choose do it, with the account of all.
+
+        ``station`` is the partner's where it is its certificate, by default its main code; else ours. Raises OperatorError
+        where partner or station is missing.
+        """
+        if purpose in _THEIRS:
+            if partner is None:
+                raise OperatorError(f"for {purpose} a certificate of a partner is used", "name the partner")
+            return self.explain_partner(
+                _THEIRS[purpose],
+                partner_id=partner.id,
+                station=station or partner.code,
+                now=now,
+                least_bits=partner.least_rsa_bits,
+            )
+        if purpose is Purpose.DECRYPTION:
+            return self.explain_decryption(now)
+        ours = station or (partner.station if partner else None)
+        if ours is None:
+            raise OperatorError(
+                f"for {purpose} a certificate of ours is used", "name one of our stations, or a partner"
+            )
+        if purpose is Purpose.SIGNATURE and partner is not None:
+            return self.signers(station=ours, now=now, partner_id=partner.id)[1]
+        # The server certificate is shown before we know who calls.
+        towards = None if partner is None or purpose is Purpose.TLS_SERVER else partner.id
+        return self.explain_own(_OURS[purpose], station=ours, now=now, partner_id=towards)
 
     def partner_certificates(self, *, partner_id: int, station: str | None = None) -> tuple[StoredCertificate, ...]:
         """All entries of a partner, withdrawn ones too."""

@@ -42,6 +42,8 @@ MAX_INPUT = 1_048_576
 """Octets of an import; bundles of anchors are larger than a certificate."""
 
 _KEY_ARMOUR = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_MAILBOX = re.compile(r"[!#-'*+\-/-9=?A-Z^-~.]{1,64}@[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)+")
+"""An address in plain ASCII, as X.509 takes it."""
 _BACKDATED = timedelta(minutes=10)
 """A new certificate is valid a little earlier, for partners whose clock is behind."""
 
@@ -58,6 +60,8 @@ class Profile:
     """Two letters, ISO 3166."""
     hosts: tuple[str, ...] = ()
     """DNS names or IP addresses."""
+    email: str | None = None
+    """Whom partners may ask; it becomes an alternative name."""
 
     def subject(self) -> x509.Name:
         """The distinguished name; raises :class:`OperatorError` for values X.509 has no room for."""
@@ -80,8 +84,9 @@ class Profile:
         yield x509.BasicConstraints(ca=False, path_length=None), True
         yield _KEY_USAGE, True
         yield x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False
-        if self.hosts:
-            yield x509.SubjectAlternativeName([_host(host) for host in self.hosts]), False
+        names = [*map(_host, self.hosts), *([_mailbox(self.email)] if self.email else [])]
+        if names:
+            yield x509.SubjectAlternativeName(names), False
 
 
 _KEY_USAGE = x509.KeyUsage(
@@ -106,6 +111,12 @@ def _host(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
     except ValueError:
         raise OperatorError(f"{host!r} is no host name", "write names with other letters in their xn-- form") from None
+
+
+def _mailbox(address: str) -> x509.GeneralName:
+    if not _MAILBOX.fullmatch(address):
+        raise OperatorError(f"{address!r} is no e-mail address", "give one such as oftp@company.example")
+    return x509.RFC822Name(address)
 
 
 def generate_key(bits: int = KEY_BITS) -> rsa.RSAPrivateKey:

@@ -90,15 +90,15 @@ class Holdings:
             chain=self.chain(CertificateFacts.of(stored.der)),
         )
 
-    def chain(self, leaf: CertificateFacts) -> tuple[x509.Certificate, ...]:
-        """The authorities above a certificate as far as we know them, its issuer first, without the root."""
+    def chain(self, leaf: CertificateFacts, *, root: bool = False) -> tuple[x509.Certificate, ...]:
+        """The authorities above a certificate as far as we know them, its issuer first; with the ``root`` if it is asked for."""
         trust = self.authorities.trust()
         pool = [*(anchor.facts for anchor in trust.anchors), *trust.intermediates]
         chain: list[CertificateFacts] = []
         below = leaf
         while not below.self_signed:
             above = next((facts for facts in pool if facts not in chain and credentials.issued(facts, below)), None)
-            if above is None or above.self_signed:
+            if above is None or (above.self_signed and not root):
                 break
             chain.append(above)
             below = above

@@ -7,7 +7,7 @@ What takes long is done before, in the crypto worker: ``credentials.generate_key
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from cryptography import x509
@@ -30,6 +30,7 @@ from oftp2d.ledger import (
     Slot,
     StoredCertificate,
 )
+from oftp2d.planning import predecessor
 
 
 def read(octets: bytes, *, private_key: bytes | None = None, passphrase: bytes | None = None) -> Material:
@@ -39,6 +40,16 @@ def read(octets: bytes, *, private_key: bytes | None = None, passphrase: bytes |
     """
     material = credentials.read_material(octets, passphrase)
     return replace(material, key=credentials.read_key(private_key, passphrase)) if private_key else material
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exportable:
+    """A certificate with its chain up to the root as far as it is known, and its key if it may go along."""
+
+    name: str
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...]
+    key: RSAPrivateKey | None = field(default=None, repr=False)
 
 
 class Importing(Holdings):
@@ -249,6 +260,39 @@ class Importing(Holdings):
             if facts.is_ca and not any(known):
                 new = new_anchor(facts, alias=facts.subject.common_name, trusted=False)
                 self._ledger.certificates.add(new, now)
+
+    def import_intermediates(
+        self, content: bytes | Material, *, now: datetime, alias: str | None = None
+    ) -> tuple[StoredCertificate, ...]:
+        """Store authorities that build chains and have no trust of their own."""
+        found = _material(content).certificates
+        if not found:
+            raise OperatorError("there is no certificate in the file, only a key", "give that of the authority")
+        for facts in found:
+            self._check(facts, now, authority=True)
+            if not facts.is_ca:
+                raise OperatorError(
+                    f"{facts.subject} is not the certificate of an authority", "import it with --own or --partner"
+                )
+        name = alias if len(found) == 1 else None
+        entries = (new_anchor(facts, alias=name or facts.subject.common_name, trusted=False) for facts in found)
+        return tuple(self._ledger.certificates.add(new, now) for new in entries)
+
+    def predecessor(self, new: StoredCertificate) -> StoredCertificate | None:
+        """The certificate of ours that this one of ours follows, where there is one."""
+        return predecessor(new, self._entries(Holder.OWN))
+
+    # --- exporting -----------------------------------------------------------------------------------------
+
+    def to_export(self, stored: StoredCertificate, *, key: bool) -> Exportable:
+        """What a file of it is made of; the making may be slow. The key only where it is asked for."""
+        facts = CertificateFacts.of(stored.der)
+        return Exportable(
+            name=stored.alias,
+            certificate=facts.certificate,
+            chain=self.chain(facts, root=True),
+            key=self._key(stored) if key and stored.private_key is not None else None,
+        )
 
     # --- removing ------------------------------------------------------------------------------------------
 

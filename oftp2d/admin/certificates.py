@@ -5,18 +5,27 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from klein import Klein
 
-from oftp2.certs.facts import KEY_USAGE_BITS
+from oftp2.certs.facts import KEY_USAGE_BITS, CertificateFacts
 from oftp2.certs.usages import Usage
 from oftp2d.credentials import KEY_BITS, VALID_DAYS, Material, Profile, generate_key
 from oftp2d.errors import OperatorError
 from oftp2d.importing import read
-from oftp2d.ledger import Announcement, Holder, Ledger, Partner, StoredCertificate, UnknownError
+from oftp2d.ledger import (
+    Announcement,
+    Direction,
+    ExchangeState,
+    Holder,
+    Ledger,
+    Partner,
+    StoredCertificate,
+    UnknownError,
+)
 
 from . import documents
 from .collaborators import Desk
@@ -39,6 +48,7 @@ class Wish:
     organisation: str | None
     country: str | None
     hosts: tuple[str, ...]
+    email: str | None
     key_bits: int
     days: int
 
@@ -71,7 +81,10 @@ def _add_reading(app: Klein, desk: Desk) -> None:
 def _add_bringing(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/certificates")
     async def bring_in(request: HttpRequest) -> Document:
-        """Import a certificate: ``holder``, ``partner``, ``pem`` or ``der_base64``, ``private_key_pem``, ``passphrase``."""
+        """Import a certificate: ``holder``, ``partner``, ``pem`` or ``der_base64``, ``private_key_pem``, ``passphrase``.
+
+        An anchor with a ``partner`` is trusted for that one alone. ``follows``: the certificate of ours that it succeeds.
+        """
         fields = body(request)
         holder, code = fields.choice("holder", Holder), fields.code("partner")
         content = content_of(fields)
@@ -83,16 +96,17 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
         private_key = _octets(fields.block("private_key_pem", longest=LARGEST_CONTENT))
         passphrase = _octets(fields.secret("passphrase", longest=1000))
         fields.finish()
-        if holder is None or (holder is Holder.PARTNER) is not (code is not None):
+        if holder is None or not _says_whose(holder, code):
             raise InputError("it is not clear whose it is", "give holder, and partner for a partner's")
-        secrets = {"private_key": private_key, "passphrase": passphrase} if holder is Holder.OWN else {}
+        secrets = {"passphrase": passphrase} | ({"private_key": private_key} if holder is Holder.OWN else {})
         material = await desk.workers.crypto(read, content, **secrets)
-        added = await desk.workers.database(_bring_in, desk, material, holder, code, options)
+        added, follows = await desk.workers.database(_bring_in, desk, material, holder, code, options)
         desk.house.certificates_changed()
-        if added.partner_id is not None:
+        if added.holder is Holder.PARTNER and added.partner_id is not None:
             partner = await desk.workers.database(desk.ledger.partners.get, added.partner_id)
             await desk.exchange.certificate_came(partner)
-        return await desk.workers.database(_shown, desk, added.fingerprint)
+        document = await desk.workers.database(_shown, desk, added.fingerprint)
+        return {**document, "follows": follows.alias if follows else None}
 
     @route(app, "POST", "/v1/certificates/generate")
     async def generate(request: HttpRequest) -> Document:
@@ -154,22 +168,29 @@ def _add_announcing(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/announcements")
     async def announce(request: HttpRequest) -> Document:
-        """Announce one: ``partner``, ``common_name`` or ``subject``, ``issuer``, ``usages``, ``key_usages``."""
+        """Announce one: ``partner``, ``common_name``, ``host`` or ``subject``, ``issuer``, ``usages``, ``key_usages``."""
         fields = body(request)
         code = _partner_code(fields)
         wish = {
             "station": fields.code("station"),
             "subject": fields.optional("subject", longest=1000) or None,
             "common_name": fields.optional("common_name", longest=64) or None,
+            "host": fields.host("host") or None,
             "issuer": fields.optional("issuer") or None,
             "key_usages": _key_usages(fields),
             "usages": fields.choices("usages", Usage) or frozenset(Usage),
         }
         fields.finish()
-        if not wish["subject"] and not wish["common_name"]:
-            raise InputError("it is not said what the certificate looks like", "give common_name or subject")
+        if not (wish["subject"] or wish["common_name"] or wish["host"]):
+            raise InputError("it is not said what the certificate looks like", "give common_name, host or subject")
         announced, partner = await desk.workers.database(_announce, desk, code, wish)
         return documents.announcement(announced, {partner.id: partner.code})
+
+    @route(app, "GET", "/v1/announcements/<int:number>")
+    async def announcement(request: HttpRequest, number: int) -> Document:
+        """One announcement, part by part beside the certificate that arrived, or that was refused last."""
+        query(request).finish()
+        return await desk.workers.database(_beside, desk, number)
 
     @route(app, "DELETE", "/v1/announcements/<int:number>")
     async def withdraw(request: HttpRequest, number: int) -> Document:
@@ -245,22 +266,34 @@ def _partner_in(ledger: Ledger, certificate: StoredCertificate) -> Partner | Non
 
 def _bring_in(
     desk: Desk, content: Material, holder: Holder, code: str | None, wish: Mapping[str, Any]
-) -> StoredCertificate:
-    """Store the certificate of a file; of several anchors the first."""
+) -> tuple[StoredCertificate, StoredCertificate | None]:
+    """Store the certificate of a file, of several authorities the first; and what of ours it follows."""
     now = desk.now()
     partner = partner_of(desk.ledger, code) if code else None
-    if partner is not None:
+    follows = None
+    if partner is not None and holder is Holder.PARTNER:
         chosen = {name: wish[name] for name in ("alias", "usages")}
         station = _station_of(partner, wish["station"]) or partner.code
         added = desk.certificates.import_partner(content, partner_id=partner.id, station=station, now=now, **chosen)
     elif holder is Holder.OWN:
         added = desk.certificates.import_own(content, now=now, **wish)
+        follows = desk.certificates.predecessor(added)
+        if follows is not None:
+            desk.house.successor_came(follows, added)
+    elif holder is Holder.INTERMEDIATE:
+        added = desk.certificates.import_intermediates(content, now=now, alias=wish["alias"])[0]
     else:
-        added = desk.certificates.import_anchors(content, now=now, alias=wish["alias"])[0]
+        partner_id = partner.id if partner else None
+        added = desk.certificates.import_anchors(content, now=now, alias=wish["alias"], partner_id=partner_id)[0]
     _audit(desk, partner, "certificate imported", added)
     if holder is not Holder.OWN:
         _call_again(desk, partner)
-    return added
+    return added, follows
+
+
+def _says_whose(holder: Holder, code: str | None) -> bool:
+    """A partner's needs the partner, an anchor may be for one, and the others are for all."""
+    return holder is Holder.ANCHOR or (holder is Holder.PARTNER) is (code is not None)
 
 
 def _call_again(desk: Desk, partner: Partner | None) -> None:
@@ -281,6 +314,7 @@ def _profile(desk: Desk, wish: Wish) -> Profile:
         organisation=wish.organisation,
         country=wish.country,
         hosts=wish.hosts,
+        email=wish.email,
     )
 
 
@@ -324,11 +358,37 @@ def _announce(desk: Desk, code: str, wish: Mapping[str, Any]) -> tuple[Announcem
     announced = desk.certificates.announce(partner_id=partner.id, now=desk.now(), **wish)
     detail = {
         "id": announced.id,
-        "expected": announced.subject or announced.common_name,
+        "expected": announced.subject or announced.common_name or announced.host,
         "issuer": announced.issuer,
     }
     desk.ledger.audit.record(desk.now(), partner.code, "certificate announced", detail)
     return announced, partner
+
+
+def _beside(desk: Desk, number: int) -> Document:
+    ledger = desk.ledger
+    found = next((each for each in ledger.certificates.announcements() if each.id == number), None)
+    if found is None:
+        raise MissingError(f"there is no announcement {number}", "see 'oftp2d cert announcements'")
+    arrived = ledger.certificates.get(found.fulfilled_by) if found.fulfilled_by else None
+    der = arrived.der if arrived else _refused(ledger, found)
+    facts = CertificateFacts.of(der) if der else None
+    parts = desk.certificates.compare(found, facts) if facts else ()
+    return {
+        **documents.announcement(found, codes_for(ledger, [found.partner_id])),
+        "arrived": None if facts is None else {"fingerprint": facts.fingerprint, "subject": str(facts.subject)},
+        "accepted": arrived is not None,
+        "parts": [asdict(each) for each in parts],
+    }
+
+
+def _refused(ledger: Ledger, announcement: Announcement) -> bytes | None:
+    """The last certificate of the partner that was refused, where it can be read."""
+    for record in ledger.exchanges.list(announcement.partner_id):
+        if record.direction is Direction.IN and record.state is ExchangeState.REFUSED and record.fingerprint:
+            whole = ledger.exchanges.by_transfer(record.transfer_id)
+            return whole.der if whole else None
+    return None
 
 
 def _station_of(partner: Partner, station: str | None) -> str | None:
@@ -357,6 +417,7 @@ def _wish(fields: Fields) -> Wish:
         organisation=fields.optional("organisation", longest=64) or None,
         country=_country(fields),
         hosts=fields.texts("hosts", longest=253),
+        email=fields.optional("email", longest=250) or None,
         key_bits=fields.whole("key_bits", 2048, 8192) or KEY_BITS,
         days=fields.whole("days", 1, 3650) or VALID_DAYS,
     )

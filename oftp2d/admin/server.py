@@ -18,7 +18,7 @@ from twisted.web.server import Site
 
 from oftp2d.errors import OperatorError
 
-from . import certificates, exchanges, inbox, overview, partners, renewals, traces, transfers, trust
+from . import certificates, exchanges, inbox, overview, partners, planning, renewals, traces, transfers, trust
 from .bodies import room_for
 from .collaborators import Desk
 from .routing import answer_unrouted
@@ -51,7 +51,7 @@ class AdminServer:
         self._path = path
         app = Klein()
         answer_unrouted(app)
-        for module in (overview, partners, certificates, exchanges, renewals, transfers, inbox, traces, trust):
+        for module in (overview, partners, certificates, planning, exchanges, renewals, transfers, inbox, traces, trust):
             module.add_routes(app, desk)
         site = AdminSite(app.resource(), desk.upload_folder, desk.limits.max_file_octets)
         # The wrapper knows the open connections, which must be closed at the end.

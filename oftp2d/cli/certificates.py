@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from rich.text import Text
 from oftp2d.client import path_of
 from oftp2d.errors import OperatorError
 
-from .forms import day, items, moment, properties, table
+from . import planning
+from .forms import day, items, moment, properties, table, timeslice
 from .options import (
     CODE,
     HOST,
@@ -59,13 +61,18 @@ def add_to(group: click.Group) -> None:
     _add_import(cert)
     _add_generate(cert)
     _add_keeping(cert)
+    planning.add_to(cert)
     _add_announcing(cert)
     _add_announced(cert)
 
 
 def _add_listing(cert: click.Group) -> None:
     @command(cert, "list")
-    @click.option("--holder", type=click.Choice(["own", "partner", "anchor"]), help="Only yours, partners', or CAs.")
+    @click.option(
+        "--holder",
+        type=click.Choice(["own", "partner", "anchor", "intermediate"]),
+        help="Only yours, partners', those of CAs you trust, or those that only complete chains.",
+    )
     @click.option("--partner", type=CODE, shell_complete=complete_partner, help="Only this partner's.")
     def listing(terminal: Terminal, holder: str | None, partner: str | None) -> None:
         """List certificates, with what each is used for and when it ends."""
@@ -106,12 +113,19 @@ def _add_import(cert: click.Group) -> None:
     @click.argument("file", type=_READABLE)
     @click.option("--own", is_flag=True, help="It is yours: from --key, or from a request made with 'cert generate'.")
     @click.option("--partner", type=CODE, shell_complete=complete_partner, help="It is this partner's.")
-    @click.option("--anchor", is_flag=True, help="It is that of an authority (CA) you trust to identify partners.")
+    @click.option(
+        "--anchor",
+        is_flag=True,
+        help="It is that of an authority (CA) you trust to identify partners; with --partner only that one.",
+    )
+    @click.option("--intermediate", is_flag=True, help="It is that of an authority that only completes chains.")
     @click.option("--station", type=CODE, help="The code it is for, if not the main one.")
     @click.option("--alias", help="A short name to find it by. Without it: from its subject.")
     @_USAGE
     @click.option("--key", type=_READABLE, help="A file with the private key (PEM), for --own.")
-    @click.option("--passphrase-file", type=_READABLE, help="A file with the key's passphrase. Else it is asked for.")
+    @click.option(
+        "--passphrase-file", type=_READABLE, help="A file with the passphrase of key or PKCS#12. Else it is asked for."
+    )
     def import_(
         terminal: Terminal,
         *,
@@ -119,29 +133,41 @@ def _add_import(cert: click.Group) -> None:
         own: bool,
         partner: str | None,
         anchor: bool,
+        intermediate: bool,
         key: Path | None,
         passphrase_file: Path | None,
         **given: Any,
     ) -> None:
-        """Import a certificate from a file (PEM or DER).
+        """Import a certificate from a file: PEM, DER, PKCS#7 (.p7b) or PKCS#12 (.p12, .pfx).
+
+        Authorities in the same file complete the chain and are not trusted by that. One of yours that follows another is
+        a successor: partners are to get it.
 
         \b
         Examples:
           oftp2d cert import odette-ca.pem --anchor
+          oftp2d cert import private-ca.pem --anchor --partner O0013000002PARTNER
           oftp2d cert import partner.cer --partner O0013000002PARTNER
-          oftp2d cert import issued.pem --own
+          oftp2d cert import issued.p7b --own
+          oftp2d cert import station.p12 --own
         """
-        if [own, partner is not None, anchor].count(True) != 1:
-            raise click.UsageError("Say whose it is: one of --own, --partner CODE and --anchor.")
+        whose = [own, anchor, intermediate, partner is not None and not anchor]
+        if whose.count(True) != 1:
+            raise click.UsageError("Say whose it is: one of --own, --partner CODE, --anchor and --intermediate.")
+        holder = ("own", "anchor", "intermediate", "partner")[whose.index(True)]
         body: dict[str, Any] = {name: value for name, value in given.items() if value}
-        body |= {"holder": "own" if own else "partner" if partner else "anchor"} | content_of(file)
+        body |= {"holder": holder} | content_of(file)
         if partner:
             body["partner"] = partner
         if key is not None:
             body |= _private_key(key, passphrase_file)
+        elif _is_bundle(file) or (own and b"ENCRYPTED" in _read(file)):
+            body["passphrase"] = _passphrase(passphrase_file)
         with terminal.client() as client:
             document = client.post("/v1/certificates", body)
         terminal.show(document, lambda: _details(document))
+        if document.get("follows"):
+            terminal.hint(f"it follows {document['follows']}: partners need it, see 'oftp2d exchange deliver --help'")
 
 
 def _add_generate(cert: click.Group) -> None:
@@ -160,6 +186,7 @@ def _add_generate(cert: click.Group) -> None:
         show_default=True,
         help="The size of the RSA key.",
     )
+    @click.option("--email", help="An address for questions; it stands in the certificate for everyone to read.")
     @click.option("--days", type=click.IntRange(1, 3650), default=1095, show_default=True, help="Valid so long.")
     @click.option("--csr", is_flag=True, help="Make a request for an authority (CA) instead of a certificate.")
     @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the request.")
@@ -230,6 +257,7 @@ def _add_announcing(cert: click.Group) -> None:
     @command(cert, "announce")
     @partner_argument
     @click.option("--cn", "common_name", help="The common name that will stand in it, if you know no more.")
+    @click.option("--host", type=HOST, help="A host name it will be for, if that is what you know.")
     @click.option("--subject", help='The whole subject or a part of it, such as "CN=oftp.partner.example,C=DE".')
     @click.option("--issuer", metavar="CERT", help="The authority that issued it; import it with --anchor before.")
     @click.option("--station", type=CODE, help="Which of the partner's codes it is for. Without it: any.")
@@ -245,8 +273,8 @@ def _add_announcing(cert: click.Group) -> None:
         Example:
           oftp2d cert announce O0013000002PARTNER --cn oftp.partner.example --issuer odette-ca
         """
-        if not given["common_name"] and not given["subject"]:
-            raise click.UsageError("Give --cn or --subject.")
+        if not (given["common_name"] or given["subject"] or given["host"]):
+            raise click.UsageError("Give --cn, --host or --subject.")
         body = {"partner": partner} | {name: value for name, value in given.items() if value}
         with terminal.client() as client:
             document = client.post("/v1/announcements", body)
@@ -264,7 +292,7 @@ def _add_announced(cert: click.Group) -> None:
             [
                 each.get("id"),
                 each.get("partner"),
-                each.get("common_name") or each.get("subject"),
+                each.get("common_name") or each.get("host") or each.get("subject"),
                 str(each.get("issuer") or "")[:16],
                 _all_or_some(each.get("usages") or []),
                 str(each.get("fulfilled_by") or "")[:16],
@@ -273,6 +301,17 @@ def _add_announced(cert: click.Group) -> None:
         ]
         columns = ["id", "partner", "expected~", "issuer", "used for~", "arrived"]
         terminal.show(document, lambda: table(columns, rows, empty="none announced"))
+
+    @command(cert, "announcement")
+    @click.argument("number", type=click.IntRange(1), metavar="ID")
+    def announcement(terminal: Terminal, number: int) -> None:
+        """Show an announcement beside the certificate that arrived.
+
+        Where none was accepted yet: beside the last one that was refused, so that it can be seen what differs.
+        """
+        with terminal.client() as client:
+            document = client.get(path_of("announcements", str(number)))
+        terminal.show(document, lambda: _side_by_side(document))
 
     @command(cert, "unannounce")
     @click.argument("number", type=click.IntRange(1), metavar="ID")
@@ -294,6 +333,26 @@ def _add_announced(cert: click.Group) -> None:
         with terminal.client() as client:
             document = client.post(path_of("certificates", certificate, "confirm"), {"partner": partner})
         terminal.show(document, lambda: Text(f"{partner} knows {str(document.get('fingerprint'))[:16]}"))
+
+
+def _side_by_side(document: Mapping[str, Any]) -> RenderableType:
+    arrived = document.get("arrived")
+    head = properties(
+        {
+            "announcement": document.get("id"),
+            "partner": document.get("partner"),
+            "station": document.get("station") or "any",
+            "used for": _all_or_some(document.get("usages") or []),
+            "arrived": arrived and arrived.get("fingerprint"),
+            "accepted": document.get("accepted") if arrived else None,
+        }
+    )
+    rows = [
+        [each.get("name"), each.get("announced") or "(anything)", each.get("arrived"), bool(each.get("equal"))]
+        for each in items(document, "parts")
+    ]
+    compared = table(["part", "announced~", "arrived~", "fits"], rows, empty="nothing has arrived yet")
+    return Group(head, compared)
 
 
 def _all_or_some(usages: Sequence[str]) -> str:
@@ -326,13 +385,17 @@ def _private_key(key: Path, passphrase_file: Path | None) -> dict[str, str]:
     text = octets.decode("ascii")
     if "ENCRYPTED" not in text:
         return {"private_key_pem": text}
-    passphrase = secret(
-        file=passphrase_file,
-        variable="OFTP2D_KEY_PASSPHRASE",
-        question="The passphrase of the private key",
-        longest=None,
-    )
-    return {"private_key_pem": text, "passphrase": passphrase or ""}
+    return {"private_key_pem": text, "passphrase": _passphrase(passphrase_file)}
+
+
+def _passphrase(file: Path | None) -> str:
+    question = "The passphrase of the private key"
+    return secret(file=file, variable="OFTP2D_KEY_PASSPHRASE", question=question, longest=None) or ""
+
+
+def _is_bundle(file: Path) -> bool:
+    """Whether it is PKCS#12: a SEQUENCE that begins with version 3, of whatever length (RFC 7292 section 4)."""
+    return bool(re.match(rb"\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)\x02\x01\x03", _read(file)[:9], re.DOTALL))
 
 
 def _details(document: Mapping[str, Any]) -> RenderableType:
@@ -348,6 +411,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "key": document.get("key"),
             "valid from": moment(document.get("valid_from")),
             "valid until": moment(document.get("valid_until")),
+            "timeslice": timeslice(document),
             "key usages": document.get("key_usage"),
             "used for": document.get("usages"),
             "place": document.get("slot"),

@@ -85,6 +85,13 @@ def moment(value: str | None) -> Text:
         return words(value)
 
 
+def timeslice(document: Mapping[str, Any]) -> Text:
+    """From when until when a certificate is used, where that is less than its validity."""
+    begins, ends = document.get("slice_from"), document.get("slice_until")
+    told = ([f"from {moment(begins).plain}"] if begins else []) + ([f"until {moment(ends).plain}"] if ends else [])
+    return words(" ".join(told) or None)
+
+
 def day(value: str | None) -> Text:
     """The date of a time of the interface."""
     return Text(moment(value).plain[:10])
