@@ -913,7 +913,7 @@ async def test_certificates_of_partners_anchors_and_our_own_are_imported(office:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"holder": "own"}, {"holder": "partner", "pem": "x"}, {"holder": "anchor", "partner": THEIRS, "pem": "x"},
+    [{}, {"holder": "own"}, {"holder": "partner", "pem": "x"}, {"holder": "intermediate", "partner": THEIRS, "pem": "x"},
      {"holder": "own", "pem": "x", "der_base64": "eA=="}, {"holder": "own", "der_base64": "***"},
      {"holder": "own", "pem": "x", "usages": ["odd"]}],
     ids=json.dumps,
@@ -1013,5 +1013,5 @@ async def test_exchanges_are_queued_with_the_certificates_named(office: Office) 
 async def test_numbers_for_monitoring_are_told_in_the_text_format_of_prometheus(office: Office) -> None:
     office.metrics.add(lambda _now: [Gauge(name="oftp2d_warnings", help="To look after", values={(): 2})])
     expected = "# HELP oftp2d_warnings To look after\n# TYPE oftp2d_warnings gauge\noftp2d_warnings 2.0\n"
-    assert (await office.run("status", "--metrics"))[:2] == (0, expected)
+    assert await office.ask("text", "/metrics") == expected
     await refused(office, 400, "text", "/metrics?odd=1")

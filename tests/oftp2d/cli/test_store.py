@@ -24,6 +24,7 @@ from oftp2d.ledger import (
     ReceiptKind,
     Transfer,
 )
+from oftp2d.metrics import Gauge
 from tests import pki
 from tests.oftp2d.cli.test_with_daemon import add_partner, good, seen
 from tests.oftp2d.desk import OURS, THEIRS, Office, open_office
@@ -316,3 +317,9 @@ async def test_what_was_announced_stands_beside_what_arrived_or_was_refused(offi
     assert "(anything)" in await seen(office, "cert", "announcement", number)
     assert "there is no announcement 99" in await refused(office, "cert", "announcement", "99")
     assert "Give --cn, --host or --subject" in await refused(office, "cert", "announce", THEIRS)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_numbers_for_monitoring_are_printed_as_they_are(office: Office) -> None:
+    office.metrics.add(lambda _now: [Gauge(name="oftp2d_warnings", help="To look after", values={(): 2})])
+    assert "\noftp2d_warnings 2.0\n" in await seen(office, "status", "--metrics")
