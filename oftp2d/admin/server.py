@@ -51,7 +51,18 @@ class AdminServer:
         self._path = path
         app = Klein()
         answer_unrouted(app)
-        for module in (overview, partners, certificates, planning, exchanges, renewals, transfers, inbox, traces, trust):
+        for module in (
+            overview,
+            partners,
+            certificates,
+            planning,
+            exchanges,
+            renewals,
+            transfers,
+            inbox,
+            traces,
+            trust,
+        ):
             module.add_routes(app, desk)
         site = AdminSite(app.resource(), desk.upload_folder, desk.limits.max_file_octets)
         # The wrapper knows the open connections, which must be closed at the end.
