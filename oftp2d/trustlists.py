@@ -206,6 +206,12 @@ class TrustLists:
             text = f"the trust list {listed.scheme} should have been renewed by {listed.next_update:%Y-%m-%d}"
             advice = "its authorities are still trusted; ask Odette, and see 'oftp2d trust list'"
             yield Concern(key=text, text=text, advice=advice, at=listed.next_update)
+        if listed is not None and (torn := [entry.name for entry in listed.entries if not entry.complete]):
+            text = (
+                f"the trust list {listed.scheme} has entries whose certificates cannot all be read: {', '.join(torn)}"
+            )
+            advice = "these authorities are not trusted by it; import the ones you need as anchors"
+            yield Concern(key=text, text=text, advice=advice, at=listed.issued_at)
         if listed is not None and not listed.authorities:
             text = f"the trust list {listed.scheme} names no authority that is accepted"
             yield Concern(key=text, text=text, advice="see 'oftp2d trust list --json'", at=listed.issued_at)

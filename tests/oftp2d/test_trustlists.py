@@ -371,6 +371,19 @@ async def test_a_list_that_accepts_nobody_is_a_warning(house: House) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_entry_that_cannot_be_read_as_a_whole_is_a_warning(house: House) -> None:
+    lists = house.open()
+    torn = pki.unsigned_trust_list(pki.listed()).replace(b"<X509Certificate>MII", b"<X509Certificate>AAA", 1)
+    house.publish(pki.sign_trust_list(torn, pki.list_signer()))
+    await lists.refresh()
+    (warning,) = lines(lists)
+    assert (
+        "has entries whose certificates cannot all be read: Hierarchy A; these authorities are not trusted" in warning
+    )
+    assert (house.trusted("CA01"), house.trusted("CB01")) == (False, True)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_copy_that_was_damaged_does_not_count_and_is_read_anew(house: House, log: Log) -> None:
     lists = house.open()
     house.publish(pki.trust_list())
