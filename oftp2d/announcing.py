@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from oftp2.certs.acceptance import Announced, Verdict
@@ -87,12 +87,12 @@ class Announcing(Holdings):
         )
         return self._ledger.certificates.announce(new, now)
 
-    def announced(self, *, partner_id: int, station: str) -> tuple[Announced, ...]:
-        """The announcements for a partner's station that nothing has fulfilled yet."""
+    def announced(self, *, partner_id: int, station: str, fulfilled: Collection[int] = ()) -> tuple[Announced, ...]:
+        """The announcements for a partner's station that nothing has fulfilled yet, and those ``fulfilled`` by these ids."""
         open_ones = [
             entry
             for entry in self._ledger.certificates.announcements(partner_id)
-            if entry.fulfilled_by is None and entry.station in {station, None}
+            if (entry.fulfilled_by is None or entry.id in fulfilled) and entry.station in {station, None}
         ]
         return tuple(found for entry in open_ones if (found := self._announced(entry)) is not None)
 

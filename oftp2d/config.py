@@ -255,6 +255,21 @@ class Acx:
         "Whether a certificate of ours that follows another is offered to all partners as soon as it is imported: true or"
         " false.",
     )
+    remind_after_hours: int = whole(
+        1,
+        8760,
+        72,
+        "A certificate of ours that a partner has got and not answered is offered to it again after so long, in hours.",
+    )
+    reminders: int = whole(
+        0, 20, 3, "How often it is offered again before the station gives up and tells you: 'oftp2d status'."
+    )
+    escalate_days: int = whole(
+        0,
+        365,
+        14,
+        "It tells you earlier where the certificate that the partner still knows ends within so many days.",
+    )
 
 
 _LIST = "https://www.odette.org/TSL/TSL_OFTP2.XML"

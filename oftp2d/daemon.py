@@ -31,7 +31,7 @@ from oftp2d.context import Context
 from oftp2d.delivery import Delivery
 from oftp2d.dialler import Dialler
 from oftp2d.errors import OperatorError
-from oftp2d.exchange import Exchange, Proof
+from oftp2d.exchange import Exchange
 from oftp2d.fetching import Fetcher
 from oftp2d.gauges import of_ledger
 from oftp2d.ledger import Direction, Kind, Ledger, Partner, StoredCertificate, Transfer, TransferState, UnknownError
@@ -40,6 +40,7 @@ from oftp2d.metrics import Metrics
 from oftp2d.outlook import Outlook, of_certificates
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
+from oftp2d.reminders import Reminders, of_exchange
 from oftp2d.renewals import Renewals
 from oftp2d.revocation import Lists
 from oftp2d.revocations import Barred, Revocations
@@ -121,6 +122,7 @@ class Daemon:
         )
         self.renewals = Renewals(context, self.exchange, nudge=self._nudge_dialler, changed=self.certificates_changed)
         self.outlook.add(self.renewals.concerns)
+        self._reminders = Reminders(context, queued=self._nudge_dialler)
         self._delivery = Delivery(context, owed=self._nudge_dialler)
         self.securing = Securing(context, queued=self._nudge_dialler)
         self.traces = Traces(context.reactor, workers, self._config.home / "traces")
@@ -165,6 +167,7 @@ class Daemon:
         """Make what looks ahead, counts, and keeps the trust list."""
         self.outlook = Outlook(context.workers, context.now)
         self.outlook.add(partial(of_certificates, context.ledger))
+        self.outlook.add(partial(of_exchange, context.ledger, context.certificates, self._config.acx))
         self.metrics = Metrics()
         self.metrics.add(partial(of_ledger, context.ledger))
         self.metrics.add(self.outlook.gauges)
@@ -251,10 +254,7 @@ class Daemon:
                     await context.workers.disk(context.spool.reclaim, transfer.spool_name, transfer.id)
 
     async def _judge_left_over(self) -> None:
-        """Files that were received, and whose session ended before they were judged or delivered.
-
-        Nothing is known any more of how that session was proven: messages of the exchange are judged as if it was not.
-        """
+        """Files that were received, and whose session ended before they were judged or delivered."""
         context = self.context
         for _ in range(LEFT_OVER):
             found = await context.workers.database(self._next_left_over)
@@ -267,7 +267,7 @@ class Daemon:
                 continue
             try:
                 if transfer.kind is Kind.EXCHANGE:
-                    await self.exchange.judge(partner, transfer, Proof())
+                    await self.exchange.judge_left_over(partner, transfer)
                 else:
                     self._delivery.begin(partner, transfer)
             except OperatorError as error:
@@ -290,6 +290,7 @@ class Daemon:
             self.securing.retry()
             await self._judge_left_over()
             await give_up_overdue(self.context)
+            await self._reminders.look()
             # A certificate becomes valid, or ends, without anybody saying so.
             await self._take_up_certificates()
             await self._expire()

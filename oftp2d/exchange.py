@@ -2,45 +2,39 @@
 
 A received message is judged before its end response is built: EERP means accepted, NERP refused with the reason as
 text. The verdict, the certificate it stores, the end response, the record, the audit entries and our own
-certificates that answer a REQUEST are one transaction. What the verdict is made of lies in
-``oftp2.certs.acceptance``.
+certificates that answer a REQUEST are one transaction. What the verdict is made of lies in ``arrivals``, what
+we send by ourselves in ``offers``.
+
+Where a partner's certificates are held (acx.md 12.20), the same happens when an operator has decided, in two steps: the
+record says that it is held, the file stays received, and the partner gets its end response behind the decision.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from twisted.logger import Logger
 
-from oftp2.certs.acceptance import (
-    Assurance,
-    Limits,
-    Message,
-    Mode,
-    Rule,
-    Verdict,
-    deliver_ours,
-    judge,
-    unreadable,
-)
-from oftp2.certs.clid import parse as parse_clid
-from oftp2.certs.content import Content, ContentError, is_xml, read_certificate
-from oftp2.certs.facts import CertificateFacts
+from oftp2.certs.acceptance import Approval, Message, Mode, Rule, Verdict, crowded, deliver_ours, overrulable, rejected
+from oftp2.certs.content import is_xml
+from oftp2.certs.usages import Usage
 from oftp2.reasons import NegativeResponseReason
-from oftp2d.acx import MAX_OCTETS, message_of
+from oftp2.values import clip
 from oftp2d.agreement import agreed_suite
+from oftp2d.arrivals import Arrival, Arrivals, Proof
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
-from oftp2d.ledger import Authentication as Setting
+from oftp2d.errors import OperatorError
 from oftp2d.ledger import (
     Conclusion,
+    Direction,
     ExchangeMessage,
     ExchangeRecord,
     ExchangeState,
     NewAuditEntry,
+    NewExchange,
     NewReceipt,
     Partner,
     ReceiptKind,
@@ -52,14 +46,12 @@ from oftp2d.offers import Offers, Route
 from oftp2d.receipts import Receipts
 
 HOUR = timedelta(hours=1).total_seconds()
+OPERATOR = Proof(authenticated=True)
+"""An operator knows from whom a certificate is, whatever the session was worth."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """How the session that brought a message was proven to be the partner's."""
-
-    authenticated: bool = False
-    mutual_tls: bool = False
+MOST_HELD = 20
+"""Certificates of one partner that may wait for an operator at the same time."""
 
 
 class Exchange:
@@ -81,6 +73,7 @@ class Exchange:
         self._confirmed = confirmed
         self._receipts = Receipts(context)
         self._offers = Offers(context)
+        self._arrivals = Arrivals(context)
         self._answers: dict[int, deque[float]] = {}
 
     # --- what an operator asks for ------------------------------------------------------------------------------
@@ -118,99 +111,120 @@ class Exchange:
     # --- what a partner sent ------------------------------------------------------------------------------------
 
     async def judge(self, partner: Partner, transfer: Transfer, proof: Proof) -> None:
-        """Decide on a received message and commit what follows from it; the end response is owed then."""
-        message = message_of(transfer.dataset)
-        assert message is not None  # noqa: S101 - only such transfers are of this kind
-        mode = Mode(partner.acx.value)
-        octets = await self._context.workers.disk(self._read, transfer.spool_name)
-        try:
-            content = await self._context.workers.crypto(read_certificate, octets)
-        except ContentError as error:
-            facts, verdict = None, unreadable(mode, error)
-        else:
-            facts, verdict = content.facts, await self._verdict(partner, transfer, message, content, proof)
+        """Decide on a received message and commit what follows from it; the end response is owed then.
+
+        Where the partner's certificates are held, an operator decides, and nothing is owed before.
+        """
+        arrival = await self._arrivals.read(partner, transfer)
+        verdict = await self._arrivals.judge(arrival, proof)
+        replies = await self._answers_to(partner, transfer, arrival.message)
+        if partner.hold_certificates and overrulable(verdict):
+            waiting = await self._context.workers.database(self._context.ledger.exchanges.held, partner.id)
+            if len(waiting) < MOST_HELD:
+                await self._hold(arrival, verdict, proof, replies)
+                return
+            verdict = crowded(len(waiting))
+        await self._conclude(arrival, verdict, replies)
+
+    async def judge_left_over(self, partner: Partner, transfer: Transfer) -> None:
+        """A message whose session ended before it was judged: nobody knows any more how that was proven.
+
+        One that is held stays for its operator.
+        """
+        known = await self._context.workers.database(self._context.ledger.exchanges.by_transfer, transfer.id)
+        if known is None:
+            await self.judge(partner, transfer, Proof())
+
+    async def _hold(self, arrival: Arrival, verdict: Verdict, proof: Proof, replies: tuple[Reply, ...]) -> None:
+        """Keep it for an operator to decide on. What it asks of us it gets at once: that is public."""
+        facts = arrival.facts
+        assert facts is not None  # noqa: S101 - what cannot be read is refused
+        alone = f"{'would be accepted' if verdict.accepted else 'would be refused'} by the rules alone: {verdict.text}"
+        new = NewExchange(
+            partner_id=arrival.partner.id,
+            direction=Direction.IN,
+            message=ExchangeMessage(arrival.message.value),
+            transfer_id=arrival.transfer.id,
+            fingerprint=facts.fingerprint,
+            state=ExchangeState.HELD,
+            text=clip(alone),
+            der=facts.der,
+            rule=verdict.rule.value,
+            proof=proof.text,
+        )
+        record = await self._context.workers.database(
+            self._context.ledger.exchanges.hold,
+            new,
+            self._context.now(),
+            replies=replies,
+            audit=(_entry(arrival, "held", verdict.rule, clip(alone), self._context.now()),),
+        )
+        self.log.warn(
+            "{partner}: {message} held, {subject}: {text}; decide with 'oftp2d exchange accept {id}' or 'oftp2d exchange"
+            " reject {id}'",
+            partner=arrival.partner.code,
+            message=arrival.message.value,
+            subject=str(facts.subject),
+            text=alone,
+            id=record.id,
+        )
+        self._changed()
+
+    async def _conclude(self, arrival: Arrival, verdict: Verdict, replies: tuple[Reply, ...] = ()) -> ExchangeRecord:
+        partner, transfer, octets = arrival.partner, arrival.transfer, arrival.octets
         receipt = await self._receipts.make(partner, transfer, _receipt(verdict), _hash(partner, transfer, octets))
         kept = transfer.spool_name if verdict.rule is Rule.UNREADABLE and is_xml(octets) else None
-        conclusion = await self._conclusion(partner, transfer, message, facts, verdict, receipt=receipt, raw_name=kept)
-        await self._context.workers.database(self._context.ledger.exchanges.conclude, conclusion, self._context.now())
+        conclusion = self._conclusion(arrival, verdict, receipt=receipt, replies=replies, raw_name=kept)
+        record = await self._context.workers.database(
+            self._context.ledger.exchanges.conclude, conclusion, self._context.now()
+        )
         put_away = self._context.spool.refuse if kept else self._context.spool.remove_received
         await self._context.workers.disk(put_away, transfer.spool_name)
         self.log.info(
             "{partner}: {message} {outcome}: {text}",
             partner=partner.code,
-            message=message.value,
-            outcome="accepted" if verdict.accepted else "refused",
+            message=arrival.message.value,
+            outcome=conclusion.state.value,
             text=verdict.text,
         )
         if verdict.accepted:
             self._changed()
             await self._authentication.latch(partner)
             await self.certificate_came(partner)
+        return record
 
     async def certificate_came(self, partner: Partner) -> None:
         """A certificate of the partner is in the store, by whatever way: what waited for it goes on."""
         await self._receipts.judge_again(partner)
 
-    def _read(self, name: str) -> bytes:
-        with self._context.spool.open_received(name) as file:
-            return file.read(MAX_OCTETS + 1)
-
-    async def _verdict(
-        self, partner: Partner, transfer: Transfer, message: Message, content: Content, proof: Proof
-    ) -> Verdict:
-        store, now = self._context.certificates, self._context.now()
-        station = transfer.originator
-        held = await self._context.workers.database(store.held, partner_id=partner.id, station=station)
-        announced = await self._context.workers.database(store.announced, partner_id=partner.id, station=station)
-        trust = await self._context.workers.database(store.trust, partner.id)
-        await self._context.revocations.first_readings(trust, content.facts, content.chain)
-        return judge(
-            mode=Mode(partner.acx.value),
-            message=message,
-            facts=content.facts,
-            clid=parse_clid(transfer.description),
-            held=held,
-            announced=announced,
-            trust=await self._context.workers.crypto(trust.judge, content.facts, content.chain, now),
-            session=Assurance(
-                authenticated=proof.authenticated,
-                mutual_tls=proof.mutual_tls,
-                bootstrap=partner.authentication is Setting.PREPARED and not proof.authenticated,
-            ),
-            now=now,
-            limits=Limits(
-                clock_tolerance=timedelta(seconds=self._context.config.acx.clock_tolerance_seconds),
-                min_rsa_bits=min(Limits().min_rsa_bits, partner.least_rsa_bits),
-            ),
-        )
-
-    async def _conclusion(
+    def _conclusion(
         self,
-        partner: Partner,
-        transfer: Transfer,
-        message: Message,
-        facts: CertificateFacts | None,
+        arrival: Arrival,
         verdict: Verdict,
         *,
         receipt: NewReceipt,
+        replies: tuple[Reply, ...],
         raw_name: str | None,
     ) -> Conclusion:
-        store = self._context.certificates
+        store, facts, transfer = self._context.certificates, arrival.facts, arrival.transfer
         certificate = None
         if facts is not None:
-            certificate = store.accepted(verdict, facts, partner_id=partner.id, station=transfer.originator)
+            certificate = store.accepted(verdict, facts, partner_id=arrival.partner.id, station=transfer.originator)
+        state = ExchangeState.ACCEPTED if verdict.accepted else ExchangeState.REFUSED
         return Conclusion(
             transfer_id=transfer.id,
-            message=ExchangeMessage(message.value),
-            state=ExchangeState.ACCEPTED if verdict.accepted else ExchangeState.REFUSED,
+            message=ExchangeMessage(arrival.message.value),
+            state=state,
             receipt=receipt,
             fingerprint=facts.fingerprint if facts else None,
             text=verdict.text,
             certificate=certificate,
             retire=store.retirements(verdict.retire),
             announcement_id=verdict.announcement,
-            replies=await self._answers_to(partner, transfer, message),
-            audit=(self._entry(partner, transfer, message, facts, verdict),),
+            replies=replies,
+            audit=(_entry(arrival, state.value, verdict.rule, verdict.text, self._context.now()),),
+            der=facts.der if facts else None,
+            rule=verdict.rule.value,
             raw_name=raw_name,
         )
 
@@ -240,22 +254,60 @@ class Exchange:
         answers.append(now)
         return True
 
-    def _entry(
-        self, partner: Partner, transfer: Transfer, message: Message, facts: CertificateFacts | None, verdict: Verdict
-    ) -> NewAuditEntry:
-        return NewAuditEntry(
-            at=self._context.now(),
-            partner_code=partner.code,
-            event=f"exchange {message.lower()} {'accepted' if verdict.accepted else 'refused'}",
-            detail={
-                "transfer": transfer.id,
-                "station": transfer.originator,
-                "subject": str(facts.subject) if facts else None,
-                "fingerprint": facts.fingerprint if facts else None,
-                "rule": verdict.rule.value,
-                "text": verdict.text,
-            },
-        )
+    # --- what an operator decides -------------------------------------------------------------------------------
+
+    async def accept(self, exchange_id: int, usages: frozenset[Usage] | None = None) -> ExchangeRecord:
+        """Accept a held certificate, for these usages or for those that follow from what is known of it.
+
+        Its EERP is owed then; so are those of the same certificate that was sent again meanwhile. Raises OperatorError where
+        it is not held, or cannot be accepted.
+        """
+        arrival = await self._held(exchange_id)
+        verdict = await self._arrivals.judge(arrival, OPERATOR, Approval(usages=usages))
+        if not verdict.accepted:
+            advice = f"refuse it with 'oftp2d exchange reject {exchange_id}'"
+            if overrulable(verdict):
+                advice = f"say 'oftp2d exchange accept {exchange_id} --usage ...', or {advice}"
+            raise OperatorError(f"message {exchange_id} cannot be accepted: {verdict.text}", advice)
+        record = await self._conclude(arrival, verdict)
+        for repeated in await self._repeated(arrival):
+            # It is here now, and so a duplicate; that of a REPLACE withdraws more than was decided on.
+            if repeated.message is arrival.message or repeated.message is not Message.REPLACE:
+                await self._conclude(repeated, await self._arrivals.judge(repeated, OPERATOR))
+        return record
+
+    async def reject(self, exchange_id: int, text: str = "") -> ExchangeRecord:
+        """Refuse a held certificate, each time it was sent; ``text`` is what the partner reads in the NERP."""
+        arrival = await self._held(exchange_id)
+        record = await self._conclude(arrival, rejected(text))
+        for repeated in await self._repeated(arrival):
+            await self._conclude(repeated, rejected(text))
+        self._changed()
+        return record
+
+    async def _held(self, exchange_id: int) -> Arrival:
+        """The message that is held under this number. Raises UnknownError, OperatorError."""
+        ledger, database = self._context.ledger, self._context.workers.database
+        record = await database(ledger.exchanges.get, exchange_id)
+        if record.state is not ExchangeState.HELD:
+            raise OperatorError(
+                f"message {exchange_id} is not held, it is {record.state}", f"see 'oftp2d exchange show {exchange_id}'"
+            )
+        return await self._arrival(record)
+
+    async def _arrival(self, record: ExchangeRecord) -> Arrival:
+        ledger, database = self._context.ledger, self._context.workers.database
+        partner = await database(ledger.partners.get, record.partner_id)
+        return await self._arrivals.read(partner, await database(ledger.transfers.get, record.transfer_id))
+
+    async def _repeated(self, decided: Arrival) -> Sequence[Arrival]:
+        """Further messages that are held and bring the same certificate for the same station."""
+        waiting = await self._context.workers.database(self._context.ledger.exchanges.held, decided.partner.id)
+        assert decided.facts is not None  # noqa: S101 - what is held is a certificate
+        same = [await self._arrival(record) for record in waiting if record.fingerprint == decided.facts.fingerprint]
+        return [each for each in same if each.transfer.originator == decided.transfer.originator]
+
+    # --- what the partner answers -------------------------------------------------------------------------------
 
     async def answered(self, partner: Partner, transfer: Transfer, *, accepted: bool, text: str) -> None:
         """The partner's end response to a message of ours is in the ledger: what follows from it."""
@@ -277,6 +329,23 @@ class Exchange:
                 partner=partner.code,
                 text=text,
             )
+
+
+def _entry(arrival: Arrival, outcome: str, rule: Rule, text: str, now: datetime) -> NewAuditEntry:
+    facts = arrival.facts
+    return NewAuditEntry(
+        at=now,
+        partner_code=arrival.partner.code,
+        event=f"exchange {arrival.message.lower()} {outcome}",
+        detail={
+            "transfer": arrival.transfer.id,
+            "station": arrival.transfer.originator,
+            "subject": str(facts.subject) if facts else None,
+            "fingerprint": facts.fingerprint if facts else None,
+            "rule": rule.value,
+            "text": text,
+        },
+    )
 
 
 def _receipt(verdict: Verdict) -> NewReceipt:

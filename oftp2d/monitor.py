@@ -45,12 +45,13 @@ from oftp2.requests import (
 )
 from oftp2.tables import State
 from oftp2.values import Level, Mode, Role, Turn
+from oftp2d.arrivals import Proof
 from oftp2d.authentication import Authentication
 from oftp2d.claims import Claims
 from oftp2d.context import Context
 from oftp2d.delivery import Delivery
 from oftp2d.errors import OperatorError
-from oftp2d.exchange import Exchange, Proof
+from oftp2d.exchange import Exchange
 from oftp2d.forwarding import travelling
 from oftp2d.gathering import Gathering
 from oftp2d.ledger import (

@@ -117,6 +117,7 @@ class Offers:
         originator: str,
         destination: str,
         description: str = "",
+        renewal_id: int | None = None,
     ) -> Reply:
         """A message to queue, its content in the spool."""
         staged = await self._context.workers.disk(self._stage, ours.der)
@@ -134,6 +135,7 @@ class Offers:
             ),
             message=ExchangeMessage(message.value),
             fingerprint=ours.fingerprint,
+            renewal_id=renewal_id,
         )
 
     def _stage(self, der: bytes) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from oftp2.certs.usages import Usage
 from oftp2d.certificates import Certificates
 from oftp2d.config import Limits
 from oftp2d.ledger import ExchangeRecord, Ledger, Partner, StoredCertificate
@@ -92,6 +93,12 @@ class ExchangeDesk(Protocol):
         route: Route | None = None,
     ) -> Sequence[ExchangeRecord]:
         """Queue REPLACE messages."""
+
+    async def accept(self, exchange_id: int, usages: frozenset[Usage] | None = None) -> ExchangeRecord:
+        """Accept a held certificate, for these usages or for those that follow from what is known."""
+
+    async def reject(self, exchange_id: int, text: str = "") -> ExchangeRecord:
+        """Refuse a held certificate with these words."""
 
     async def certificate_came(self, partner: Partner) -> None:
         """A certificate of the partner was imported: what waited for it goes on."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from oftp2.certs.clid import Clid
 from oftp2.certs.facts import CertificateFacts
 from oftp2d.ledger import (
     Announcement,
@@ -28,6 +29,7 @@ from oftp2d.ledger import (
     Transfer,
     TransferState,
 )
+from oftp2d.standing import Standing
 from oftp2d.trace import Order
 from oftp2d.tracefiles import Trace
 
@@ -147,23 +149,12 @@ def pending_key(record: PendingKey) -> Document:
 
 def certificate(record: StoredCertificate, codes: Codes) -> Document:
     """A certificate of the store with what is written in it; not its private key, but whether it is there."""
-    facts = CertificateFacts.of(record.der)
-    return {
-        "fingerprint": record.fingerprint,
+    written = facts(CertificateFacts.of(record.der))
+    return written | {
         "alias": record.alias,
         "holder": record.holder,
         "partner": codes.get(record.partner_id) if record.partner_id is not None else None,
         "station": record.station,
-        "subject": str(facts.subject),
-        "issuer": str(facts.issuer),
-        "serial": f"{facts.serial:x}",
-        "self_signed": facts.self_signed,
-        "key": f"{facts.key_type} {facts.key_bits}" if facts.key_bits else facts.key_type,
-        "key_usage": sorted(facts.key_usage or ()),
-        "extended_key_usage": sorted(facts.extended or ()),
-        "hosts": list(facts.hosts),
-        "valid_from": moment(record.valid_from),
-        "valid_until": moment(record.valid_until),
         "slice_from": moment(record.slice_from),
         "slice_until": moment(record.slice_until),
         "usages": sorted(record.usages),
@@ -172,6 +163,34 @@ def certificate(record: StoredCertificate, codes: Codes) -> Document:
         "private_key": record.private_key is not None,
         "origin": record.origin,
         "added_at": moment(record.added_at),
+    }
+
+
+def facts(found: CertificateFacts) -> Document:
+    """What is written in a certificate, whether or not it is in the store."""
+    return {
+        "fingerprint": found.fingerprint,
+        "subject": str(found.subject),
+        "issuer": str(found.issuer),
+        "serial": f"{found.serial:x}",
+        "self_signed": found.self_signed,
+        "key": f"{found.key_type} {found.key_bits}" if found.key_bits else found.key_type,
+        "key_usage": sorted(found.key_usage or ()),
+        "extended_key_usage": sorted(found.extended or ()),
+        "hosts": list(found.hosts),
+        "valid_from": moment(found.not_before),
+        "valid_until": moment(found.not_after),
+    }
+
+
+def clid(described: Clid | None) -> Document | None:
+    """The identification data in a description; None where it is none."""
+    if described is None:
+        return None
+    return {
+        "issuer": str(described.issuer),
+        "serial": f"{described.serial:x}",
+        "subject": str(described.subject) if described.subject else None,
     }
 
 
@@ -201,6 +220,20 @@ def exchange(record: ExchangeRecord, codes: Codes) -> Document:
     del document["der"]
     document["partner"] = codes.get(document.pop("partner_id"))
     return _timed(document)
+
+
+def standing(record: Standing) -> Document:
+    """Where the exchange of certificates with a partner stands."""
+    partner = record.partner
+    return {
+        "partner": partner.code,
+        "acx": partner.acx,
+        "authentication": partner.authentication,
+        "hold_certificates": partner.hold_certificates,
+        "theirs": [_timed(asdict(each)) for each in record.places],
+        "ours": [_timed(asdict(each)) for each in record.ours],
+        "waits": [_timed(asdict(each)) for each in record.waits],
+    }
 
 
 def audit_entry(record: AuditEntry) -> Document:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 
 from klein import Klein
 
-from oftp2d.ledger import ExchangeRecord, Holder, Ledger, Partner, StoredCertificate
+from oftp2.certs.clid import parse as parse_clid
+from oftp2.certs.facts import CertificateFacts
+from oftp2.certs.usages import Usage
+from oftp2d.ledger import Direction, ExchangeRecord, Holder, Ledger, Partner, StoredCertificate, Transfer
 from oftp2d.offers import Route
+from oftp2d.standing import Known, Standing, standing
 
 from . import documents
 from .collaborators import Desk
 from .fields import InputError
 from .http import HttpRequest
-from .lookup import codes_for, partner_of
+from .lookup import all_certificates, all_partners, codes_for, partner_of
 from .routing import Document, body, query, route
+
+RECENT = 1000
+"""Messages of a partner that are looked at to tell where the exchange with it stands."""
+LONGEST_TEXT = 999
+"""Octets of NERPREAST, RFC 5024 5.3.14."""
 
 Queue = Callable[
     [Partner, StoredCertificate | None, StoredCertificate | None, Route], Awaitable[Sequence[ExchangeRecord]]
@@ -51,6 +61,102 @@ def add_routes(app: Klein, desk: Desk) -> None:
     async def recall(request: HttpRequest) -> Document:
         """The same as deliver, and withdraw all earlier ones."""
         return await _queue(request, desk, desk.exchange.recall)
+
+    @route(app, "GET", "/v1/exchange/standing")
+    async def where_it_stands(request: HttpRequest) -> Document:
+        """Where the exchange stands with each partner, or with ``partner``: certificates by usage, ours, who waits for whom."""
+        fields = query(request)
+        code = fields.code("partner")
+        fields.finish()
+        found = await desk.workers.database(_standings, desk, code)
+        return {"partners": [documents.standing(each) for each in found]}
+
+    @route(app, "GET", "/v1/exchange/<int:number>")
+    async def message(request: HttpRequest, number: int) -> Document:
+        """One message with the certificate it carries and, where it was announced, both side by side."""
+        query(request).finish()
+        return await desk.workers.database(_shown, desk, number)
+
+    @route(app, "POST", "/v1/exchange/<int:number>/accept")
+    async def accept(request: HttpRequest, number: int) -> Document:
+        """Accept a held certificate, for ``usages`` if given; its EERP is owed then."""
+        fields = body(request)
+        usages = fields.choices("usages", Usage) or None
+        fields.finish()
+        return await _decided(desk, await desk.exchange.accept(number, usages))
+
+    @route(app, "POST", "/v1/exchange/<int:number>/reject")
+    async def reject(request: HttpRequest, number: int) -> Document:
+        """Refuse a held certificate; ``text`` is what the partner reads in the NERP."""
+        fields = body(request)
+        text = fields.optional("text", longest=LONGEST_TEXT) or ""
+        fields.finish()
+        return await _decided(desk, await desk.exchange.reject(number, text))
+
+
+def _standings(desk: Desk, code: str | None) -> list[Standing]:
+    ledger, now = desk.ledger, desk.now()
+    ours = all_certificates(ledger, Holder.OWN)
+    partners = [partner_of(ledger, code)] if code else all_partners(ledger)
+    return [standing(_known(ledger, partner, ours), now) for partner in partners]
+
+
+def _known(ledger: Ledger, partner: Partner, ours: Sequence[StoredCertificate]) -> Known:
+    return Known(
+        partner=partner,
+        theirs=all_certificates(ledger, Holder.PARTNER, partner.id),
+        ours=ours,
+        announcements=ledger.certificates.announcements(partner.id),
+        confirmations=ledger.certificates.confirmations(partner.id),
+        unanswered=ledger.exchanges.unanswered(partner.id),
+        messages=ledger.exchanges.list(partner.id, RECENT),
+    )
+
+
+async def _decided(desk: Desk, record: ExchangeRecord) -> Document:
+    desk.dialler.nudge(record.partner_id)
+    return await desk.workers.database(_shown, desk, record.id)
+
+
+def _shown(desk: Desk, number: int) -> Document:
+    ledger = desk.ledger
+    record = ledger.exchanges.get(number)
+    transfer = ledger.transfers.get(record.transfer_id)
+    stored = ledger.certificates.get(record.fingerprint) if record.fingerprint else None
+    der = record.der or (stored.der if stored else None)
+    facts = CertificateFacts.of(der) if der else None
+    return documents.exchange(record, codes_for(ledger, [record.partner_id])) | {
+        "originator": transfer.originator,
+        "destination": transfer.destination,
+        "dataset": transfer.dataset,
+        "stamp": f"{transfer.date} {transfer.time}",
+        "describes": documents.clid(parse_clid(transfer.description)),
+        "end_response": transfer.end_response,
+        "raw_kept": transfer.raw_name is not None,
+        "certificate": documents.facts(facts) if facts else None,
+        "announced": _side_by_side(desk, record, transfer, facts) if facts else [],
+    }
+
+
+def _side_by_side(desk: Desk, record: ExchangeRecord, transfer: Transfer, facts: CertificateFacts) -> list[Document]:
+    """What was announced for that station and is not fulfilled by another one, part by part beside what came."""
+    if record.direction is Direction.OUT:
+        return []
+    fulfilled = {
+        each.id
+        for each in desk.ledger.certificates.announcements(record.partner_id)
+        if each.fulfilled_by == record.fingerprint
+    }
+    announced = desk.certificates.announced(
+        partner_id=record.partner_id, station=transfer.originator, fulfilled=fulfilled
+    )
+    return [
+        {
+            "id": each.key,
+            "parts": [asdict(part) for part in each.identification.compare(facts)],
+        }
+        for each in announced
+    ]
 
 
 async def _queue(request: HttpRequest, desk: Desk, queue: Queue) -> Document:

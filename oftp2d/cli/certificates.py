@@ -84,7 +84,7 @@ def _add_listing(cert: click.Group) -> None:
                 each.get("alias"),
                 each.get("partner") or each.get("holder"),
                 each.get("subject"),
-                _all_or_some(each.get("usages") or []),
+                all_or_some(each.get("usages") or []),
                 each.get("slot") if each.get("active") else f"{each.get('slot')} (inactive)",
                 day(each.get("valid_until")),
             ]
@@ -294,7 +294,7 @@ def _add_announced(cert: click.Group) -> None:
                 each.get("partner"),
                 each.get("common_name") or each.get("host") or each.get("subject"),
                 str(each.get("issuer") or "")[:16],
-                _all_or_some(each.get("usages") or []),
+                all_or_some(each.get("usages") or []),
                 str(each.get("fulfilled_by") or "")[:16],
             ]
             for each in items(document, "announcements")
@@ -342,7 +342,7 @@ def _side_by_side(document: Mapping[str, Any]) -> RenderableType:
             "announcement": document.get("id"),
             "partner": document.get("partner"),
             "station": document.get("station") or "any",
-            "used for": _all_or_some(document.get("usages") or []),
+            "used for": all_or_some(document.get("usages") or []),
             "arrived": arrived and arrived.get("fingerprint"),
             "accepted": document.get("accepted") if arrived else None,
         }
@@ -355,7 +355,8 @@ def _side_by_side(document: Mapping[str, Any]) -> RenderableType:
     return Group(head, compared)
 
 
-def _all_or_some(usages: Sequence[str]) -> str:
+def all_or_some(usages: Sequence[str]) -> str:
+    """Usages for people."""
     return "all" if set(usages) == set(USAGES) else ", ".join(usages)
 
 

@@ -10,8 +10,8 @@ import click
 
 from oftp2d.client import path_of
 
-from . import renewals
-from .forms import items, moment, state, table, words
+from . import exchanged, renewals
+from .forms import items, words
 from .options import (
     CODE,
     DURATION,
@@ -156,29 +156,5 @@ def add_to(group: click.Group) -> None:
         """
         _exchange("recall")(terminal, partner, **chosen)
 
+    exchanged.add_to(exchange)
     renewals.add_to(exchange)
-    _add_listing(exchange)
-
-
-def _add_listing(exchange: click.Group) -> None:
-    @command(exchange, "list")
-    @click.argument("partner", type=CODE, required=False, shell_complete=complete_partner)
-    @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many.")
-    def listing(terminal: Terminal, partner: str | None, limit: int) -> None:
-        """List the messages exchanged, both ways, newest first."""
-        with terminal.client() as client:
-            document = client.get("/v1/exchange", partner=partner, limit=limit)
-        rows = [
-            [
-                moment(each.get("created_at")),
-                each.get("partner"),
-                each.get("direction"),
-                each.get("message"),
-                str(each.get("fingerprint") or "")[:16],
-                state(str(each.get("state"))),
-                each.get("text"),
-            ]
-            for each in items(document, "exchanges")
-        ]
-        columns = ["time", "partner", "way", "message", "certificate", "state", "text~"]
-        terminal.show(document, lambda: table(columns, rows, empty="no messages yet"))

@@ -25,6 +25,10 @@ _COLOURS = {
     "acknowledged": "green",
     "delivered": "green",
     "accepted": "green",
+    "active": "green",
+    "rolling": "green",
+    "confirmed": "green",
+    "announced": "yellow",
     "finished": "green",
     "running": "cyan",
     "securing": "cyan",
@@ -34,6 +38,7 @@ _COLOURS = {
     "received": "cyan",
     "failed": "red",
     "refused": "red",
+    "held": "yellow",
     "interrupted": "yellow",
     "cancelled": "yellow",
 }

@@ -37,6 +37,7 @@ from oftp2d.ledger.certified import (
     Slot,
     StoredCertificate,
     TrustListRecord,
+    Unanswered,
 )
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import AmbiguousError, ClaimLostError, LedgerUnavailableError, UnknownError
@@ -143,6 +144,7 @@ __all__ = [
     "TransferState",
     "Transport",
     "TrustListRecord",
+    "Unanswered",
     "UnknownError",
 ]
 

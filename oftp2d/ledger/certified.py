@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from oftp2.certs.usages import Usage
-from oftp2d.ledger.records import NewAuditEntry, NewOutgoing, NewReceipt, Partner
+from oftp2d.ledger.records import NewAuditEntry, NewOutgoing, NewReceipt, Partner, Transfer
 from oftp2d.ledger.states import Direction, TransferState
 
 # --- certificates --------------------------------------------------------------------------------------
@@ -203,8 +203,17 @@ class ExchangeRecord(NewExchange):
     created_at: datetime
     answered_at: datetime | None
     reminders: int = 0
-    """How often it was offered again because no end response came."""
+    """The how manieth repetition of an offer this is, for want of an end response; 0 is the first."""
     reminded_at: datetime | None = None
+    """When it was offered again by a further message, or an operator was told, behind the last one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """The last offer of a certificate of ours to a partner's station, which has no end response yet."""
+
+    record: ExchangeRecord
+    transfer: Transfer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

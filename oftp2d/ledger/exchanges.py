@@ -25,16 +25,19 @@ from oftp2d.ledger.certified import (
     Holder,
     NewExchange,
     Reply,
+    Unanswered,
 )
 from oftp2d.ledger.database import Database
-from oftp2d.ledger.moves import Move, insert_outgoing, insert_receipt
-from oftp2d.ledger.records import Transfer
-from oftp2d.ledger.schema import certificates, confirmations, exchanges
+from oftp2d.ledger.errors import UnknownError
+from oftp2d.ledger.moves import Move, fetch, insert_outgoing, insert_receipt
+from oftp2d.ledger.records import NewAuditEntry, Transfer
+from oftp2d.ledger.schema import certificates, confirmations, exchanges, partners, transfers
 from oftp2d.ledger.states import Direction, TransferState
 
 _WITHOUT_CONTENT: Final = tuple(column for column in exchanges.c if column is not exchanges.c.der)
 _ANSWERED: Final = frozenset({ExchangeState.ACCEPTED, ExchangeState.REFUSED})
 _DELIVERED = Move(Direction.IN, [TransferState.RECEIVED], TransferState.DELIVERED)
+_CANCELLED = Move(Direction.OUT, [TransferState.QUEUED, TransferState.FAILED], TransferState.CANCELLED)
 _REFUSED = Move(Direction.IN, [TransferState.RECEIVED], TransferState.REFUSED)
 
 
@@ -65,6 +68,94 @@ class Exchanges:
         )
         with self._database.reading() as connection:
             return {(row.partner_id, row.state): row.number for row in connection.execute(counted)}
+
+    def hold(
+        self,
+        new: NewExchange,
+        now: datetime,
+        *,
+        replies: Sequence[Reply] = (),
+        audit: Sequence[NewAuditEntry] = (),
+    ) -> ExchangeRecord:
+        """Record a received message that waits for an operator, and queue what it is answered with all the same."""
+
+        def kept(connection: Connection) -> ExchangeRecord:
+            record = _insert(connection, new, now)
+            for reply in replies:
+                _queue(connection, reply, now)
+            for entry in audit:
+                write(connection, entry)
+            return record
+
+        return self._database.insist(kept)
+
+    def held(self, partner_id: int | None = None) -> Sequence[ExchangeRecord]:
+        """The messages that wait for an operator, of one partner or of all, oldest first, without their certificates."""
+        found = sa.select(*_WITHOUT_CONTENT).where(exchanges.c.state == ExchangeState.HELD)
+        if partner_id is not None:
+            found = found.where(exchanges.c.partner_id == partner_id)
+        with self._database.reading() as connection:
+            return [_to_record(row) for row in connection.execute(found.order_by(exchanges.c.id))]
+
+    def get(self, exchange_id: int) -> ExchangeRecord:
+        """One message with its certificate. Raises UnknownError."""
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(exchanges).where(exchanges.c.id == exchange_id)).first()
+        if row is None:
+            raise UnknownError("message", str(exchange_id))
+        return _to_record(row)
+
+    def unanswered(self, partner_id: int | None = None) -> Sequence[Unanswered]:
+        """The offers of ours, to one partner or all, that wait for an end response or are still to be sent, oldest first.
+
+        Of one that was repeated only the last; none that was cancelled, or of a partner that was removed.
+        """
+        newer, carried, present = exchanges.alias(), transfers.alias(), partners.alias()
+        repeated = sa.exists().where(
+            newer.c.id > exchanges.c.id,
+            newer.c.partner_id == exchanges.c.partner_id,
+            newer.c.direction == Direction.OUT,
+            newer.c.message == exchanges.c.message,
+            newer.c.fingerprint == exchanges.c.fingerprint,
+            carried.c.id == newer.c.transfer_id,
+            carried.c.originator == transfers.c.originator,
+            carried.c.destination == transfers.c.destination,
+        )
+        found = (
+            sa.select(*_WITHOUT_CONTENT)
+            .join(transfers, transfers.c.id == exchanges.c.transfer_id)
+            .join(present, present.c.id == exchanges.c.partner_id)
+            .where(
+                exchanges.c.direction == Direction.OUT,
+                exchanges.c.state.in_((ExchangeState.QUEUED, ExchangeState.SENT)),
+                transfers.c.state != TransferState.CANCELLED,
+                present.c.removed_at.is_(None),
+                ~repeated,
+            )
+            .order_by(exchanges.c.id)
+        )
+        if partner_id is not None:
+            found = found.where(exchanges.c.partner_id == partner_id)
+        with self._database.reading() as connection:
+            records = [_to_record(row) for row in connection.execute(found)]
+            return [Unanswered(record=each, transfer=fetch(connection, each.transfer_id)) for each in records]
+
+    def remind(self, exchange_id: int, repetition: Reply | None, now: datetime) -> ExchangeRecord | None:
+        """A message of ours is repeated by a new one, or without one it is over with repeating; None if it was answered."""
+
+        def again(connection: Connection) -> ExchangeRecord | None:
+            marked = sa.update(exchanges).where(
+                exchanges.c.id == exchange_id,
+                exchanges.c.state == ExchangeState.SENT,
+                exchanges.c.reminded_at.is_(None),
+            )
+            row = connection.execute(marked.values(reminded_at=now).returning(*_WITHOUT_CONTENT)).first()
+            if row is None or repetition is None:
+                return None if row is None else _to_record(row)
+            _, record = _queue(connection, repetition, now, reminders=row.reminders + 1)
+            return record
+
+        return self._database.insist(again)
 
     def by_transfer(self, transfer_id: str) -> ExchangeRecord | None:
         """The message a transfer carries."""
@@ -109,9 +200,36 @@ def settle(connection: Connection, transfer: Transfer, state: ExchangeState, tex
     answered = sa.update(exchanges).where(exchanges.c.id == row.id, exchanges.c.answered_at.is_(None))
     connection.execute(answered.values(state=state, text=text, answered_at=now))
     if state is ExchangeState.ACCEPTED and row.fingerprint is not None:
+        _settle_repetitions(connection, transfer, row, now)
         confirm(connection, transfer.partner_id, row.fingerprint, now, "EERP")
         if row.message is ExchangeMessage.REPLACE:
             _withdraw(connection, transfer, row)
+
+
+def _settle_repetitions(connection: Connection, transfer: Transfer, answered: Row[Any], now: datetime) -> None:
+    """The EERP for one of several offers of the same certificate is that for all; what was not sent yet stays here."""
+    others = (
+        sa.select(exchanges.c.id, exchanges.c.transfer_id)
+        .join(transfers, transfers.c.id == exchanges.c.transfer_id)
+        .where(
+            exchanges.c.partner_id == transfer.partner_id,
+            exchanges.c.direction == Direction.OUT,
+            exchanges.c.message == answered.message,
+            exchanges.c.fingerprint == answered.fingerprint,
+            exchanges.c.answered_at.is_(None),
+            transfers.c.originator == transfer.originator,
+            transfers.c.destination == transfer.destination,
+        )
+    )
+    for row in connection.execute(others).all():
+        values = {
+            "state": ExchangeState.ACCEPTED,
+            "text": f"by the answer to message {answered.id}",
+            "answered_at": now,
+        }
+        connection.execute(sa.update(exchanges).where(exchanges.c.id == row.id).values(values))
+        if fetch(connection, row.transfer_id).state in {TransferState.QUEUED, TransferState.FAILED}:
+            _CANCELLED.apply(connection, row.transfer_id, now, ended_at=now)
 
 
 def _withdraw(connection: Connection, transfer: Transfer, replacement: Row[Any]) -> None:
@@ -141,7 +259,9 @@ def _withdraw(connection: Connection, transfer: Transfer, replacement: Row[Any])
     )
 
 
-def _queue(connection: Connection, message: Reply, now: datetime) -> tuple[Transfer, ExchangeRecord]:
+def _queue(
+    connection: Connection, message: Reply, now: datetime, *, reminders: int = 0
+) -> tuple[Transfer, ExchangeRecord]:
     transfer = insert_outgoing(connection, message.file, now)
     new = NewExchange(
         partner_id=transfer.partner_id,
@@ -151,7 +271,7 @@ def _queue(connection: Connection, message: Reply, now: datetime) -> tuple[Trans
         fingerprint=message.fingerprint,
         renewal_id=message.renewal_id,
     )
-    return transfer, _insert(connection, new, now)
+    return transfer, _insert(connection, new, now, reminders=reminders)
 
 
 def _conclude(connection: Connection, conclusion: Conclusion, now: datetime) -> ExchangeRecord:
@@ -173,16 +293,19 @@ def _conclude(connection: Connection, conclusion: Conclusion, now: datetime) -> 
         _queue(connection, reply, now)
     for entry in conclusion.audit:
         write(connection, entry)
+    decided: dict[str, Any] = {"state": conclusion.state, "text": conclusion.text, "rule": conclusion.rule}
+    held = sa.update(exchanges).where(exchanges.c.transfer_id == transfer.id).values(**decided, answered_at=now)
+    row = connection.execute(held.returning(exchanges)).first()
+    if row is not None:
+        return _to_record(row)
     new = NewExchange(
         partner_id=transfer.partner_id,
         direction=Direction.IN,
         message=conclusion.message,
         transfer_id=transfer.id,
         fingerprint=conclusion.fingerprint,
-        state=conclusion.state,
-        text=conclusion.text,
         der=conclusion.der,
-        rule=conclusion.rule,
+        **decided,
     )
     return _insert(connection, new, now)
 
@@ -197,9 +320,9 @@ def _take_over(connection: Connection, conclusion: Conclusion, now: datetime) ->
         fulfil(connection, conclusion.announcement_id, conclusion.fingerprint)
 
 
-def _insert(connection: Connection, new: NewExchange, now: datetime) -> ExchangeRecord:
+def _insert(connection: Connection, new: NewExchange, now: datetime, *, reminders: int = 0) -> ExchangeRecord:
     answered_at = now if new.state in _ANSWERED else None
-    values = {**asdict(new), "created_at": now, "answered_at": answered_at}
+    values = {**asdict(new), "created_at": now, "answered_at": answered_at, "reminders": reminders}
     row = connection.execute(sa.insert(exchanges).values(values).returning(exchanges)).one()
     return _to_record(row)
 

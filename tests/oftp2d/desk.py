@@ -17,6 +17,7 @@ from rich.console import Console
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
+from oftp2.certs.usages import Usage
 from oftp2d import config
 from oftp2d.admin import AdminServer, Desk, ListenerView, SessionView
 from oftp2d.certificates import Certificates
@@ -127,6 +128,12 @@ class RecordingExchange:
         route: Route | None = None,
     ) -> Sequence[ExchangeRecord]:
         return self._record(ExchangeMessage.REPLACE, partner, certificate, previous, route)
+
+    async def accept(self, exchange_id: int, usages: frozenset[Usage] | None = None) -> ExchangeRecord:
+        raise NotImplementedError
+
+    async def reject(self, exchange_id: int, text: str = "") -> ExchangeRecord:
+        raise NotImplementedError
 
     async def certificate_came(self, partner: Partner) -> None:
         self.came.append(partner.code)

@@ -1,0 +1,161 @@
+"""What becomes of a certificate of ours that a partner has got and does not answer (acx.md 3.9, 12.14).
+
+Nothing changes without its end response: the former certificate stays in use towards that partner. So it is offered again
+with a new stamp, which every receiver of the exchange bears, and after some times a person is told; earlier, where the
+certificate that the partner still knows is about to end. The EERP for any of the offers is that for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+
+from twisted.logger import Logger
+
+from oftp2.certs.acceptance import Message
+from oftp2.certs.usages import Usage
+from oftp2d.certificates import Certificates
+from oftp2d.config import Acx
+from oftp2d.context import Context
+from oftp2d.ledger import AcxMode, Holder, Ledger, Partner, StoredCertificate, TransferState, Unanswered
+from oftp2d.offers import Offers
+from oftp2d.planning import Concern
+
+
+class Reminders:
+    """Offers again what is not answered; part of the upkeep."""
+
+    log = Logger(namespace="reminders")
+
+    def __init__(self, context: Context, *, queued: Callable[[int], None]) -> None:
+        self._context = context
+        self._offers = Offers(context)
+        self._queued = queued
+
+    async def look(self) -> None:
+        """Offer again what is due, and say what was offered often enough."""
+        context = self._context
+        acx, now = context.config.acx, context.now()
+        for waiting in await context.workers.database(context.ledger.exchanges.unanswered):
+            if not _due(waiting, acx, now):
+                continue
+            partner = await context.workers.database(context.ledger.partners.get, waiting.record.partner_id)
+            if partner.acx is AcxMode.OFF or not partner.active:
+                continue
+            ours = await context.workers.database(_usable, context.ledger, waiting, now)
+            if ours is None or waiting.record.reminders >= acx.reminders:
+                await self._give_up(partner, waiting)
+            else:
+                await self._again(partner, waiting, ours)
+
+    async def _again(self, partner: Partner, waiting: Unanswered, ours: StoredCertificate) -> None:
+        context, transfer = self._context, waiting.transfer
+        repetition = await self._offers.reply(
+            ours,
+            Message(waiting.record.message.value),
+            partner_id=partner.id,
+            originator=transfer.originator,
+            destination=transfer.destination,
+            description=transfer.description,
+            renewal_id=waiting.record.renewal_id,
+        )
+        record = await context.workers.database(
+            context.ledger.exchanges.remind, waiting.record.id, repetition, context.now()
+        )
+        if record is None:  # answered just now; what was staged goes with the next start
+            return
+        self.log.info(
+            "{partner}: {message} of {certificate} is offered again, reminder {number}: no end response since {since}",
+            partner=partner.code,
+            message=record.message.value,
+            certificate=ours.alias,
+            number=record.reminders,
+            since=_day(waiting.transfer.sent_at),
+        )
+        self._queued(partner.id)
+
+    async def _give_up(self, partner: Partner, waiting: Unanswered) -> None:
+        context, record = self._context, waiting.record
+        if await context.workers.database(context.ledger.exchanges.remind, record.id, None, context.now()) is None:
+            return
+        await context.workers.database(
+            context.ledger.audit.record,
+            context.now(),
+            partner.code,
+            "certificate of ours not answered",
+            {"transfer": record.transfer_id, "fingerprint": record.fingerprint, "reminders": record.reminders},
+        )
+        self.log.error(
+            "{partner}: no end response for our certificate, offered {count} times, the last time on {since}: ask the partner;"
+            " see 'oftp2d exchange status {partner}'",
+            partner=partner.code,
+            count=record.reminders + 1,
+            since=_day(waiting.transfer.sent_at),
+        )
+
+
+def of_exchange(ledger: Ledger, certificates: Certificates, acx: Acx, now: datetime) -> Iterable[Concern]:
+    """What an administrator should look after in the exchange of certificates; blocks."""
+    codes = ledger.partners.codes()
+    for held in ledger.exchanges.held():
+        if held.partner_id in codes:
+            yield Concern(
+                key=f"held {held.id}",
+                text=f"{codes[held.partner_id]}: a certificate that it brought waits for you since {_day(held.created_at)}",
+                advice=f"see 'oftp2d exchange show {held.id}', then say 'oftp2d exchange accept {held.id}' or 'oftp2d"
+                f" exchange reject {held.id}'",
+                at=held.created_at,
+            )
+    for waiting in ledger.exchanges.unanswered():
+        if waiting.record.partner_id in codes:
+            yield from _pressing(ledger, certificates, acx, codes[waiting.record.partner_id], waiting, now)
+
+
+def _pressing(  # noqa: PLR0917 - what is known of one offer
+    ledger: Ledger, certificates: Certificates, acx: Acx, code: str, waiting: Unanswered, now: datetime
+) -> Iterator[Concern]:
+    """An offer that was repeated often enough, or whose predecessor is about to end."""
+    record = waiting.record
+    advice = f"ask the partner; see 'oftp2d exchange status {code}'"
+    if record.reminded_at is not None:
+        yield Concern(
+            key=f"unanswered {record.id}",
+            text=f"{code}: no end response for our certificate, offered {record.reminders + 1} times, the last time on"
+            f" {_day(waiting.transfer.sent_at)}",
+            advice=advice,
+            at=record.reminded_at,
+        )
+        return
+    used = certificates.explain_own(
+        Usage.SIGNATURE, station=waiting.transfer.originator, now=now, partner_id=record.partner_id
+    ).taken
+    confirmed = ledger.certificates.confirmed(record.partner_id)
+    if used is None or used.facts.fingerprint == record.fingerprint or used.facts.fingerprint not in confirmed:
+        return
+    ends = used.facts.not_after
+    if ends - now <= timedelta(days=acx.escalate_days):
+        yield Concern(
+            key=f"pressing {record.id}",
+            text=f"{code}: it has not accepted our new certificate yet, and the one it knows ends on {_day(ends)}",
+            advice=advice,
+            at=ends,
+        )
+
+
+def _due(waiting: Unanswered, acx: Acx, now: datetime) -> bool:
+    """Whether it was sent long enough ago, and nothing was done about it yet."""
+    sent_at = waiting.transfer.sent_at
+    unheard = waiting.transfer.state is TransferState.SENT and waiting.record.reminded_at is None
+    return unheard and sent_at is not None and now - sent_at >= timedelta(hours=acx.remind_after_hours)
+
+
+def _usable(ledger: Ledger, waiting: Unanswered, now: datetime) -> StoredCertificate | None:
+    """Our certificate, if it may still be offered."""
+    if waiting.record.fingerprint is None:
+        return None
+    stored = ledger.certificates.get(waiting.record.fingerprint, holder=Holder.OWN)
+    return stored if stored is not None and stored.active and now <= stored.valid_until else None
+
+
+def _day(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d}" if moment else "no day"

@@ -1,0 +1,234 @@
+"""Where the exchange of certificates with a partner stands (acx.md 5.2): what we hold, what it has of us, who waits for whom.
+
+Pure: what the ledger says goes in. Per station of the partner and usage there is nothing, an announcement, one certificate in
+use, or one in use with a former one that still counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from oftp2.certs.usages import Usage
+from oftp2d.ledger import (
+    AcxMode,
+    Announcement,
+    Confirmation,
+    Direction,
+    ExchangeRecord,
+    ExchangeState,
+    Partner,
+    Slot,
+    StoredCertificate,
+    TransferState,
+    Unanswered,
+)
+
+
+class Stage(StrEnum):
+    """Where the certificate of a partner for one usage stands."""
+
+    NONE = "none"
+    ANNOUNCED = "announced"
+    ACTIVE = "active"
+    ROLLING = "rolling"
+    """In use, and a former one still verifies what was signed with it."""
+
+
+class Offered(StrEnum):
+    """Where a certificate of ours stands with a partner."""
+
+    NOT_OFFERED = "not offered"
+    QUEUED = "queued"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """All that the ledger says of a partner's certificates and ours towards it."""
+
+    partner: Partner
+    theirs: Sequence[StoredCertificate]
+    ours: Sequence[StoredCertificate]
+    """Our own entries for whatever station."""
+    announcements: Sequence[Announcement]
+    confirmations: Sequence[Confirmation]
+    unanswered: Sequence[Unanswered]
+    messages: Sequence[ExchangeRecord]
+    """The youngest messages with the partner first, as many as matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One usage of one station of the partner."""
+
+    station: str
+    usage: Usage
+    stage: Stage
+    alias: str | None = None
+    """Of the certificate in use."""
+    fingerprint: str | None = None
+    until: datetime | None = None
+    former: str | None = None
+    """The alias of the former one that still counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ours:
+    """One certificate of ours, and whether the partner has it."""
+
+    station: str | None
+    alias: str
+    fingerprint: str
+    until: datetime
+    state: Offered
+    since: datetime | None = None
+    """When it was confirmed, sent, queued or refused."""
+    how: str = ""
+    """By what it is confirmed, or what the partner said to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Something that is to happen next: ``on`` is whose turn it is."""
+
+    on: str
+    text: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The account of one partner."""
+
+    partner: Partner
+    places: tuple[Place, ...]
+    ours: tuple[Ours, ...]
+    waits: tuple[Wait, ...]
+
+
+YOU = "you"
+
+
+def standing(known: Known, now: datetime) -> Standing:
+    """The account of one partner at ``now``."""
+    places = tuple(_places(known, now))
+    ours = tuple(_ours(known, now))
+    return Standing(partner=known.partner, places=places, ours=ours, waits=tuple(_waits(known, places, ours)))
+
+
+def _places(known: Known, now: datetime) -> Iterator[Place]:
+    named = {each.station for each in known.theirs} | {each.station for each in _open(known)}
+    for station in (known.partner.code, *sorted(each for each in named if each and each != known.partner.code)):
+        for usage in Usage:
+            yield _place(known, station, usage, now)
+
+
+def _place(known: Known, station: str, usage: Usage, now: datetime) -> Place:
+    standing = [
+        entry
+        for entry in known.theirs
+        if entry.station in {station, None}
+        and usage in entry.usages
+        and entry.active
+        and entry.valid_from <= now <= entry.valid_until
+    ]
+    current = max((each for each in standing if each.slot is Slot.CURRENT), key=_age, default=None)
+    former = max((each for each in standing if each.slot is Slot.PREVIOUS), key=_age, default=None)
+    if current is None:
+        awaited = any(usage in each.usages and each.station in {station, None} for each in _open(known))
+        return Place(station=station, usage=usage, stage=Stage.ANNOUNCED if awaited else Stage.NONE)
+    return Place(
+        station=station,
+        usage=usage,
+        stage=Stage.ROLLING if former else Stage.ACTIVE,
+        alias=current.alias,
+        fingerprint=current.fingerprint,
+        until=current.valid_until,
+        former=former.alias if former else None,
+    )
+
+
+def _ours(known: Known, now: datetime) -> Iterator[Ours]:
+    """Those in use for the station that the partner knows, and any that it was offered or has confirmed."""
+    confirmed = {each.fingerprint: each for each in known.confirmations}
+    offers = {each.fingerprint: each for each in reversed(known.messages) if each.direction is Direction.OUT}
+    seen: set[str] = set()
+    for entry in sorted(known.ours, key=_age, reverse=True):
+        usual = entry.station in {known.partner.station, None}
+        if entry.fingerprint in seen or not entry.active or entry.valid_until < now:
+            continue
+        if usual or entry.fingerprint in {*confirmed, *offers}:
+            seen.add(entry.fingerprint)
+            yield _one_of_ours(entry, confirmed.get(entry.fingerprint), offers.get(entry.fingerprint))
+
+
+def _one_of_ours(entry: StoredCertificate, confirmation: Confirmation | None, offer: ExchangeRecord | None) -> Ours:
+    state, since, how = Offered.NOT_OFFERED, None, ""
+    if confirmation is not None:
+        state, since, how = Offered.CONFIRMED, confirmation.confirmed_at, confirmation.how
+    elif offer is not None and offer.state is ExchangeState.REFUSED:
+        state, since, how = Offered.REFUSED, offer.answered_at, offer.text
+    elif offer is not None and offer.state is not ExchangeState.ACCEPTED:
+        state = Offered.SENT if offer.state is ExchangeState.SENT else Offered.QUEUED
+        since = offer.created_at
+    return Ours(
+        station=entry.station,
+        alias=entry.alias,
+        fingerprint=entry.fingerprint,
+        until=entry.valid_until,
+        state=state,
+        since=since,
+        how=how,
+    )
+
+
+def _waits(known: Known, places: Sequence[Place], ours: Sequence[Ours]) -> Iterator[Wait]:
+    code = known.partner.code
+    for message in reversed(known.messages):
+        if message.state is ExchangeState.HELD:
+            decide = f"'oftp2d exchange accept {message.id}' or 'oftp2d exchange reject {message.id}'"
+            yield Wait(on=YOU, text=f"your word on the certificate it brought: {decide}", since=message.created_at)
+    for waiting in known.unanswered:
+        yield _waits_for_answer(known, waiting)
+    if known.partner.acx is AcxMode.OFF:
+        return
+    refused = [each for each in ours if each.state is Offered.REFUSED]
+    for each in refused:
+        again = f"'oftp2d exchange deliver {code} --certificate {each.alias}'"
+        yield Wait(on=YOU, text=f"it refused our certificate {each.alias} ({each.how}): settle that, then {again}")
+    if not refused and not any(each.state is not Offered.NOT_OFFERED for each in ours):
+        yield Wait(on=YOU, text=f"it has no certificate of ours yet: 'oftp2d exchange request {code}'")
+    awaited = _open(known)
+    for announced in awaited:
+        name = announced.common_name or announced.subject or announced.host
+        text = f"its certificate {name!r}, which is announced: 'oftp2d exchange request {code}' asks for it"
+        yield Wait(on=code, text=text, since=announced.created_at)
+    if not awaited and all(place.stage is Stage.NONE for place in places) and known.partner.acx is not AcxMode.TRUSTED:
+        yield Wait(
+            on=YOU, text=f"none of its certificates is known or announced: 'oftp2d cert announce {code} --cn NAME'"
+        )
+
+
+def _waits_for_answer(known: Known, waiting: Unanswered) -> Wait:
+    record, transfer = waiting.record, waiting.transfer
+    alias = next((each.alias for each in known.ours if each.fingerprint == record.fingerprint), "our certificate")
+    if transfer.state is TransferState.SENT:
+        repeated = f", reminded {record.reminders} times" if record.reminders else ""
+        return Wait(on=known.partner.code, text=f"its EERP for {alias}{repeated}", since=transfer.sent_at)
+    if transfer.state is TransferState.FAILED:
+        text = f"{alias} could not be sent ({transfer.text}): 'oftp2d transfer retry {transfer.id}'"
+        return Wait(on=YOU, text=text, since=transfer.updated_at)
+    return Wait(on="the next session", text=f"{alias} is to be sent", since=record.created_at)
+
+
+def _open(known: Known) -> list[Announcement]:
+    return [each for each in known.announcements if each.fulfilled_by is None]
+
+
+def _age(entry: StoredCertificate) -> tuple[datetime, datetime, str]:
+    return entry.valid_from, entry.valid_until, entry.fingerprint
