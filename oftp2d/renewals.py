@@ -96,6 +96,8 @@ class Renewals:
         have the new one. Raises :class:`OperatorError`.
         """
         renewal = await self._context.workers.database(self._begin, certificate, previous, until)
+        # Callers may have been shown the new one from its import on.
+        self._changed()
         self.look()
         return await self.account(renewal.id)
 

@@ -17,6 +17,7 @@ PROMISED = {
     "smallfiles": {"per_second", "flatness"},
     "sessions": {"kib_each"},
     "large": {"sender_peak_mib", "receiver_peak_mib"},
+    "soak": {"partners", "confirmed", "switched", "files_out", "files_in", "lost", "refused", "unknown_certificate"},
 }
 
 
@@ -42,6 +43,21 @@ def test_a_file_is_secured_and_opened_and_compared_with_openssl() -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     secure = json.loads(done.stdout)["secure"]
     assert all(secure[key] > 0 for key in PROMISED["secure"])
+
+
+@pytest.mark.slow
+def test_a_renewal_reaches_all_partners_while_files_flow_and_nothing_goes_under_what_its_receiver_does_not_know() -> (
+    None
+):
+    done = bench("soak", "--quick", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    soak = json.loads(done.stdout)["soak"]
+    assert soak["partners"] == soak["confirmed"] == soak["switched"] == 5
+    assert soak["files_out"] == soak["files_in"] == soak["receipts_of_partners"] == 5 * soak["rounds"]
+    assert soak["files_by_old"] + soak["files_by_new"] == soak["files_out"]
+    assert soak["receipts_by_old"] + soak["receipts_by_new"] == soak["files_in"]
+    assert min(soak["files_by_old"], soak["files_by_new"], soak["receipts_by_old"], soak["receipts_by_new"]) > 0
+    assert {soak[name] for name in ("lost", "refused", "unsigned", "unknown_certificate", "shown_too_early")} == {0}
 
 
 def test_a_benchmark_that_does_not_exist_is_refused() -> None:

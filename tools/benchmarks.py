@@ -37,7 +37,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from rich import box
+from rich.console import Console
+from rich.table import Table
 from secure import write_drawing
+from soak import FAULTS
+from soak import soak as renew_among
 from stations import SECURED, FailedError, Station, acquainted, certify, introduce, prepare, wait_for
 
 from oftp2 import buffers, requests
@@ -64,6 +69,7 @@ class Work:
     large: int
     small_files: tuple[int, int]
     sessions: int
+    partners: int
 
 
 FULL = Work(
@@ -73,6 +79,7 @@ FULL = Work(
     large=10_240 * MEBIBYTE,
     small_files=(100, 10_000),
     sessions=1_000,
+    partners=50,
 )
 QUICK = Work(
     codec=64 * MEBIBYTE,
@@ -81,6 +88,7 @@ QUICK = Work(
     large=512 * MEBIBYTE,
     small_files=(50, 500),
     sessions=100,
+    partners=5,
 )
 
 
@@ -296,6 +304,16 @@ def _resident(station: Station, what: str = "VmRSS") -> float:
     return float(next(line.split()[1] for line in status.splitlines() if line.startswith(what)))
 
 
+def soak(work: Work, _pair: Pair) -> dict[str, Any]:
+    """One renewal for many partners while files flow both ways; ``FAULTS`` are to be none."""
+    found = renew_among(work.partners, rounds=3)
+    table = Table("renewal for all partners", f"{work.partners} partners", box=box.SIMPLE_HEAD)
+    for name, value in found.items():
+        table.add_row(name.replace("_", " "), f"{value:.1f}" if isinstance(value, float) else str(value))
+    Console(stderr=True).print(table)
+    return found
+
+
 BENCHMARKS: dict[str, Callable[[Work, Pair], dict[str, Any]]] = {
     "codec": codec,
     "transfer": transfer,
@@ -303,10 +321,11 @@ BENCHMARKS: dict[str, Callable[[Work, Pair], dict[str, Any]]] = {
     "smallfiles": smallfiles,
     "sessions": sessions,
     "large": large,
+    "soak": soak,
 }
 """In the order in which they are run, whatever order they are named in: sessions changes what the partners agreed."""
 
-ON_REQUEST = frozenset({"large"})
+ON_REQUEST = frozenset({"large", "soak"})
 """Run only where they are named."""
 
 PROMISED = {
@@ -316,6 +335,7 @@ PROMISED = {
     "smallfiles": ("per_second", "flatness"),
     "sessions": ("kib_each",),
     "large": ("sender_peak_mib", "receiver_peak_mib"),
+    "soak": ("partners", "confirmed", "switched", "files_out", "files_in", *FAULTS, "seconds", "peak_mib"),
 }
 """What is always there, if only as null with a reason beside it."""
 
@@ -331,7 +351,9 @@ def measured(name: str, work: Work, pair: Pair) -> tuple[dict[str, Any], bool]:
         found = BENCHMARKS[name](work, pair)
     except (FailedError, OperatorError, OSError, subprocess.SubprocessError) as error:
         return without(name, f"it failed: {error}"), False
-    return {key: round(value, 3) if isinstance(value, float) else value for key, value in found.items()}, True
+    # A renewal that went wrong tells its numbers, too.
+    good = name != "soak" or not any(found[fault] for fault in FAULTS)
+    return {key: round(value, 3) if isinstance(value, float) else value for key, value in found.items()}, good
 
 
 def main() -> int:
@@ -340,7 +362,12 @@ def main() -> int:
         description=f"Measure {', '.join(BENCHMARKS)}; each prints one JSON object. Exit code 1 if one fails.",
         epilog="Compare ratios of one run, not numbers of two machines. Nothing else should be running.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; by default all but large")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"{', '.join(BENCHMARKS)}; by default all but {' and '.join(sorted(ON_REQUEST))}",
+    )
     parser.add_argument("--quick", action="store_true", help="less work, under a minute")
     parser.add_argument("--json", action="store_true", help="print one object with all; null for what was not run")
     arguments = parser.parse_args()
