@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from oftp2d.ledger import ExchangeState, Ledger, RevocationListRecord, Slot, TrustListRecord
+from oftp2d.ledger import ExchangeState, Ledger, Slot
 from oftp2d.metrics import Gauge
 
 DAY = timedelta(days=1)
@@ -34,8 +34,16 @@ def of_ledger(ledger: Ledger, now: datetime) -> Iterable[Gauge]:
         help="Renewals for all partners that have not ended yet",
         values={(): len(ledger.renewals.running())},
     )
-    yield _ages("trust_list", "trust list", ledger.trust_lists.list(), now)
-    yield _ages("revocation_list", "revocation list", ledger.revocation_lists.list(), now)
+    yield Gauge(
+        name="oftp2d_revocation_list_age_seconds",
+        help="Seconds since a revocation list was last read with success",
+        labels=("url",),
+        values={
+            (each.url,): (now - each.read_at).total_seconds()
+            for each in ledger.revocation_lists.list()
+            if each.read_at is not None
+        },
+    )
     yield Gauge(
         name="oftp2d_transfers",
         help="Transfers by state",
@@ -72,12 +80,3 @@ def _by_partner(
         if state in states and partner_id in codes:
             found[codes[partner_id],] += count
     return dict(found)
-
-
-def _ages(kind: str, words: str, lists: Iterable[TrustListRecord | RevocationListRecord], now: datetime) -> Gauge:
-    return Gauge(
-        name=f"oftp2d_{kind}_age_seconds",
-        help=f"Seconds since a {words} was last read with success",
-        labels=("url",),
-        values={(each.url,): (now - each.read_at).total_seconds() for each in lists if each.read_at is not None},
-    )

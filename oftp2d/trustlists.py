@@ -217,7 +217,14 @@ class TrustLists:
             yield Concern(key=text, text=text, advice="see 'oftp2d trust list --json'", at=listed.issued_at)
 
     def gauges(self, now: datetime) -> Iterator[Gauge]:
-        """What the list says, for monitoring; its age is among the numbers of the ledger."""
+        """The age of the list and what it says, for monitoring."""
+        if self._settings.enabled and self._record.read_at is not None:
+            yield Gauge(
+                name="oftp2d_trust_list_age_seconds",
+                help="Seconds since the trust list was last read with success, or found unchanged",
+                labels=("url",),
+                values={(self._record.url,): (now - self._record.read_at).total_seconds()},
+            )
         listed = self._authorities.listed
         if listed is None:
             return

@@ -206,8 +206,13 @@ async def test_a_list_that_is_overdue_still_counts_and_is_a_warning(house: House
     assert house.trusted("CA01")
     (warning,) = lines(lists)
     assert "should have been renewed by" in warning
-    numbers = {gauge.name: gauge.values[()] for gauge in lists.gauges(pki.NOW)}
-    assert numbers == {"oftp2d_trust_list_authorities": 2, "oftp2d_trust_list_days_to_next_update": -5}
+    read_at = lists.standing().record.read_at
+    assert read_at is not None
+    numbers = {gauge.name: gauge.values for gauge in lists.gauges(read_at + timedelta(hours=1))}
+    url = house.authority.url + LIST
+    assert numbers["oftp2d_trust_list_age_seconds"] == {(url,): 3600}
+    assert numbers["oftp2d_trust_list_authorities"] == {(): 2}
+    assert -6 < numbers["oftp2d_trust_list_days_to_next_update"][()] < -5
 
 
 @pytest_twisted.ensureDeferred
@@ -413,7 +418,7 @@ async def test_a_list_that_is_not_enabled_is_neither_read_nor_looked_for(house: 
     off.start()
     assert not house.timer.getDelayedCalls()
     assert not house.trusted("CA01")
-    assert lines(off) == []
+    assert lines(off) == list(off.gauges(pki.NOW)) == []
     assert "no trust list is in use" in (await refused(off)).what
     with pytest.raises(OperatorError, match="no trust list is in use"):
         await off.pin("ab" * 32)
