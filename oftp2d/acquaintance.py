@@ -6,7 +6,7 @@ identification data, one whose subject has the partner's code as serialNumber, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
@@ -37,22 +37,24 @@ class Acquaintance:
 
     partner: Partner
     trust: Trust
-    fingerprints: frozenset[str]
-    """Certificates of the partner that are held and not withdrawn; they need no issuer."""
+    held: Mapping[str, str | None]
+    """Certificates of the partner that are held and not withdrawn, by fingerprint, with what bars each; they need no issuer."""
     identifications: tuple[Identification, ...]
     now: datetime
 
     @classmethod
     def of(cls, certificates: Certificates, partner: Partner, now: datetime) -> Acquaintance:
         """What the store knows of ``partner`` at this moment."""
+        entries = [
+            entry
+            for entry in certificates.partner_certificates(partner_id=partner.id)
+            if entry.active and entry.slot is not Slot.WITHDRAWN
+        ]
+        barred = certificates.barred(entries, now)
         return cls(
             partner=partner,
             trust=certificates.trust(partner.id),
-            fingerprints=frozenset(
-                entry.fingerprint
-                for entry in certificates.partner_certificates(partner_id=partner.id)
-                if entry.active and entry.slot is not Slot.WITHDRAWN
-            ),
+            held={entry.fingerprint: str(barred[entry.id]) if entry.id in barred else None for entry in entries},
             identifications=certificates.identifications(partner_id=partner.id),
             now=now,
         )
@@ -74,7 +76,7 @@ class Acquaintance:
             period = f"from {facts.not_before:%F %T}Z to {facts.not_after:%F %T}Z"
             what = f"{named} is outside its period, which is {period}"
             return Objection(what, f"{self.partner.code} has to use another one", of_time=True)
-        if facts.fingerprint in self.fingerprints:
+        if facts.fingerprint in self.held:
             return self._bar(facts, others)
         return self._strange(facts, others)
 
@@ -102,8 +104,11 @@ class Acquaintance:
         return None if isinstance(read, Objection) else self._bar(*read)
 
     def _bar(self, facts: CertificateFacts, others: Sequence[CertificateFacts]) -> Objection | None:
-        path = self.trust.path(facts, others, self.now)
-        why = self.trust.barred(path, self.now) if isinstance(path, Path) else None
+        if facts.fingerprint in self.held:
+            why = self.held[facts.fingerprint]
+        else:
+            path = self.trust.path(facts, others, self.now)
+            why = self.trust.barred(path, self.now) if isinstance(path, Path) else None
         if why is None:
             return None
         return Objection(

@@ -134,8 +134,13 @@ class Certificates(Importing, Announcing):
         entries = (*self._owned(), *self._entries(Holder.PARTNER))
         return [entry for entry in entries if entry.active and entry.slot in {Slot.CURRENT, Slot.PREVIOUS}]
 
-    def _selectable(self, stored: Sequence[StoredCertificate], now: datetime) -> list[Entry]:
+    def _selectable(
+        self, stored: Sequence[StoredCertificate], now: datetime, *, if_revoked: bool = False
+    ) -> list[Entry]:
+        """With what bars each; ``if_revoked``: only that it was revoked."""
         barred = self.barred(stored, now)
+        if if_revoked:
+            barred = {number: finding for number, finding in barred.items() if finding.revoked}
         return [selectable(entry, str(barred[entry.id]) if entry.id in barred else None) for entry in stored]
 
     # --- what is used --------------------------------------------------------------------------------------
@@ -163,8 +168,12 @@ class Certificates(Importing, Announcing):
         self, usage: Usage, pending: frozenset[str], *, station: str, now: datetime, partner_id: int | None
     ) -> Selection:
         confirmed = None if partner_id is None else self._ledger.certificates.confirmed(partner_id)
-        entries = self._selectable([entry for entry in self._owned() if entry.slot is Slot.CURRENT], now)
-        if usage in TLS_USAGES:
+        shown = usage in TLS_USAGES
+        # What is shown in TLS is for the peer to judge, so one that was revoked is barred from it, and no other: a list that
+        # cannot be read, or was not read yet, must not keep a station from being called.
+        owned = [entry for entry in self._owned() if entry.slot is Slot.CURRENT]
+        entries = self._selectable(owned, now, if_revoked=shown)
+        if shown:
             settled = [entry for entry in entries if entry.facts.fingerprint not in pending]
             under_way = [entry for entry in entries if entry.facts.fingerprint in pending]
             entries = [*issued_first(settled, now), *issued_first(under_way, now)]

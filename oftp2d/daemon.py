@@ -47,7 +47,7 @@ from oftp2d.revocations import Barred, Revocations
 from oftp2d.securing import Securing
 from oftp2d.sessions import Sessions
 from oftp2d.spool import Spool
-from oftp2d.tls import BarredError, Servers
+from oftp2d.tls import Servers
 from oftp2d.trace import Traces
 from oftp2d.trustlists import TrustLists
 from oftp2d.vault import Vault
@@ -146,7 +146,7 @@ class Daemon:
         await revocations.load()
         await self._recover()
         admin.start()
-        await self._begin_tls()
+        await self._take_up_for_tls()
         self._undo.append(self._listeners.stop)
         self._listeners.start()
         self._undo.append(self._stop_working)
@@ -183,15 +183,6 @@ class Daemon:
         )
         self.outlook.add(self.trust_lists.concerns)
         self.metrics.add(self.trust_lists.gauges)
-
-    async def _begin_tls(self) -> None:
-        """Raises ``OperatorError`` where there is no certificate for TLS at all."""
-        try:
-            await self._servers.refresh()
-        except BarredError as error:
-            # Another one can be brought in while the station runs, and only then.
-            self._tls_fault = error.what
-            self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
 
     def _store(self, workers: Workers, ledger: Ledger, vault: Vault) -> tuple[Certificates, Revocations]:
         """The certificate store, and what keeps the revocation lists that it asks."""
@@ -421,6 +412,11 @@ class Daemon:
         )
 
     async def _take_up_certificates(self) -> None:
+        await self._take_up_for_tls()
+        await self.outlook.look()
+
+    async def _take_up_for_tls(self) -> None:
+        # A station without a certificate for TLS runs all the same: how else would one be imported?
         try:
             await self._servers.refresh()
             self._tls_fault = ""
@@ -428,7 +424,6 @@ class Daemon:
             if error.what != self._tls_fault:
                 self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
             self._tls_fault = error.what
-        await self.outlook.look()
 
     # --- the end ------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -51,7 +52,15 @@ class _Door(Factory[Protocol]):
     noisy = False
     log = Logger(namespace="listeners")
 
-    def __init__(self, context: Context, sessions: Sessions, attempts: BadAttempts, inner: Factory[Any]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        sessions: Sessions,
+        attempts: BadAttempts,
+        inner: Factory[Any],
+        ready: Callable[[], bool],
+    ) -> None:
+        self._ready = ready
         self._context = context
         self._sessions = sessions
         self._attempts = attempts
@@ -82,6 +91,8 @@ class _Door(Factory[Protocol]):
         limits = self._context.config.limits
         if self._context.stopping:
             return "the station is stopping"
+        if not self._ready():
+            return "there is no certificate of ours that is good for TLS; see 'oftp2d cert list'"
         if self._attempts.blocked(address, self._context.reactor.seconds()):
             return f"too many wrong codes or passwords in {limits.bad_password_seconds} seconds"
         if self._sessions.from_address(address) >= limits.max_sessions_per_peer_address:
@@ -109,10 +120,11 @@ class Listeners:
     def start(self) -> None:
         """Listen on every configured address. Raises ``OperatorError``, with nothing left open, when one is taken."""
         for listener in self._context.config.listeners:
-            calls: Factory[Any] = _Calls(self._sessions, tls=listener.transport is Transport.TLS)
-            if listener.transport is Transport.TLS:
+            tls = listener.transport is Transport.TLS
+            calls: Factory[Any] = _Calls(self._sessions, tls=tls)
+            if tls:
                 calls = Tls(self._servers, calls, client=False)
-            door = _Door(self._context, self._sessions, self._attempts, calls)
+            door = _Door(self._context, self._sessions, self._attempts, calls, self._ready if tls else lambda: True)
             try:
                 port = self._reactor.listenTCP(
                     listener.port, cast("ServerFactory[Any]", door), backlog=BACKLOG, interface=listener.host
@@ -129,6 +141,9 @@ class Listeners:
                 host=listener.host,
                 port=_number(port),
             )
+
+    def _ready(self) -> bool:
+        return self._servers.ready
 
     def addresses(self) -> list[tuple[Listener, int]]:
         """What is listened on, with the ports that were really taken."""

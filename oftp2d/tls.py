@@ -56,15 +56,20 @@ class Servers:
         self._context = context
         self._tls: SSL.Context | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a certificate to answer with."""
+        return self._tls is not None
+
     async def refresh(self) -> None:
         """Take up what the certificate store says now. Raises ``OperatorError`` without a certificate for TLS.
 
-        ``BarredError`` where there is one that must not be used: until there is another no handshake succeeds.
+        ``BarredError`` where there is one that must not be used: until there is another, no call is answered.
         """
         try:
             credential = await self._context.workers.database(self._credential)
         except BarredError:
-            self._tls = _new_context(self._context, None, lambda *_: True)
+            self._tls = None
             raise
         self._tls = _new_context(self._context, credential, lambda *_: True)
 
@@ -82,7 +87,7 @@ class Servers:
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002, N802, N803 - Twisted's names
         """A connection with the context of the moment."""
-        assert self._tls is not None  # noqa: S101 - listeners begin after refresh
+        assert self._tls is not None  # noqa: S101 - listeners look whether it is ready
         return SSL.Connection(self._tls, None)
 
 

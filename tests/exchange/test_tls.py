@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import pytest_twisted
@@ -13,7 +14,18 @@ from oftp2.reasons import EndSessionReason
 from oftp2d.ledger import Transport
 from tests import pki
 from tests.exchange.peer import Tls, answering, call, session
-from tests.exchange.station import CODE_A, CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually, introduce, start
+from tests.exchange.station import (
+    CODE_A,
+    CODE_B,
+    PASSWORD_A,
+    PASSWORD_B,
+    Log,
+    Station,
+    eventually,
+    introduce,
+    start,
+    station_a,
+)
 from tests.pki import Issued
 
 OTHER = "O0013000003OTHER"
@@ -254,3 +266,27 @@ async def test_one_who_answers_without_tls_or_hangs_up_is_told_in_one_line(a: St
         await eventually("the second failed call", told_again)
     assert (await a.partner(CODE_B)).last_error
     assert len([line for line in log.complaints() if "the call failed" in line]) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_station_without_a_valid_certificate_for_tls_runs_and_answers_as_soon_as_it_has_one(
+    tmp_path: Path, log: Log
+) -> None:
+    station = station_a(tmp_path, certificate=of_b(station=CODE_A, days=(-30, -1)))
+    station.add_partner(CODE_B, password_ours=PASSWORD_A, password_theirs=PASSWORD_B, announce="b.test")
+    await station.start()
+    try:
+        assert log.lines("error", "there is no valid certificate of ours for TLS", "cert generate")
+        async with call(station, tls=True) as peer:
+            await peer.gone()
+        assert log.lines("calls from 127.0.0.1 are not answered", "no certificate of ours that is good for TLS")
+        file = tmp_path / "ours.pem"
+        file.write_bytes(pki.certificate("CA01").pem)
+        key = tmp_path / "ours.key"
+        key.write_bytes(pki.certificate("CA01").key_pem)
+        code, said = await station.run("cert", "import", str(file), "--own", "--key", str(key))
+        assert code == 0, said
+        async with session(station, tls=True) as peer:
+            await peer.leave()
+    finally:
+        await station.stop()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from oftp2.certs.usages import Usage
+from oftp2d.config import RevocationMode
 from oftp2d.ledger import (
     AcxMode,
     Authentication,
@@ -100,7 +101,22 @@ class Pair:
             station.add_partner(self.other(station).code, **(known | settings | (given or {})))
 
     async def start(self) -> None:
+        """Start both, and wait until they have read what the authorities publish."""
         await start(self.a, self.b)
+        await self.refresh()
+
+    async def refresh(self, *stations: Station) -> None:
+        """Read the revocation lists now, and act on them: both stations, or these."""
+        for station in stations or (self.a, self.b):
+            if station.running.context.config.revocation.mode is not RevocationMode.OFF:
+                await station.running.context.revocations.refresh()
+
+    def revoke(self, *names: str, **published: Any) -> None:
+        """The authorities publish lists with these certificates of theirs; nobody has read them yet."""
+        for hierarchy in ("A", "B"):
+            issuer = pki.issuing(hierarchy, self.authority.url)
+            theirs = [self.certificate(name) for name in names if name[1] == hierarchy]
+            self.authority.put(pki.list_path(hierarchy), pki.crl(issuer, revoked=theirs, **({"number": 2} | published)))
 
     # --- what happens in a case ---------------------------------------------------------------------------------
 
@@ -217,17 +233,25 @@ def at_rest(station: Station, other: Station) -> Iterator[Partner]:
     yield partner
 
 
+LISTS = '[revocation]\nmode = "strict"\n'
+
+
 def pair(
-    folder: Path, role: Role, authority: Authority, *, a: str = "CA01", b: str = "CB01", settings: str = ""
+    folder: Path,
+    role: Role,
+    authority: Authority,
+    *,
+    a: str = "CA01",
+    b: str = "CB01",
+    a_settings: str = LISTS,
+    b_settings: str = LISTS,
 ) -> Pair:
     """Both stations with these certificates of the list, not started and not acquainted."""
-    first = Station(
-        folder / "a", CODE_A, pki.certificate(a, authority.url), settings=settings, anchors=anchors(authority)
-    )
-    second = Station(
-        folder / "b", CODE_B, pki.certificate(b, authority.url), settings=settings, anchors=anchors(authority)
-    )
-    return Pair(first, second, role, authority)
+    made = [
+        Station(folder / name, code, pki.certificate(own, authority.url), settings=settings, anchors=anchors(authority))
+        for name, code, own, settings in (("a", CODE_A, a, a_settings), ("b", CODE_B, b, b_settings))
+    ]
+    return Pair(made[0], made[1], role, authority)
 
 
 def anchors(authority: Authority) -> Sequence[Issued]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -17,9 +18,19 @@ from tests.pki import DECLARATION
 A1, A3 = (DECLARATION["station"][name]["code"] for name in ("A1", "A3"))
 
 
-async def station_of_a(two: Pair, code: str, **certificates: frozenset[Usage]) -> None:
-    """Both run; A has one more station, whose certificates B expects, each with its usages, and gets by the exchange."""
-    two.acquaint(b={"sub_stations": (code,)})
+async def station_of_a(
+    two: Pair,
+    code: str,
+    *,
+    a: dict[str, Any] | None = None,
+    b: dict[str, Any] | None = None,
+    **certificates: frozenset[Usage],
+) -> None:
+    """Both run; A has one more station, whose certificates B expects, each with its usages, and gets by the exchange.
+
+    ``a`` and ``b`` are further settings that the station has of the other.
+    """
+    two.acquaint(a=a, b={"sub_stations": (code,)} | (b or {}))
     with at_rest(two.b, two.a) as partner, two.b._closed() as (_, store):
         for name, usages in certificates.items():
             subject = two.certificate(name).certificate.subject.rfc4514_string()
