@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from twisted.logger import Logger
 
-from oftp2.certs.usages import Usage
+from oftp2.certs import selection
+from oftp2.certs.selection import Selection
 from oftp2.cms.challenge import ChallengeError, make_challenge, open_challenge
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
@@ -70,8 +71,10 @@ class Authentication:
         """The envelope for the partner, and the 20 octets in it."""
         certificate = await self._their_certificate(partner)
         if certificate is None:
+            barred = (await self._context.workers.database(self._theirs, partner)).barred
+            why = f" ({barred})" if barred else ""
             raise OperatorError(
-                f"there is no certificate of {partner.code} for session authentication",
+                f"there is no certificate of {partner.code} for session authentication{why}",
                 f"import it, or say 'oftp2d exchange request {partner.code}' with authentication prepared",
             )
         return await self._context.workers.crypto(make_challenge, certificate)
@@ -81,8 +84,12 @@ class Authentication:
         try:
             return await self._context.workers.crypto(open_challenge, envelope, await self._our_keys())
         except ChallengeError as error:
+            chosen = await self._context.workers.database(
+                self._context.certificates.explain_decryption, self._context.now()
+            )
+            why = f" ({chosen.barred})" if chosen.barred else ""
             raise OperatorError(
-                f"the challenge of {partner.code} cannot be answered: {error}",
+                f"the challenge of {partner.code} cannot be answered: {error}{why}",
                 "deliver it the certificate that is in use here: 'oftp2d exchange deliver'",
             ) from None
 
@@ -131,14 +138,14 @@ class Authentication:
         self.log.info("{partner}: session authentication is on from now on ({why})", partner=partner.code, why=why)
 
     async def _their_certificate(self, partner: Partner) -> x509.Certificate | None:
-        facts = await self._context.workers.database(
-            self._context.certificates.partner_certificate,
-            Usage.AUTHENTICATION,
-            partner_id=partner.id,
-            station=partner.code,
-            now=self._context.now(),
+        taken = (await self._context.workers.database(self._theirs, partner)).taken
+        return None if taken is None else taken.facts.certificate
+
+    def _theirs(self, partner: Partner) -> Selection:
+        """In the database worker."""
+        return self._context.certificates.explain_partner(
+            selection.CHALLENGE, partner_id=partner.id, station=partner.code, now=self._context.now()
         )
-        return None if facts is None else facts.certificate
 
     async def _our_keys(self) -> Sequence[tuple[x509.Certificate, RSAPrivateKey]]:
         return await self._context.workers.database(self._context.certificates.decryption_keys, self._context.now())

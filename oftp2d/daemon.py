@@ -341,6 +341,7 @@ class Daemon:
             securing=self.securing,
             traces=self.traces,
             trust_lists=self.trust_lists,
+            revocations=context.revocations,
             house=self,
             metrics=self.metrics,
             limits=self._config.limits,

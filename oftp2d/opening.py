@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from cryptography import x509
 
@@ -21,7 +22,7 @@ from oftp2.cms.stage import Stage
 from oftp2.cms.suites import Digest
 from oftp2.reasons import NegativeResponseReason
 from oftp2.records import LONGEST_VARIABLE, FixedReader, RecordError, VariableReader
-from oftp2.values import FileFormat, SecurityLevel
+from oftp2.values import FileFormat, SecurityLevel, clip
 from oftp2d.agreement import agreed_suite
 from oftp2d.certificates import Certificates
 from oftp2d.config import Config
@@ -29,6 +30,9 @@ from oftp2d.digests import virtual_hash
 from oftp2d.ledger import Partner, Transfer
 from oftp2d.pipeline import Hashing, Work, make
 from oftp2d.spool import Spool, Staged
+
+_OF_KEYS: Final = frozenset({NegativeResponseReason.INVALID_SIGNATURE, NegativeResponseReason.DECRYPTION_FAILED})
+"""The reasons behind which may be that a certificate counts for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,8 @@ class Keys:
     certificates: Sequence[x509.Certificate]
     choice: str
     """How they were chosen, for people."""
+    barred: str = ""
+    """Which might have done, but count for nothing, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +101,8 @@ def keys_for(store: Certificates, partner: Partner, transfer: Transfer) -> Keys:
         certificates = tuple(entry.facts.certificate for entry in chosen.entries)
         accounts.append(chosen)
     choice = "\n".join(account.line for account in accounts)
-    return Keys(owners=owners, certificates=certificates, choice=choice)
+    barred = "; ".join(account.barred for account in accounts if account.barred)
+    return Keys(owners=owners, certificates=certificates, choice=choice, barred=barred)
 
 
 def hash_received(spool: Spool, partner: Partner, transfer: Transfer, work: Work) -> bytes | None:
@@ -136,7 +143,8 @@ def open_received(
         except (CmsError, RecordError) as error:
             reason = error.reason if isinstance(error, CmsError) else NegativeResponseReason.PROCESSING_FAILED
             findings = Findings(virtual_hash=hash_received(spool, partner, transfer, work), choice=keys.choice)
-            raise UnopenedError(reason, str(error), findings) from None
+            told = f"{error} ({keys.barred})" if keys.barred and reason in _OF_KEYS else str(error)
+            raise UnopenedError(reason, clip(told), findings) from None
     found = unpacking.opened
     findings = Findings(
         virtual_hash=raw.digest() if hashed else hash_received(spool, partner, transfer, work),

@@ -29,6 +29,7 @@ from oftp2.certs.acceptance import Limits
 from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.names import DistinguishedName
 from oftp2d.config import RevocationMode as Mode
+from oftp2d.retries import span
 from oftp2d.trust import CLOCK_TOLERANCE, Path
 
 MOST_POINTS: Final = 4
@@ -424,7 +425,7 @@ class Lists:
             return None
         youngest = speaking[ages.index(age)]
         failed = f" ({youngest.error})" if youngest.error else ""
-        text = f"the revocation list of {asked.issuer.subject} is {days(age)} old, it could not be renewed{failed}"
+        text = f"the revocation list of {asked.issuer.subject} is {span(age)} old, it could not be renewed{failed}"
         return Finding(text=text, revoked=False)
 
     def age(self, reading: Reading, now: datetime) -> timedelta:
@@ -450,12 +451,3 @@ class Lists:
             errors = [reading.error for reading in tried if reading is not None and reading.error]
             why = errors[0] if errors else "it is being fetched"
         return Finding(text=f"the revocation list of {asked.issuer.subject} was not read yet: {why}", revoked=False)
-
-
-def days(length: timedelta) -> str:
-    """A length of time, in days, or in what is shorter than that."""
-    seconds = max(int(length.total_seconds()), 0)
-    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"

@@ -26,6 +26,7 @@ from oftp2d.certificates import Certificates
 from oftp2d.errors import OperatorError
 from oftp2d.fetching import Fetcher, FetchError
 from oftp2d.ledger import Ledger, RevocationListRecord, StoredCertificate
+from oftp2d.retries import span
 from oftp2d.revocation import (
     MOST_LISTS,
     Finding,
@@ -34,7 +35,6 @@ from oftp2d.revocation import (
     Reading,
     RevocationList,
     UnusableListError,
-    days,
     questions,
     read_list,
     stored_list,
@@ -162,6 +162,21 @@ class Revocations:
     # --- what others want to know -------------------------------------------------------------------------------
 
     @property
+    def read(self) -> bool:
+        """Whether lists are read at all."""
+        return self._lists.read
+
+    @property
+    def mode(self) -> config.RevocationMode:
+        """What is thought of a certificate whose list was never read."""
+        return self._lists.mode
+
+    def too_old(self, reading: Reading) -> bool:
+        """Whether it was read, and is too old to say for whom it does not name that they were not revoked."""
+        age = self.age(reading)
+        return age is not None and age > self._lists.max_age
+
+    @property
     def readings(self) -> Sequence[Reading]:
         """What is known of every list, by address."""
         return [reading for _, reading in sorted(self._lists.readings.items())]
@@ -187,7 +202,7 @@ class Revocations:
     def _since(self, reading: Reading) -> str:
         if reading.read_at is None:
             return "could not be read yet"
-        return f"could not be read for {days(self._now() - reading.read_at)}"
+        return f"could not be read for {span(self._now() - reading.read_at)}"
 
     async def refresh(self) -> None:
         """Read every list that is wanted now, whenever it was read last."""

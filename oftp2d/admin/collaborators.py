@@ -20,6 +20,7 @@ from oftp2d.metrics import Metrics
 from oftp2d.offers import Route
 from oftp2d.probe import TestReport
 from oftp2d.renewals import Renewals
+from oftp2d.revocations import Revocations
 from oftp2d.spool import Spool
 from oftp2d.trace import Traces
 from oftp2d.trustlists import TrustLists
@@ -151,6 +152,7 @@ class Desk:
     securing: Securing
     traces: Traces
     trust_lists: TrustLists
+    revocations: Revocations
     house: House
     metrics: Metrics
     limits: Limits

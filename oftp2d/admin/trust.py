@@ -9,6 +9,8 @@ from klein import Klein
 from oftp2.certs.facts import CertificateFacts
 from oftp2d.credentials import leaf, read_material
 from oftp2d.ledger import Holder, StoredCertificate
+from oftp2d.revocation import Reading
+from oftp2d.revocations import Revocations
 from oftp2d.trust import Path, Trust
 from oftp2d.trustlist import Entry, TrustList
 from oftp2d.trustlists import Standing
@@ -30,21 +32,30 @@ def add_routes(app: Klein, desk: Desk) -> None:
 
     @route(app, "GET", "/v1/trust")
     async def trust(request: HttpRequest) -> Document:
-        """Whom the station trusts: its anchors, those of partners, and the trust list with its entries."""
+        """Whom the station trusts: its anchors, those of partners, the trust list with its entries, and revocation lists."""
         query(request).finish()
         return {
             "anchors": await desk.workers.database(_anchors, desk),
             "trust_list": _standing(desk),
+            "revocation": _revocation(desk),
         }
 
     @route(app, "POST", "/v1/trust/refresh")
     async def refresh(request: HttpRequest) -> Document:
-        """Look for a new trust list now, with ``anew`` also where its stamp has not changed."""
+        """Look for a new trust list now, with ``anew`` also where its stamp has not changed; then read all revocation lists.
+
+        The ``outcome`` is that of the trust list, null where none is in use.
+        """
         fields = body(request)
         anew = fields.flag("anew", default=False)
         fields.finish()
-        outcome = await desk.trust_lists.refresh(anew=anew)
-        return {"outcome": outcome, "trust_list": _standing(desk)}
+        lists = desk.revocations.read
+        # Where neither is in use, the trust list says how to have it.
+        in_use = desk.trust_lists.standing().enabled or not lists
+        outcome = await desk.trust_lists.refresh(anew=anew) if in_use else None
+        if lists:
+            await desk.revocations.refresh()
+        return {"outcome": outcome, "trust_list": _standing(desk), "revocation": _revocation(desk)}
 
     @route(app, "POST", "/v1/trust/pin")
     async def pin(request: HttpRequest) -> Document:
@@ -103,6 +114,29 @@ def _anchor(entry: StoredCertificate, known: documents.Codes) -> Document:
         "alias": entry.alias,
         "partner": known.get(entry.partner_id) if entry.partner_id is not None else None,
         "active": entry.active,
+    }
+
+
+def _revocation(desk: Desk) -> Document:
+    known = desk.revocations
+    return {"mode": known.mode, "lists": [_list(known, each) for each in known.readings]}
+
+
+def _list(known: Revocations, reading: Reading) -> Document:
+    found, age = reading.list, known.age(reading)
+    return {
+        "url": reading.url,
+        "issuer": str(found.issuer) if found else None,
+        "number": str(found.number) if found and found.number is not None else None,
+        "revoked": found.entries if found else None,
+        "this_update": documents.moment(found.this_update if found else None),
+        "next_update": documents.moment(found.next_update if found else None),
+        "read_at": documents.moment(reading.read_at),
+        "age_seconds": int(age.total_seconds()) if age is not None else None,
+        "too_old": known.too_old(reading),
+        "tried_at": documents.moment(reading.tried_at),
+        "due_at": documents.moment(known.due(reading)),
+        "error": reading.error or None,
     }
 
 

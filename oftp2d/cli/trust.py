@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from oftp2d.client import path_of
+from oftp2d.retries import span
 
 from .certificates import content_of
 from .forms import Cell, day, items, moment, properties, table, words
@@ -44,7 +46,7 @@ def add_to(group: click.Group) -> None:
 def _add_reading(trust: click.Group) -> None:
     @command(trust, "list")
     def listing(terminal: Terminal) -> None:
-        """List the authorities you trust, with where the trust comes from, and how it is with the trust list."""
+        """List the authorities you trust, with where the trust comes from, the trust list, and the revocation lists (CRLs)."""
         with terminal.client() as client:
             document = client.get("/v1/trust")
         terminal.show(document, lambda: _view(document))
@@ -69,10 +71,10 @@ def _add_keeping(trust: click.Group) -> None:
     @command(trust, "refresh")
     @click.option("--anew", is_flag=True, help="Read it even where its stamp says that it has not changed.")
     def refresh(terminal: Terminal, anew: bool) -> None:
-        """Look for a new trust list now. Without this the station does so once a day."""
+        """Look for a new trust list now, and read all revocation lists (CRLs). Without this the station does so once a day."""
         with terminal.client() as client:
             document = client.post(path_of("trust", "refresh"), {"anew": anew}, calls=True)
-        terminal.show(document, lambda: words(_outcome(document)))
+        terminal.show(document, lambda: _refreshed(document))
 
     @command(trust, "pin")
     @click.argument("signer", metavar="SHA256")
@@ -101,6 +103,11 @@ def _add_keeping(trust: click.Group) -> None:
         )
 
 
+def _refreshed(document: Mapping[str, Any]) -> RenderableType:
+    told = [words(_outcome(document))] if document.get("outcome") else []
+    return Group(*told, *_revocation(document))
+
+
 def _outcome(document: Mapping[str, Any]) -> str:
     listed = document.get("trust_list") or {}
     what = "has not changed" if document.get("outcome") == "unchanged" else "is taken up"
@@ -120,7 +127,37 @@ def _view(document: Mapping[str, Any]) -> RenderableType:
     listed = document.get("trust_list") or {}
     rows = [*_anchors(document), *_listed(listed)]
     authorities = table(["authority~", "trusted as", "fingerprint", "ends"], rows, empty="no authority is trusted")
-    return Group(authorities, Text(), properties(_list_properties(listed)))
+    return Group(authorities, Text(), properties(_list_properties(listed)), Text(), *_revocation(document))
+
+
+def _revocation(document: Mapping[str, Any]) -> Iterator[RenderableType]:
+    revocation = document.get("revocation") or {}
+    if revocation.get("mode") == "off":
+        yield Text("revocation lists are not read: see [revocation] in oftp2d.toml")
+        return
+    rows = [
+        [
+            each.get("issuer") or each.get("url"),
+            each.get("revoked"),
+            _age(each),
+            moment(each.get("due_at")),
+            each.get("error"),
+        ]
+        for each in items(revocation, "lists")
+    ]
+    yield table(
+        ["revocation list of~", "revoked", "age", "read next", "problem~"],
+        rows,
+        empty="no certificate in use names a revocation list",
+    )
+
+
+def _age(listed: Mapping[str, Any]) -> Text:
+    seconds = listed.get("age_seconds")
+    if seconds is None:
+        return Text("not read yet", style="yellow")
+    said = span(timedelta(seconds=seconds))
+    return Text(f"{said}, too old", style="red") if listed.get("too_old") else Text(said)
 
 
 def _anchors(document: Mapping[str, Any]) -> Iterator[list[Cell]]:

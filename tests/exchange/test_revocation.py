@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import pytest_twisted
 
+from oftp2.certs.usages import TLS_USAGES, Usage
+from oftp2.reasons import NegativeResponseReason
 from oftp2.values import SecurityLevel
 from oftp2d.ledger import ExchangeState, RevocationListRecord, TransferState
 from tests import pki
@@ -60,11 +62,11 @@ class World:
         self._number = 0
         self.publish()
 
-    def publish(self, *revoked: Issued, **options: Any) -> None:
+    def publish(self, *revoked: Issued | int, **options: Any) -> None:
         """Both authorities revoke these, as far as they issued them."""
         self._number += 1
         for path, issuing in ((self.path_a, self.of_a), (self.path_b, self.of_b)):
-            theirs = [each for each in revoked if each.issuer is issuing]
+            theirs = [each for each in revoked if isinstance(each, int) or each.issuer is issuing]
             self.authority.put(path, pki.crl(issuing, revoked=theirs, number=self._number, **options))
 
     def know(self, **settings: Any) -> None:
@@ -75,6 +77,18 @@ class World:
                 partner = ledger.partners.list()[0]
                 store.import_partner(held.der, partner_id=partner.id, station=partner.code, now=datetime.now(UTC))
                 ledger.certificates.confirm(partner.id, station.certificate.fingerprint, datetime.now(UTC), "manual")
+
+    def divide(self, station: Station, usage: Usage, tls: Issued) -> None:
+        """The certificate of a station is for one usage alone, and TLS has another one."""
+        with station._closed() as (ledger, store):
+            (entry,) = store.own_entries()
+            ledger.certificates.remove(entry.id)
+            for issued, alias, usages in (
+                (station.certificate, "station", frozenset({usage})),
+                (tls, "tls", frozenset(TLS_USAGES)),
+            ):
+                now = datetime.now(UTC)
+                store.adopt(issued.key, issued.certificate, alias=alias, now=now, station=station.code, usages=usages)
 
     async def stop(self) -> None:
         await self.a.stop()
@@ -353,5 +367,99 @@ async def test_a_list_that_is_switched_off_is_not_read(tmp_path: Path, authority
         await start(world.a, world.b)
         assert (await world.a.call(CODE_B)).last_error is None
         assert authority.requests == []
+    finally:
+        await world.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_was_signed_with_a_revoked_certificate_is_refused_and_the_text_says_why(
+    world: World, log: Log
+) -> None:
+    """Signed while nobody knew, opened when everybody does."""
+    world.know(b_sign_files=True, b_client_certificate=False)
+    tls = pki.make(
+        subject="CN=b.test TLS,O=Station B,C=FR", station=CODE_B, issuer=world.of_b, hosts=("b.test",), points=()
+    )
+    world.divide(world.b, Usage.SIGNATURE, tls)
+    await start(world.a, world.b)
+    await world.read(world.path_b)
+    world.publish(world.cert_b)
+    await logged(log, "is used for nothing: revoked on ")
+
+    await world.b.queue(CODE_A, CONTENT, security=SecurityLevel.SIGNED, cipher=4, envelope=1)
+    world.b.running.securing.nudge()
+    await world.state(world.b, TransferState.QUEUED)
+    await world.b.call(CODE_A)
+
+    refused = await world.state(world.a, TransferState.REFUSED)
+    assert refused.reason == f"NERP {NegativeResponseReason.INVALID_SIGNATURE:02}"
+    assert "b.test" in refused.text
+    assert "revoked on" in refused.text
+    assert world.a.inbox() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_was_encrypted_for_our_revoked_certificate_is_not_opened(world: World, log: Log) -> None:
+    world.know(b_encrypt_files=True)
+    tls = pki.make(
+        subject="CN=a0.test TLS,O=Station A,C=DE", station=CODE_A, issuer=world.of_a, hosts=("a0.test",), points=()
+    )
+    world.divide(world.a, Usage.ENCRYPTION, tls)
+    world.publish(world.cert_a)
+    await start(world.a, world.b)
+    await logged(log, "our certificate station is used for nothing: revoked on ")
+
+    await world.b.queue(CODE_A, CONTENT, security=SecurityLevel.ENCRYPTED, cipher=4, envelope=1)
+    world.b.running.securing.nudge()
+    await world.state(world.b, TransferState.QUEUED)
+    await world.b.call(CODE_A)
+
+    refused = await world.state(world.a, TransferState.REFUSED)
+    assert refused.reason == f"NERP {NegativeResponseReason.DECRYPTION_FAILED:02}"
+    assert "revoked on" in refused.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_lists_are_shown_with_their_age_and_read_on_request(world: World, log: Log) -> None:
+    world.a.settings = world.a.settings.replace("refresh_seconds = 1", "refresh_seconds = 3600")
+    world.publish(7, next_update=30)
+    world.authority.fail(world.path_a)
+    world.know()
+    await start(world.a, world.b)
+    await logged(log, "read the revocation list of", world.path_b)
+    await logged(log, "a revocation list cannot be read", "answered with 404")
+
+    code, shown = await world.a.run("trust", "list")
+    document = await world.a.ask("/v1/trust")
+    asked = world.authority.count(world.path_b)
+    world.publish(next_update=30)
+    refreshed, said = await world.a.run("trust", "refresh")
+
+    assert (code, refreshed) == (0, 0)
+    assert str(world.of_b.certificate.subject.rfc4514_string()).split(",")[0] in shown
+    assert "not read yet" in shown
+    assert "404" in shown
+    (of_b,) = (each for each in document["revocation"]["lists"] if each["url"].endswith(world.path_b))
+    assert (of_b["revoked"], of_b["number"], of_b["error"], of_b["too_old"]) == (1, "2", None, False)
+    assert of_b["age_seconds"] < 60
+    assert world.authority.count(world.path_b) == asked + 1
+    assert "404" not in said
+
+
+@pytest_twisted.ensureDeferred
+async def test_lists_that_nobody_wants_any_more_are_forgotten(tmp_path: Path, authority: Authority, log: Log) -> None:
+    world = World(tmp_path, authority, age=2)
+    world.know()
+    try:
+        await start(world.a, world.b)
+        await logged(log, "read the revocation list of", world.path_b)
+        (held,) = await world.a.certificates(CODE_B)
+        await world.a.db(world.a.ledger.certificates.remove, held.id)
+
+        async def gone() -> bool:
+            return await world.record(world.path_b) is None
+
+        await eventually("the list to be forgotten", gone)
+        assert await world.record(world.path_a) is not None
     finally:
         await world.stop()

@@ -289,6 +289,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
             now=lambda: datetime.now(UTC),
             changed=office.house.certificates_changed,
         ),
+        revocations=context.revocations,
         house=office.house,
         metrics=office.metrics,
         limits=limits or config.Limits(),

@@ -20,7 +20,6 @@ from oftp2d.revocation import (
     Question,
     Reading,
     UnusableListError,
-    days,
     distribution_points,
     questions,
     read_list,
@@ -439,18 +438,3 @@ def test_no_more_is_asked_for_than_can_be_kept() -> None:
         )
 
     assert len(known.wanted()) < 1200
-
-
-@pytest.mark.parametrize(
-    ("length", "said"),
-    [
-        (timedelta(days=16, hours=3), "16 days"),
-        (timedelta(days=1), "1 day"),
-        (timedelta(hours=5), "5 hours"),
-        (timedelta(minutes=1), "1 minute"),
-        (timedelta(seconds=1), "1 second"),
-        (timedelta(seconds=-9), "0 seconds"),
-    ],
-)
-def test_ages_are_told_in_words(length: timedelta, said: str) -> None:
-    assert days(length) == said

@@ -89,6 +89,12 @@ class Selection:
         return "\n".join(lines) or f"{self.situation.name}: there is no certificate at all"
 
     @property
+    def barred(self) -> str:
+        """For people: what is used for nothing, and why; empty where nothing is."""
+        looked_at = (item.entry for item in self.considered)
+        return "; ".join(f"{each.facts.subject}: {each.barred}" for each in looked_at if each.barred is not None)
+
+    @property
     def line(self) -> str:
         """For people: all of it in one line that begins with what it was for."""
         return f"{self.situation.name}: {'; '.join(self.text.splitlines())}" if self.considered else self.text

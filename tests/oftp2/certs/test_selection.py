@@ -71,6 +71,7 @@ def test_a_barred_entry_is_used_for_nothing_and_the_account_says_why(situation: 
     found = choose(situation, revoked, entry("b", begins=-20), confirmed={"a" * 64})
     assert marks(found) == "b"
     assert f"{'a' * 16}: revoked on 2026-01-02 by CN=Authority" in found.text.splitlines()
+    assert found.barred == f"{BASE.subject}: revoked on 2026-01-02 by CN=Authority"
     assert choose(situation, revoked).taken is None
 
 
