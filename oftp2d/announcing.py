@@ -61,8 +61,7 @@ class Announcing(Holdings):
         key_usages: frozenset[str] = frozenset(),
         usages: frozenset[Usage] = frozenset(Usage),
     ) -> Announcement:
-        """Enter identification data; ``issuer`` is an anchor by alias or fingerprint (acx.md 5.1)."""
-        anchor = None if issuer is None else self.find(issuer, Holder.ANCHOR)
+        """Enter identification data; ``issuer`` is an anchor by alias or fingerprint, or one of the trust list (acx.md 5.1)."""
         try:
             Identification(
                 subject=DistinguishedName.parse(subject) if subject else None,
@@ -81,11 +80,21 @@ class Announcing(Holdings):
             subject=subject,
             common_name=common_name,
             host=host,
-            issuer=anchor.fingerprint if anchor else None,
+            issuer=None if issuer is None else self._issuer(issuer),
             key_usages=key_usages,
             usages=usages,
         )
         return self._ledger.certificates.announce(new, now)
+
+    def _issuer(self, reference: str) -> str:
+        """The fingerprint of an anchor of ours, or of an authority of the trust list."""
+        try:
+            return self.find(reference, Holder.ANCHOR).fingerprint
+        except OperatorError:
+            listed = self.authorities.find(reference)
+            if listed is None:
+                raise
+            return listed.fingerprint
 
     def announced(self, *, partner_id: int, station: str, fulfilled: Collection[int] = ()) -> tuple[Announced, ...]:
         """The announcements for a partner's station that nothing has fulfilled yet, and those ``fulfilled`` by these ids."""
@@ -110,11 +119,12 @@ class Announcing(Holdings):
         issuer = None
         if entry.issuer is not None:
             anchor = self._ledger.certificates.get(entry.issuer, holder=Holder.ANCHOR)
-            if anchor is None:
-                # The anchor is gone: without it the announcement would match any issuer, so it matches
-                # nothing.
+            authority = CertificateFacts.of(anchor.der) if anchor is not None else self.authorities.find(entry.issuer)
+            if authority is None:
+                # The anchor is gone, or the trust list names it no more: without it the announcement would match any
+                # issuer, so it matches nothing.
                 return None
-            issuer = CertificateFacts.of(anchor.der).subject
+            issuer = authority.subject
         return Announced(
             key=entry.id,
             identification=Identification(

@@ -15,12 +15,16 @@ from datetime import timedelta
 from typing import Final
 
 from oftp2.certs.facts import CertificateFacts
+from oftp2d.errors import OperatorError
 from oftp2d.ledger import Holder, Ledger, StoredCertificate
 from oftp2d.trust import Anchor, Barred, Source, Trust, not_barred
 from oftp2d.trustlist import TrustList
 
 _KEPT: Final = 100
 """Merged trusts that are kept at most: one for every partner that has anchors of its own, and one for all others."""
+
+_MIN_PREFIX: Final = 4
+"""Digits of a fingerprint that name a certificate."""
 
 _OWN_ALONE: Final = "is none of the anchors of this partner, and only these count for it"
 _NOT_LISTED: Final = "is not in the trust list, and no anchor of ours"
@@ -60,6 +64,25 @@ class Authorities:
         """The anchors that are trusted for everyone, or for a partner: its own too, or its own alone."""
         alone = self._own_alone(partner_id)
         return tuple(entry for entry in self._entries(partner_id, alone=alone) if _is_anchor(entry))
+
+    def find(self, reference: str) -> CertificateFacts | None:
+        """The authority of the trust list with that common name, or with a fingerprint that begins so; None without one.
+
+        Raises OperatorError where there are several.
+        """
+        if self._listed is None:
+            return None
+        name, digits = reference.casefold(), reference.replace(":", "").lower()
+        found = [
+            facts
+            for fingerprint, facts in self._listed.authorities.items()
+            if name == (facts.subject.common_name or "").casefold()
+            or (len(digits) >= _MIN_PREFIX and fingerprint.startswith(digits))
+        ]
+        if len(found) > 1:
+            what = f"{len(found)} authorities of the trust list are called {reference!r}"
+            raise OperatorError(what, "name the one you mean by its fingerprint: see 'oftp2d trust list'")
+        return found[0] if found else None
 
     def trust(self, partner_id: int | None = None) -> Trust:
         """What to judge chains with, of everyone or of a partner."""

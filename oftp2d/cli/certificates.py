@@ -259,7 +259,7 @@ def _add_announcing(cert: click.Group) -> None:
     @click.option("--cn", "common_name", help="The common name that will stand in it, if you know no more.")
     @click.option("--host", type=HOST, help="A host name it will be for, if that is what you know.")
     @click.option("--subject", help='The whole subject or a part of it, such as "CN=oftp.partner.example,C=DE".')
-    @click.option("--issuer", metavar="CERT", help="The authority that issued it; import it with --anchor before.")
+    @click.option("--issuer", metavar="CERT", help="The authority that issued it: an anchor, or one of the trust list.")
     @click.option("--station", type=CODE, help="Which of the partner's codes it is for. Without it: any.")
     @click.option("--key-usage", "key_usages", type=click.Choice(KEY_USAGES), multiple=True, help="Must be in it.")
     @_USAGE

@@ -12,6 +12,7 @@ from oftp2.certs.facts import CertificateFacts
 from oftp2d import trust
 from oftp2d.authorities import Authorities
 from oftp2d.certificates import Certificates
+from oftp2d.errors import OperatorError
 from oftp2d.ledger import Holder, Ledger, NewPartner, Station
 from oftp2d.trustlist import read
 from oftp2d.vault import Vault
@@ -208,3 +209,40 @@ def test_an_intermediate_that_was_switched_off_builds_no_chain(
     (between,) = ledger.certificates.list(Holder.INTERMEDIATE)
     ledger.certificates.set_active(between.id, active=False)
     assert above() == []
+
+
+def test_an_authority_of_the_trust_list_is_the_issuer_of_an_announcement_as_long_as_the_list_names_it(
+    ledger: Ledger, store: Certificates, authorities: Authorities
+) -> None:
+    expected = partner(ledger)
+
+    def issuers() -> list[str]:
+        found = store.announced(partner_id=expected, station="O0013000002B")
+        return [str(each.identification.issuer) for each in found]
+
+    def announce(issuer: str) -> None:
+        store.announce(partner_id=expected, now=NOW, common_name="b.test", issuer=issuer)
+
+    with pytest.raises(OperatorError, match="no certificate is called"):
+        announce("OFTP2 Test Issuing B")
+    listing(authorities, *pki.listed())
+    with pytest.raises(OperatorError, match="no certificate is called"):
+        announce("OFTP2 Test Root B")
+    announce("oftp2 test issuing b")
+    assert issuers() == [str(CertificateFacts.of(ISSUING_B.der).subject)]
+    listing(authorities, pki.service("A"))
+    assert issuers() == [], "it matches nothing, rather than any issuer"
+    listing(authorities, *pki.listed())
+    assert len(issuers()) == 1
+    announce(f"{ISSUING_A.fingerprint[:2]}:{ISSUING_A.fingerprint[2:12]}")
+    assert len(issuers()) == 2
+
+
+def test_of_several_authorities_with_one_name_the_fingerprint_tells(authorities: Authorities) -> None:
+    second = pki.make(subject=ISSUING_A.certificate.subject, ca=True, key_usage=("keyCertSign",), extended=None)
+    listing(authorities, Service(name="Two", certificates=(ISSUING_A, second)))
+    with pytest.raises(OperatorError, match="2 authorities of the trust list are called"):
+        authorities.find("OFTP2 Test Issuing A")
+    found = authorities.find(second.fingerprint)
+    assert found is not None
+    assert found.fingerprint == second.fingerprint
