@@ -42,6 +42,7 @@ MAX_INPUT = 1_048_576
 """Octets of an import; bundles of anchors are larger than a certificate."""
 
 _KEY_ARMOUR = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_HOST_NAME = re.compile(r"([0-9A-Za-z]([0-9A-Za-z-]*[0-9A-Za-z])?\.)+[A-Za-z][0-9A-Za-z-]*[0-9A-Za-z]")
 _MAILBOX = re.compile(r"[!#-'*+\-/-9=?A-Z^-~.]{1,64}@[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)+")
 """An address in plain ASCII, as X.509 takes it."""
 _BACKDATED = timedelta(minutes=10)
@@ -59,7 +60,7 @@ class Profile:
     country: str | None = None
     """Two letters, ISO 3166."""
     hosts: tuple[str, ...] = ()
-    """DNS names or IP addresses."""
+    """DNS names or IP addresses; without any, the common name where it is a host name."""
     email: str | None = None
     """Whom partners may ask; it becomes an alternative name."""
 
@@ -84,7 +85,8 @@ class Profile:
         yield x509.BasicConstraints(ca=False, path_length=None), True
         yield _KEY_USAGE, True
         yield x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False
-        names = [*map(_host, self.hosts), *([_mailbox(self.email)] if self.email else [])]
+        hosts = self.hosts or ((self.common_name,) if _HOST_NAME.fullmatch(self.common_name) else ())
+        names = [*map(_host, hosts), *([_mailbox(self.email)] if self.email else [])]
         if names:
             yield x509.SubjectAlternativeName(names), False
 

@@ -248,6 +248,8 @@ class Importing(Holdings):
             name = name or facts.subject.common_name
             new = new_anchor(facts, alias=name, trusted=not verifies_only, partner_id=partner_id)
             stored.append(self._ledger.certificates.add(new, now))
+            if new.holder is Holder.ANCHOR and partner_id is None:
+                self._forget_intermediate(facts)
         return tuple(stored)
 
     def _keep_chain(self, others: Iterable[CertificateFacts], now: datetime) -> None:
@@ -260,6 +262,12 @@ class Importing(Holdings):
             if facts.is_ca and not any(known):
                 new = new_anchor(facts, alias=facts.subject.common_name, trusted=False)
                 self._ledger.certificates.add(new, now)
+
+    def _forget_intermediate(self, facts: CertificateFacts) -> None:
+        """One that is trusted now builds chains as well: it needs no second entry for that."""
+        known = self._ledger.certificates.get(facts.fingerprint, holder=Holder.INTERMEDIATE)
+        if known is not None:
+            self._ledger.certificates.remove(known.id)
 
     def import_intermediates(
         self, content: bytes | Material, *, now: datetime, alias: str | None = None

@@ -26,6 +26,7 @@ from oftp2d.ledger import (
     StoredCertificate,
     UnknownError,
 )
+from oftp2d.outlook import of_certificates
 
 from . import documents
 from .collaborators import Desk
@@ -83,7 +84,8 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
     async def bring_in(request: HttpRequest) -> Document:
         """Import a certificate: ``holder``, ``partner``, ``pem`` or ``der_base64``, ``private_key_pem``, ``passphrase``.
 
-        An anchor with a ``partner`` is trusted for that one alone. ``follows``: the certificate of ours that it succeeds.
+        An anchor with a ``partner`` is trusted for that one alone. ``follows``: the certificate of ours that it succeeds;
+        ``warnings``: those that may be used for the same at the same time.
         """
         fields = body(request)
         holder, code = fields.choice("holder", Holder), fields.code("partner")
@@ -106,7 +108,8 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
             partner = await desk.workers.database(desk.ledger.partners.get, added.partner_id)
             await desk.exchange.certificate_came(partner)
         document = await desk.workers.database(_shown, desk, added.fingerprint)
-        return {**document, "follows": follows.alias if follows else None}
+        overlaps = await desk.workers.database(_overlaps, desk, added)
+        return {**document, "follows": follows.alias if follows else None, "warnings": overlaps}
 
     @route(app, "POST", "/v1/certificates/generate")
     async def generate(request: HttpRequest) -> Document:
@@ -289,6 +292,14 @@ def _bring_in(
     if holder is not Holder.OWN:
         _call_again(desk, partner)
     return added, follows
+
+
+def _overlaps(desk: Desk, added: StoredCertificate) -> list[str]:
+    """The certificates beside which it may be used for the same at the same time."""
+    found = of_certificates(desk.ledger, desk.now())
+    return [
+        concern.line for concern in found if concern.key.startswith("overlap ") and str(added.id) in concern.key.split()
+    ]
 
 
 def _says_whose(holder: Holder, code: str | None) -> bool:

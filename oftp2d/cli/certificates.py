@@ -166,6 +166,8 @@ def _add_import(cert: click.Group) -> None:
         with terminal.client() as client:
             document = client.post("/v1/certificates", body)
         terminal.show(document, lambda: _details(document))
+        for warning in document.get("warnings") or []:
+            terminal.hint(f"! {warning}")
         if document.get("follows"):
             terminal.hint(f"it follows {document['follows']}: partners need it, see 'oftp2d exchange deliver --help'")
 

@@ -411,6 +411,7 @@ def test_an_issuing_authority_imported_with_its_root_is_the_anchor(store: Certif
 def test_a_root_imported_alone_is_trusted(store: Certificates) -> None:
     store.import_anchors(pki.issuing("B").pem + pki.root("B").pem, now=NOW)
     store.import_anchors(pki.root("B").pem, now=NOW, alias="root")
+    assert store._entries(Holder.INTERMEDIATE) == [], "it is there once"
     assert store.trust().judge(facts(pki.certificate("CB05")), (), NOW).trusted
     assert len(store.authorities.anchors()) == 2
 

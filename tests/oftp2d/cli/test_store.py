@@ -190,6 +190,10 @@ async def test_a_successor_that_is_imported_is_told_to_the_house(office: Office,
     path = tmp_path / "material"
     again = (await office.run("cert", "import", str(path), "--own"))[2]
     assert "it follows old: partners need it" in again
+    overlap = "the own certificate old and new may both be used from"
+    assert overlap in again
+    await good(office, "cert", "rollover", "old", "new")
+    assert overlap not in (await office.run("cert", "import", str(path), "--own"))[2]
 
 
 @pytest_twisted.ensureDeferred
