@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -327,3 +328,38 @@ async def test_what_was_announced_stands_beside_what_arrived_or_was_refused(offi
 async def test_the_numbers_for_monitoring_are_printed_as_they_are(office: Office) -> None:
     office.metrics.add(lambda _now: [Gauge(name="oftp2d_warnings", help="To look after", values={(): 2})])
     assert "\noftp2d_warnings 2.0\n" in await seen(office, "status", "--metrics")
+
+
+# --- the document --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest_twisted.ensureDeferred
+async def test_every_command_of_the_document_about_certificates_does_what_it_says(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    document = (Path(__file__).parents[3] / "docs" / "certificates.rst").read_text()
+    document = document.replace("2027-03-01", moment(30)[:10])
+    commands = [shlex.split(line.strip()[2:]) for line in document.splitlines() if line.strip().startswith("$ ")]
+    partner = "O0013000002PARTNER"
+    old = pki.make(subject="CN=oftp.acme.example", station=OURS, days=(-300, 60))
+    files = {
+        "odette-ca.pem": pki.issuing("A").pem,
+        "private-ca.pem": pki.issuing("B").pem,
+        "between.pem": pki.root("B").pem,
+        "partner.cer": pki.certificate("CA01").der,
+        "station.p12": pki.make(issuer=pki.issuing("A"), station=OURS).pkcs12(SECRET.encode()),
+        "old.p12": old.pkcs12(SECRET.encode()),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    await good(office, "partner", "add", partner)
+    await good(office, "cert", "import", "old.p12", "--own", "--alias", "acme-2024")
+    for command in commands:
+        if command[-2:] == ["acme-2027.pem", "--own"]:
+            answer = pki.sign_request((tmp_path / "acme-2027.csr").read_bytes(), issuer=pki.issuing("A"))
+            (tmp_path / "acme-2027.pem").write_bytes(answer.public_bytes(Encoding.PEM))
+        code, out, err = await office.run(*command[1:])
+        assert code == Exit.DONE, f"{command}: {out}{err}"
+    assert len(commands) > 25
