@@ -145,7 +145,10 @@ _ADVICE: Final[Mapping[Holder, str]] = {
 
 
 def _followed(entry: StoredCertificate, used: Sequence[StoredCertificate]) -> bool:
-    """Whether others that last longer do everything it does; of an authority: whether one of that name does."""
+    """Whether others that last longer do everything it does; of an authority: whether one of that name does.
+
+    One that vouches for itself, such as a station begins with, follows none that an authority issued.
+    """
     after = [
         other
         for other in used
@@ -155,10 +158,13 @@ def _followed(entry: StoredCertificate, used: Sequence[StoredCertificate]) -> bo
         and other.station in {entry.station, None}
         and period(other)[0] <= entry.valid_until
     ]
+    if not after:
+        return False
+    facts = CertificateFacts.of(entry.der)
     if entry.holder in {Holder.ANCHOR, Holder.INTERMEDIATE}:
-        subject = CertificateFacts.of(entry.der).subject if after else None
-        return any(CertificateFacts.of(other.der).subject == subject for other in after)
-    return bool(after) and entry.usages <= frozenset[Usage]().union(*(other.usages for other in after))
+        return any(CertificateFacts.of(other.der).subject == facts.subject for other in after)
+    taking_over = [other for other in after if facts.self_signed or not CertificateFacts.of(other.der).self_signed]
+    return entry.usages <= frozenset[Usage]().union(*(other.usages for other in taking_over))
 
 
 # --- gaps ----------------------------------------------------------------------------------------------
@@ -237,18 +243,15 @@ def _overlaps(used: Sequence[StoredCertificate], codes: Mapping[int, str], now: 
 
 def _groups(used: Sequence[StoredCertificate], *, shared: bool = True) -> Iterator[list[StoredCertificate]]:
     """Entries between which outbound selection chooses; with ``shared`` those too that serve every station."""
-    keys = dict.fromkeys(
-        (entry.holder, entry.partner_id, entry.station)
-        for entry in used
-        if entry.holder in {Holder.OWN, Holder.PARTNER}
-    )
-    for holder, partner_id, station in keys:
-        stations = {station, None} if shared else {station}
-        yield [
-            entry
-            for entry in used
-            if (entry.holder, entry.partner_id) == (holder, partner_id) and entry.station in stations
-        ]
+    holders: dict[tuple[Holder, int | None], dict[str | None, list[StoredCertificate]]] = {}
+    for entry in used:
+        if entry.holder in {Holder.OWN, Holder.PARTNER}:
+            stations = holders.setdefault((entry.holder, entry.partner_id), {})
+            stations.setdefault(entry.station, []).append(entry)
+    for stations in holders.values():
+        everywhere = stations.get(None, [])
+        for station, entries in stations.items():
+            yield [*entries, *everywhere] if shared and station is not None else entries
 
 
 def _named(entry: StoredCertificate, codes: Mapping[int, str]) -> str:
@@ -259,7 +262,8 @@ def _named(entry: StoredCertificate, codes: Mapping[int, str]) -> str:
 def _whose(entry: StoredCertificate, codes: Mapping[int, str]) -> str:
     if entry.holder is Holder.OWN:
         return f"ours for {entry.station}" if entry.station else "ours"
-    return f"{codes.get(entry.partner_id or 0, 'a partner')} for {entry.station}" if entry.station else "a partner"
+    code = codes.get(entry.partner_id or 0, "a partner")
+    return f"{code} for {entry.station}" if entry.station else code
 
 
 def _step(left: timedelta) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_twisted
@@ -16,6 +17,7 @@ from oftp2 import commands as c
 from oftp2d import daemon
 from oftp2d.context import Context
 from oftp2d.ledger import Kind, NewIncoming, Transfer, TransferState, Transport
+from tests import pki
 from tests.exchange.peer import session
 from tests.exchange.station import CLOCK, CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually
 
@@ -120,3 +122,23 @@ async def test_a_station_that_stops_lets_the_upkeep_come_to_its_end(
     CLOCK.callLater(0.3, go_on.callback, None)
     await a.stop()
     assert done == ["upkeep"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_ends_soon_is_told_in_the_log_the_status_and_to_monitoring(a: Station, log: Log) -> None:
+    a.add_partner(CODE_B)
+    with a._closed() as (_, store):
+        soon = pki.make(subject="CN=b.test", issuer=pki.issuing("B"), days=(-100, 6.5))
+        partner = store._ledger.partners.by_code(CODE_B)
+        assert partner is not None
+        store.import_partner(soon.der, partner_id=partner.id, station=CODE_B, now=datetime.now(UTC), alias="theirs")
+    await a.start()
+    told = f"the partner certificate theirs of {CODE_B} ends on "
+    assert len(log.lines(told)) == 1
+    out = (await a.run("status"))[1]
+    assert told in out
+    assert "ask the partner for its successor" in out
+    numbers = (await a.run("status", "--metrics"))[1]
+    assert "oftp2d_warnings 1.0" in numbers
+    (days,) = re.findall(r'oftp2d_certificate_days_to_expiry\{alias="theirs".* ([0-9.]+)\n', numbers)
+    assert 6 < float(days) < 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
@@ -19,6 +20,7 @@ DAY = timedelta(days=1)
 OURS, THEIRS = "O0013000002TESTB", "O0013000001TESTA0"
 CODES = {1: THEIRS}
 SIGNS = frozenset({Usage.SIGNATURE})
+ISSUED = pki.certificate("CA01").der
 _ids = count(1)
 
 
@@ -26,7 +28,7 @@ def entry(alias: str, begins: float = -300, ends: float = 300, **changes: Any) -
     values: dict[str, Any] = {
         "id": next(_ids),
         "fingerprint": alias.ljust(64, "0"),
-        "der": b"",
+        "der": ISSUED,
         "holder": Holder.OWN,
         "station": OURS,
         "alias": alias,
@@ -87,6 +89,14 @@ def test_the_end_of_a_certificate_that_is_followed_for_all_it_does_is_no_concern
     assert {concern.key.split()[0] for concern in late} == {"end", "gap"}
 
 
+def test_one_that_vouches_for_itself_follows_none_that_an_authority_issued() -> None:
+    made = pki.make(subject="CN=self").der
+    at = NOW + DAY
+    ending, longer = entry("issued", ends=20, slice_until=at), entry("self", -1, 300, slice_from=at, der=made)
+    assert [concern.key.split()[0] for concern in look(ending, longer)] == ["end"]
+    assert look(entry("self too", ends=20, slice_until=at, der=made), longer) == []
+
+
 def test_an_authority_is_followed_by_a_newer_one_of_its_name() -> None:
     def authority(alias: str, made: pki.Issued, ends: float, holder: Holder = Holder.ANCHOR) -> StoredCertificate:
         return entry(alias, ends=ends, der=made.der, holder=holder, station=None, usages=frozenset())
@@ -129,6 +139,11 @@ def test_a_certificate_for_every_station_fills_the_gap_of_one() -> None:
     sliced = entry("station's", slice_until=NOW + 5 * DAY)
     assert look(sliced, entry("everyone's", station=None)) == []
     assert len(look(sliced)) == 1
+
+
+def test_a_gap_of_all_stations_of_a_partner_names_the_partner() -> None:
+    (gap,) = look(replace(theirs("a0.test", slice_until=NOW + DAY), station=None))
+    assert f"there is no certificate of {THEIRS} for authentication" in gap.text
 
 
 def test_what_is_not_used_yet_is_no_gap() -> None:
