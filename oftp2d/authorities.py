@@ -96,7 +96,7 @@ class Authorities:
         )
         found = self._merged.get(state)
         if found is None:
-            found = self._merge(entries, None if alone else self._listed, alone=alone)
+            found = self._merge(entries, self._listed, alone=alone)
             if len(self._merged) >= _KEPT or any(kept[-1] != change for kept in self._merged):
                 self._merged.clear()
             self._merged[state] = found
@@ -132,16 +132,12 @@ class Authorities:
         verifying: dict[str, str] = {}
         if listed is not None:
             off = {entry.fingerprint for entry in entries if entry.holder is Holder.ANCHOR and not entry.active}
-            for fingerprint, authority in listed.authorities.items():
-                if fingerprint in anchors:
-                    continue
-                if fingerprint in off:
-                    between[fingerprint], verifying[fingerprint] = authority, _SWITCHED_OFF
-                else:
-                    anchors[fingerprint] = Anchor(authority, Source.LIST)
-            for fingerprint, (other, what) in listed.others.items():
-                if fingerprint not in anchors:
-                    between[fingerprint], verifying[fingerprint] = other, what
+            trusted = {} if alone else {name: of for name, of in listed.authorities.items() if name not in off}
+            rest = {name: (of, _SWITCHED_OFF) for name, of in listed.authorities.items()} | dict(listed.others)
+            rest = {name: pair for name, pair in rest.items() if name not in {*anchors, *trusted}}
+            anchors = {name: Anchor(of, Source.LIST) for name, of in trusted.items()} | anchors
+            between |= {name: of for name, (of, _) in rest.items()}
+            verifying = {} if alone else {name: what for name, (_, what) in rest.items()}
         return Trust(
             tuple(anchors.values()),
             tuple(between.values()),

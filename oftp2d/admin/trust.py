@@ -52,9 +52,11 @@ def add_routes(app: Klein, desk: Desk) -> None:
         lists = desk.revocations.read
         # Where neither is in use, the trust list says how to have it.
         in_use = desk.trust_lists.standing().enabled or not lists
-        outcome = await desk.trust_lists.refresh(anew=anew) if in_use else None
-        if lists:
-            await desk.revocations.refresh()
+        try:
+            outcome = await desk.trust_lists.refresh(anew=anew) if in_use else None
+        finally:
+            if lists:
+                await desk.revocations.refresh()
         return {"outcome": outcome, "trust_list": _standing(desk), "revocation": _revocation(desk)}
 
     @route(app, "POST", "/v1/trust/pin")

@@ -148,6 +148,10 @@ def test_for_a_partner_held_to_its_own_anchors_nothing_else_counts(
     store.import_anchors(pki.issuing("outside").pem, now=NOW, partner_id=held)
     assert judged(authorities, "CB06", held).trusted
     assert not judged(authorities, "CA01", held).trusted
+    store.import_anchors(ROOT_A.pem, now=NOW, partner_id=held)
+    assert not judged(authorities, "CA01", held).trusted
+    listing(authorities, pki.service("A"))
+    assert judged(authorities, "CA01", held).text.endswith("an anchor of this partner alone"), "the list shows the way"
     ledger.partners.change(held, only_own_anchors=False)
     assert judged(authorities, "CA01", held).trusted
 
