@@ -68,7 +68,8 @@ async def test_a_change_of_the_trust_list_counts_without_a_restart(
     authority.put(LIST, pki.trust_list(sequence=2))
     authority.put(STAMP, b"2")
     code, said = await station.run("trust", "refresh")
-    assert (code, said) == (0, "OFTP2 Test Trust List, number 2, is taken up: 2 authorities\n")
+    assert code == 0
+    assert said.startswith("OFTP2 Test Trust List, number 2, is taken up: 2 authorities\n")
     direct = await deliver(station, "CB05")
     assert isinstance(direct, c.Nerp)
     assert "which the trust list names only to verify its issuing authorities (Hierarchy B)" in direct.text
