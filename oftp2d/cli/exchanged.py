@@ -179,7 +179,7 @@ def _message(document: Mapping[str, Any]) -> RenderableType:
         "why": document.get("text"),
         "rule": document.get("rule"),
         "session proven by": document.get("proof"),
-        "answered": moment(document.get("answered_at")),
+        "answered": moment(document["answered_at"]) if document.get("answered_at") else None,
         "end response": document.get("end_response"),
         "reminder": document.get("reminders"),
         "transfer": document.get("transfer_id"),

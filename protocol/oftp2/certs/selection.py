@@ -149,11 +149,15 @@ def select(
 def to_deliver(entries: Sequence[Entry], *, station: str, now: datetime, party: str | None = None) -> tuple[Entry, ...]:
     """What answers a REQUEST: per usage the one we would use, each certificate once (acx.md 4.5).
 
-    Confirmations play no part: the partner gets the newest, whatever it had before.
+    Confirmations play no part: the partner gets the newest, whatever it had before. A self-signed one only where no
+    authority has issued one for that usage: as the first certificate of a station nobody takes it (acx.md 4.2).
     """
+    issued = [entry for entry in entries if not entry.facts.self_signed]
+    situations = (SIGNING, ENCRYPTION, EERP_SIGNING, CHALLENGE, TLS_SERVER, TLS_CLIENT)
     chosen = (
-        select(situation, entries, station=station, party=party, now=now).taken
-        for situation in (SIGNING, ENCRYPTION, EERP_SIGNING, CHALLENGE, TLS_SERVER, TLS_CLIENT)
+        select(situation, issued, station=station, party=party, now=now).taken
+        or select(situation, entries, station=station, party=party, now=now).taken
+        for situation in situations
     )
     return tuple({entry.facts.fingerprint: entry for entry in chosen if entry is not None}.values())
 

@@ -242,3 +242,11 @@ def test_a_request_is_answered_with_each_certificate_in_use_once() -> None:
     found = to_deliver([old, signs, rest, foreign], station="STATION", now=NOW)
     assert found == (signs, rest, old)
     assert to_deliver([], station="STATION", now=NOW) == ()
+
+
+def test_a_request_is_answered_with_a_self_signed_certificate_only_where_none_was_issued() -> None:
+    own = entry("a", begins=-5)
+    own = replace(own, facts=replace(own.facts, issuer=own.facts.subject, self_signed=True))
+    issued = entry("b", begins=-50, usages=frozenset({Usage.SIGNATURE}))
+    assert to_deliver([own], station="STATION", now=NOW) == (own,)
+    assert to_deliver([own, issued], station="STATION", now=NOW) == (issued, own)
