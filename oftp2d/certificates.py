@@ -88,8 +88,17 @@ SIGNERS: Final = 2
 class Certificates(Importing, Announcing):
     """The store of one station."""
 
-    def __init__(self, ledger: Ledger, vault: Vault, limits: Limits | None = None, lists: Lists | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        vault: Vault,
+        limits: Limits | None = None,
+        lists: Lists | None = None,
+        *,
+        oldest: bool = False,
+    ) -> None:
         super().__init__(ledger, vault, limits)
+        self._oldest = oldest
         self._lists = lists or Lists()
         self._asked: dict[tuple[int | None, str], tuple[Trust, tuple[Question, ...]]] = {}
         self.authorities.bar(self._lists.barred)
@@ -185,6 +194,7 @@ class Certificates(Importing, Announcing):
             now=now,
             confirmed=confirmed,
             pending=pending,
+            oldest=self._oldest,
         )
 
     def signers(self, *, station: str, now: datetime, partner_id: int) -> tuple[tuple[Credential, ...], Selection]:
@@ -202,6 +212,7 @@ class Certificates(Importing, Announcing):
             confirmed=self._ledger.certificates.confirmed(partner_id),
             pending=self._ledger.renewals.pending(),
             unsure=SIGNERS,
+            oldest=self._oldest,
         )
         return tuple(self._credential(self._stored_own(entry)) for entry in chosen.entries), chosen
 
@@ -242,7 +253,15 @@ class Certificates(Importing, Announcing):
         slots = {Slot.CURRENT} if situation.one else {Slot.CURRENT, Slot.PREVIOUS}
         found = [entry for entry in self._entries(Holder.PARTNER, partner_id) if entry.slot in slots]
         entries = self._selectable(found, now)
-        return selection.select(situation, entries, station=station, party=PARTY, now=now, least_bits=least_bits)
+        return selection.select(
+            situation,
+            entries,
+            station=station,
+            party=PARTY,
+            now=now,
+            least_bits=least_bits,
+            oldest=self._oldest and situation.one,
+        )
 
     def explain(
         self, purpose: Purpose, *, now: datetime, partner: Partner | None = None, station: str | None = None

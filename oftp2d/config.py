@@ -50,6 +50,13 @@ class RevocationMode(StrEnum):
     """It does not count before its list was read."""
 
 
+class Preference(StrEnum):
+    """Which of several certificates that would do is used to sign, to encrypt and for TLS."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
 class TlsVersion(StrEnum):
     """A version of TLS."""
 
@@ -240,6 +247,18 @@ class Logging:
 
 
 @attrs.frozen(kw_only=True)
+class Selection:
+    """Which certificate is used when."""
+
+    prefer: Preference = choice(
+        Preference,
+        Preference.NEWEST,
+        'Where several certificates of a station would do to sign, to encrypt or for TLS: the "newest" by the beginning of its'
+        ' validity, or the "oldest", so that a new one is used when the old one has ended.',
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Acx:
     """The automatic certificate exchange."""
 
@@ -358,6 +377,7 @@ class Config:
     database: Database = attrs.field(factory=Database)
     spool: SpoolSettings = attrs.field(factory=SpoolSettings)
     logging: Logging = attrs.field(factory=Logging)
+    selection: Selection = attrs.field(factory=Selection)
     acx: Acx = attrs.field(factory=Acx)
     revocation: Revocation = attrs.field(factory=Revocation)
     trust_list: TrustListSettings = attrs.field(factory=TrustListSettings)

@@ -26,7 +26,7 @@ from oftp2d.admin.collaborators import ListenerView, SessionView
 from oftp2d.authentication import Authentication
 from oftp2d.boot import current_boot
 from oftp2d.certificates import Certificates
-from oftp2d.config import Config
+from oftp2d.config import Config, Preference
 from oftp2d.context import Context
 from oftp2d.delivery import Delivery
 from oftp2d.dialler import Dialler
@@ -188,7 +188,8 @@ class Daemon:
         """The certificate store, and what keeps the revocation lists that it asks."""
         settings = self._config.revocation
         lists = Lists(settings.mode, timedelta(seconds=settings.max_age_seconds))
-        certificates = Certificates(ledger, vault, lists=lists)
+        oldest = self._config.selection.prefer is Preference.OLDEST
+        certificates = Certificates(ledger, vault, lists=lists, oldest=oldest)
         return certificates, Revocations(self._reactor, workers, ledger, certificates, lists, settings=settings)
 
     def _nudge_dialler(self, partner_id: int) -> None:

@@ -220,7 +220,7 @@ def _hole(periods: Iterable[Period], now: datetime) -> Period | tuple[datetime, 
 
 
 def _overlaps(used: Sequence[StoredCertificate], codes: Mapping[int, str], now: datetime) -> Iterator[Concern]:
-    """Two certificates of one station that may be used outbound for the same at the same time: the newer is taken."""
+    """Two certificates of one station that may be used outbound for the same at the same time."""
     for group in _groups(used, shared=False):
         ordered = sorted(group, key=lambda entry: (entry.valid_from, entry.id))
         for old, new in pairwise(ordered):
@@ -232,7 +232,7 @@ def _overlaps(used: Sequence[StoredCertificate], codes: Mapping[int, str], now: 
             yield Concern(
                 key=f"overlap {old.id} {new.id}",
                 text=f"{_named(old, codes)} and {new.alias} may both be used from {_day(begins)} to {_day(ends)} for {told},"
-                " the newer is taken",
+                " one of them is taken: see 'oftp2d cert explain'",
                 advice=f"part them with 'oftp2d cert rollover {old.fingerprint[:16]} {new.fingerprint[:16]}'",
                 at=begins,
             )

@@ -397,6 +397,23 @@ def test_an_imported_successor_moves_the_former_one_down(store: Certificates, pa
     }
 
 
+def test_the_oldest_may_be_preferred_to_sign_and_to_encrypt_but_everything_is_tried_newest_first(
+    ledger: Ledger, partner: int
+) -> None:
+    store = Certificates(ledger, Vault(bytes(32)), oldest=True)
+    old, new = (pki.make(station=OURS, days=(begins, 300)) for begins in (-20, -10))
+    for issued in (old, new):
+        store.adopt(issued.key, issued.certificate, alias="ours", now=NOW)
+        store.import_partner(issued.der, partner_id=partner, station=THEIRS, now=NOW)
+    chosen = store.own(Usage.SIGNATURE, station=OURS, now=NOW)
+    assert chosen is not None
+    assert chosen.stored.fingerprint == old.fingerprint
+    signers, _ = store.signers(station=OURS, now=NOW, partner_id=partner)
+    assert [each.stored.fingerprint for each in signers] == [old.fingerprint, new.fingerprint]
+    verifying = store.explain_partner(selection.VERIFICATION, partner_id=partner, station=THEIRS, now=NOW)
+    assert [entry.facts.fingerprint for entry in verifying.entries] == [new.fingerprint, old.fingerprint]
+
+
 def test_an_issuing_authority_imported_with_its_root_is_the_anchor(store: Certificates) -> None:
     stored = store.import_anchors(pki.issuing("B").pem + pki.root("B").pem, now=NOW, alias="ignored")
     assert [(entry.alias, entry.holder) for entry in stored] == [

@@ -158,7 +158,7 @@ def test_two_that_may_be_used_at_the_same_time_are_named_with_what_to_do() -> No
     (overlap,) = look(old, new)
     assert overlap.text == (
         f"the own certificate old and new may both be used from {NOW - DAY:%Y-%m-%d} to {NOW + 100 * DAY:%Y-%m-%d}"
-        " for signature, the newer is taken"
+        " for signature, one of them is taken: see 'oftp2d cert explain'"
     )
     assert overlap.advice == f"part them with 'oftp2d cert rollover {old.fingerprint[:16]} {new.fingerprint[:16]}'"
 
