@@ -112,7 +112,7 @@ def uptake(part: RenewalPart, alias: str) -> Uptake:
     """Where one partner stands; ``alias`` as a shell takes it."""
     partner, message = part.partner, part.message
     if part.confirmation is not None:
-        how = "its EERP" if part.confirmation.how == "EERP" else "confirmed by hand"
+        how = "its EERP" if part.confirmation.how == "EERP" else "entered by hand"
         return Uptake(
             partner=partner,
             stage=Stage.CONFIRMED,

@@ -109,7 +109,13 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
             await desk.exchange.certificate_came(partner)
         document = await desk.workers.database(_shown, desk, added.fingerprint)
         overlaps = await desk.workers.database(_overlaps, desk, added)
-        return {**document, "follows": follows.alias if follows else None, "warnings": overlaps}
+        renewals = await desk.workers.database(desk.ledger.renewals.running)
+        return {
+            **document,
+            "follows": follows.alias if follows else None,
+            "renewal": next((each.id for each in renewals if each.fingerprint == added.fingerprint), None),
+            "warnings": overlaps,
+        }
 
     @route(app, "POST", "/v1/certificates/generate")
     async def generate(request: HttpRequest) -> Document:

@@ -168,7 +168,10 @@ def _add_import(cert: click.Group) -> None:
         terminal.show(document, lambda: _details(document))
         for warning in document.get("warnings") or []:
             terminal.hint(f"! {warning}")
-        if document.get("follows"):
+        if document.get("renewal"):
+            offered = f"renewal {document['renewal']} offers it to all partners"
+            terminal.hint(f"it follows {document['follows']}: {offered}, see 'oftp2d exchange renewal'")
+        elif document.get("follows"):
             terminal.hint(f"it follows {document['follows']}: partners need it, see 'oftp2d exchange deliver --help'")
 
 

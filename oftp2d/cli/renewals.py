@@ -162,7 +162,8 @@ def view(document: Mapping[str, Any], *, rows: int | None = None, now: datetime 
     partners = items(document, "partners")
     open_ = [each for each in partners if each.get("stage") not in _SETTLED]
     settled = [each for each in partners if each.get("stage") in _SETTLED]
-    room = len(partners) if rows is None else max(rows, 3)
+    advised = any(each.get("advice") for each in partners)
+    room = len(partners) if rows is None else max(rows // 2 if advised else rows, 3)
     shown = (open_ + settled)[:room]
     parts: list[RenderableType] = [_headline(document), _bar(document)]
     if shown:
