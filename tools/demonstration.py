@@ -2,8 +2,9 @@
 
 Each station knows of the other its address, code, passwords and the identification data of its certificate: the common name and
 who issued it. One requests certificates; both end up with both, and session authentication switches itself on. Then the files go
-both ways at once and are compared. At last one goes signed, compressed and encrypted; its receipt is signed, exported as evidence
-and verified. Everything is done with the command line that people use.
+both ways at once and are compared. Then one goes signed, compressed and encrypted; its receipt is signed, exported as evidence
+and verified. At last one of the two renews its certificate: it offers it to its partner by itself, and signs with it from the
+partner's EERP on. Everything is done with the command line that people use.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ from stations import (
     certify,
     introduce,
     prepare,
+    renew,
     wait_for,
 )
 
 MEBIBYTE = 1024 * 1024
-SECURED_NUMBER = 9999
-"""Of the file that is sent then."""
+SECURED_NUMBER, RENEWED_NUMBER = 9998, 9999
+"""Of the files that are sent then."""
 
 
 @dataclass
@@ -51,6 +53,8 @@ class Report:
     files: list[dict[str, Any]] = field(default_factory=list)
     evidence: dict[str, Any] | None = None
     """The verification of the evidence file, once there is one."""
+    renewal: dict[str, Any] | None = None
+    """How the renewed certificate was taken up, once it was."""
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr if self.quiet else sys.stdout, flush=True)
@@ -70,9 +74,9 @@ class Report:
     @property
     def result(self) -> dict[str, Any]:
         sent = all(file["acknowledged"] for file in self.files)
-        proven = self.evidence is not None
+        proven = self.evidence is not None and self.renewal is not None
         ok = bool(self.files) and sent and proven and all(step["ok"] for step in self.steps)
-        return {"ok": ok, "steps": self.steps, "files": self.files, "evidence": self.evidence}
+        return {"ok": ok, "steps": self.steps, "files": self.files, "evidence": self.evidence, "renewal": self.renewal}
 
 
 @dataclass(frozen=True)
@@ -163,17 +167,26 @@ def demonstrate(report: Report, folder: Path, given: list[Path]) -> None:
                 station.run("partner", "change", partner.code, *SECURED)
         largest = max(files, key=lambda file: file.path.stat().st_size)
         with report.step("send a file signed, compressed and encrypted, with a signed receipt"):
-            send_secured(report, ours, theirs, largest)
+            send_secured(report, ours, theirs, largest, SECURED_NUMBER)
         with report.step("export the receipt as evidence, and verify it without any station"):
             report.evidence = prove(report, ours, authority, folder)
+        with report.step(
+            f"renew the certificate of {ours.host}: it offers the new one to its partner, and is confirmed"
+        ):
+            report.renewal = renewed(report, ours, authority)
+        with report.step("send a file signed with the new certificate, encrypted, with a signed receipt"):
+            send_secured(report, ours, theirs, files[0], RENEWED_NUMBER)
+            signers = sent(ours, RENEWED_NUMBER)["signers"]
+            if [each["fingerprint"] for each in signers] != [report.renewal["fingerprint"]]:
+                raise FailedError(f"the file is not signed with the new certificate: {signers}")
         for station in (ours, theirs):
             with report.step(f"stop the daemon of {station.host}"):
                 station.stop()
 
 
-def send_secured(report: Report, ours: Station, theirs: Station, file: File) -> None:
+def send_secured(report: Report, ours: Station, theirs: Station, file: File, number: int) -> None:
     """And look at what was agreed: that it was secured, that the session was authenticated, that the receipt is signed."""
-    done = transfer(ours, theirs, file, SECURED_NUMBER)
+    done = transfer(ours, theirs, file, number)
     report.files.append(done)
     report.say(
         f"       {done['seconds']:8.2f} s  {ours.host} -> {theirs.host}: {done['name']}, {done['octets']} octets, secured"
@@ -185,19 +198,35 @@ def send_secured(report: Report, ours: Station, theirs: Station, file: File) -> 
 
 def prove(report: Report, ours: Station, authority: Authority, folder: Path) -> dict[str, Any]:
     """The evidence file as its verification tells it, and what it is about."""
-    dataset = f"DEMO{SECURED_NUMBER:04}"
-    sent = ours.ask("transfer", "list", "--direction", "out", "--limit", "1000")["transfers"]
-    transfer_id = next(each["id"] for each in sent if each["dataset"] == dataset)
-    shown = ours.ask("transfer", "show", transfer_id)
+    shown = sent(ours, SECURED_NUMBER)
     evidence, anchor = folder / "evidence.pem", folder / "authority.pem"
     anchor.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
-    ours.run("evidence", "export", transfer_id, "-o", str(evidence))
+    ours.run("evidence", "export", shown["id"], "-o", str(evidence))
     verified = ours.ask("evidence", "verify", str(evidence), "--trust", str(anchor))
     if not verified["ok"]:
         raise FailedError(f"the evidence does not hold: {verified}")
     for step in verified["steps"]:
         report.say(f"       {step['subject']}: {step['what']}")
     return {"transfer": shown, "verification": verified}
+
+
+def renewed(report: Report, ours: Station, authority: Authority) -> dict[str, Any]:
+    """The renewal that the import of the new certificate began, once it has ended."""
+    fingerprint = renew(ours, authority, "renewed")
+    wait_for("the end of the renewal", lambda: ours.ask("exchange", "renewal")["state"] == "finished")
+    shown: dict[str, Any] = ours.ask("exchange", "renewal")
+    if shown["fingerprint"] != fingerprint:
+        raise FailedError(f"the renewal is of another certificate: {shown}")
+    report.say(f"       {ours.run('exchange', 'renewal').strip()}".replace("\n", "\n       "))
+    return shown
+
+
+def sent(sender: Station, number: int) -> dict[str, Any]:
+    """All that the sender knows of a file it has sent."""
+    listed = sender.ask("transfer", "list", "--direction", "out", "--limit", "1000")["transfers"]
+    found = next(each for each in listed if each["dataset"] == f"DEMO{number:04}")
+    shown: dict[str, Any] = sender.ask("transfer", "show", found["id"])
+    return shown
 
 
 def send_all(report: Report, ours: Station, theirs: Station, files: list[File]) -> None:

@@ -164,15 +164,21 @@ def prepare(folder: Path) -> tuple[Station, Station, Authority]:
 
 
 def certify(station: Station, authority: Authority) -> None:
-    request, issued, anchor = (station.home / name for name in ("request.pem", "issued.pem", "anchor.pem"))
+    anchor = station.home / "anchor.pem"
+    anchor.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
+    station.run("cert", "import", str(anchor), "--anchor", "--alias", "demonstration-ca")
+    renew(station, authority, "trusted")
+
+
+def renew(station: Station, authority: Authority, alias: str) -> str:
+    """Have the authority certify a new key of the station, and import its answer; the fingerprint."""
+    request, issued = station.home / f"{alias}.csr", station.home / f"{alias}.pem"
     station.run(
-        *("cert", "generate", "--alias", "trusted", "--cn", station.host, "--host", station.host),
+        *("cert", "generate", "--alias", alias, "--cn", station.host, "--host", station.host),
         *("--csr", "-o", str(request)),
     )
     issued.write_bytes(authority.issue(request.read_bytes()))
-    anchor.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
-    station.run("cert", "import", str(anchor), "--anchor", "--alias", "demonstration-ca")
-    station.run("cert", "import", str(issued), "--own")
+    return str(station.ask("cert", "import", str(issued), "--own")["fingerprint"])
 
 
 def introduce(station: Station, other: Station, port: int) -> None:
