@@ -145,18 +145,19 @@ _ADVICE: Final[Mapping[Holder, str]] = {
 
 
 def _followed(entry: StoredCertificate, used: Sequence[StoredCertificate]) -> bool:
-    """Whether others that last longer do everything it does; of an authority: whether one of that name does.
+    """Whether newer ones that may be used beyond its end do everything it does; of an authority: whether one of that name does.
 
-    One that vouches for itself, such as a station begins with, follows none that an authority issued.
+    An older one that lasts longer is no successor, and one that vouches for itself, such as a station begins with, follows
+    none that an authority issued.
     """
     after = [
         other
         for other in used
         if other.fingerprint != entry.fingerprint
-        and other.valid_until > entry.valid_until
+        and other.valid_from >= entry.valid_from
+        and period(other)[0] <= entry.valid_until < period(other)[1] - timedelta(seconds=1)
         and (other.holder, other.partner_id) == (entry.holder, entry.partner_id)
         and other.station in {entry.station, None}
-        and period(other)[0] <= entry.valid_until
     ]
     if not after:
         return False

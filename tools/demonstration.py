@@ -177,7 +177,7 @@ def demonstrate(report: Report, folder: Path, given: list[Path]) -> None:
         with report.step("send a file signed with the new certificate, encrypted, with a signed receipt"):
             send_secured(report, ours, theirs, files[0], RENEWED_NUMBER)
             signers = sent(ours, RENEWED_NUMBER)["signers"]
-            if [each["fingerprint"] for each in signers] != [report.renewal["fingerprint"]]:
+            if signers != [report.renewal["certificate"]["fingerprint"]]:
                 raise FailedError(f"the file is not signed with the new certificate: {signers}")
         for station in (ours, theirs):
             with report.step(f"stop the daemon of {station.host}"):
@@ -215,7 +215,7 @@ def renewed(report: Report, ours: Station, authority: Authority) -> dict[str, An
     fingerprint = renew(ours, authority, "renewed")
     wait_for("the end of the renewal", lambda: ours.ask("exchange", "renewal")["state"] == "finished")
     shown: dict[str, Any] = ours.ask("exchange", "renewal")
-    if shown["fingerprint"] != fingerprint:
+    if shown["certificate"]["fingerprint"] != fingerprint:
         raise FailedError(f"the renewal is of another certificate: {shown}")
     report.say(f"       {ours.run('exchange', 'renewal').strip()}".replace("\n", "\n       "))
     return shown

@@ -97,6 +97,13 @@ def test_one_that_vouches_for_itself_follows_none_that_an_authority_issued() -> 
     assert look(entry("self too", ends=20, slice_until=at, der=made), longer) == []
 
 
+def test_an_older_certificate_or_one_whose_timeslice_is_over_follows_none_however_long_it_lasts() -> None:
+    ours = entry("ours", -10, 20)
+    assert any("ours ends on" in line for line in lines(entry("older", -11, 300), ours))
+    assert any("ours ends on" in line for line in lines(ours, entry("newer", -5, 300, slice_until=NOW + DAY)))
+    assert not any("ours ends on" in line for line in lines(ours, entry("newer", -5, 300)))
+
+
 def test_an_authority_is_followed_by_a_newer_one_of_its_name() -> None:
     def authority(alias: str, made: pki.Issued, ends: float, holder: Holder = Holder.ANCHOR) -> StoredCertificate:
         return entry(alias, ends=ends, der=made.der, holder=holder, station=None, usages=frozenset())
