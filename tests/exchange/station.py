@@ -160,7 +160,8 @@ class Station:
 
     def _furnish(self, store: Certificates, certificate: Issued, anchors: Sequence[Issued] | None) -> None:
         now = datetime.now(UTC)
-        for name, anchor in zip(("ca-a", "ca-b"), anchors or (pki.issuing("A"), pki.issuing("B")), strict=False):
+        trusted = (pki.issuing("A"), pki.issuing("B")) if anchors is None else anchors
+        for name, anchor in zip(("ca-a", "ca-b"), trusted, strict=False):
             store.import_anchors(anchor.pem, now=now, alias=name)
         store.adopt(certificate.key, certificate.certificate, alias="station", now=now, station=self.code)
 

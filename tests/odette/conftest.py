@@ -28,14 +28,16 @@ def log() -> Iterator[Log]:
 
 @pytest.fixture
 def authority() -> Iterator[Authority]:
-    """Where the authorities publish; nothing is revoked yet."""
+    """Where the authorities and the operator of the trust list publish; nothing is revoked yet."""
     from tests import pki
     from tests.authority import serving
+    from tests.odette.pair import publish
 
     with serving() as server:
         for hierarchy in ("A", "B", "outside"):
             server.put(pki.list_path(hierarchy), pki.crl(pki.issuing(hierarchy, server.url)))
             server.put(pki.list_path(hierarchy, "root"), pki.crl(pki.root(hierarchy, server.url)))
+        publish(server, pki.listed(server.url))
         yield server
 
 

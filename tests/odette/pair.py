@@ -7,10 +7,11 @@ it calls B, as Responder it is called by B; only who calls knows an address.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +33,7 @@ from oftp2d.ledger import (
 from tests import pki
 from tests.authority import Authority
 from tests.exchange.station import CODE_A, CODE_B, PASSWORD_A, PASSWORD_B, Station, eventually, start
-from tests.pki import Issued
+from tests.pki import Issued, Service
 
 Role = Literal["initiator", "responder"]
 ROLES: tuple[Role, ...] = ("initiator", "responder")
@@ -49,6 +50,8 @@ SECURE: dict[str, Any] = {
     "acx": AcxMode.ANNOUNCED,
 }
 """What Odette's cases agree on: everything."""
+
+LIST, STAMP = "/TSL_OFTP2.XML", "/TSL_OFTP2.UPD"
 
 _datasets = count(1)
 _ENDS = frozenset({TransferState.ACKNOWLEDGED, TransferState.FAILED, TransferState.REFUSED})
@@ -76,16 +79,25 @@ class Pair:
 
     # --- before they start --------------------------------------------------------------------------------------
 
-    def acquaint(self, *, a: dict[str, Any] | None = None, b: dict[str, Any] | None = None, **settings: Any) -> None:
+    def acquaint(
+        self,
+        *,
+        a: dict[str, Any] | None = None,
+        b: dict[str, Any] | None = None,
+        of_b: str | None = None,
+        **settings: Any,
+    ) -> None:
         """Make them partners that hold each other's certificate and know that the other has theirs.
 
-        ``settings`` are of both sides, ``a`` and ``b`` what that station has set of the other.
+        ``settings`` are of both sides, ``a`` and ``b`` what that station has set of the other; ``of_b`` names what A holds of B
+        where that is not what B has.
         """
         self.introduce(a=a, b=b, **(SECURE | settings))
         for station in (self.a, self.b):
             with at_rest(station, self.other(station)) as partner:
                 pass
-            station.hold(partner, self.other(station).certificate)
+            known = self.other(station).certificate
+            station.hold(partner, self.certificate(of_b) if of_b and station is self.a else known)
             station.confirm(partner)
 
     def introduce(self, *, a: dict[str, Any] | None = None, b: dict[str, Any] | None = None, **settings: Any) -> None:
@@ -105,9 +117,10 @@ class Pair:
         await start(self.a, self.b)
         await self.refresh()
 
-    async def refresh(self, *stations: Station) -> None:
-        """Read the revocation lists now, and act on them: both stations, or these."""
-        for station in stations or (self.a, self.b):
+    async def refresh(self) -> None:
+        """Let both read the trust list and the revocation lists now, and act on them."""
+        for station in (self.a, self.b):
+            await station.running.trust_lists.refresh()
             if station.running.context.config.revocation.mode is not RevocationMode.OFF:
                 await station.running.context.revocations.refresh()
 
@@ -233,7 +246,16 @@ def at_rest(station: Station, other: Station) -> Iterator[Partner]:
     yield partner
 
 
-LISTS = '[revocation]\nmode = "strict"\n'
+def publish(authority: Authority, services: Iterable[Service], **how: Any) -> None:
+    """Publish a trust list, with a new stamp; ``how`` as ``pki.trust_list`` has it. Nobody has read it yet."""
+    content = pki.trust_list(services, **how)
+    authority.put(LIST, content)
+    authority.put(STAMP, sha256(content).hexdigest().encode())
+
+
+STRICT = '[revocation]\nmode = "strict"\n'
+UNAWARE = '[revocation]\nmode = "off"\n'
+"""A station that reads no revocation lists, as a partner of ours might not."""
 
 
 def pair(
@@ -243,16 +265,13 @@ def pair(
     *,
     a: str = "CA01",
     b: str = "CB01",
-    a_settings: str = LISTS,
-    b_settings: str = LISTS,
+    a_settings: str = STRICT,
+    b_settings: str = STRICT,
 ) -> Pair:
-    """Both stations with these certificates of the list, not started and not acquainted."""
-    made = [
-        Station(folder / name, code, pki.certificate(own, authority.url), settings=settings, anchors=anchors(authority))
+    """Both stations with these certificates of the list, not started and not acquainted. Both trust the trust list alone."""
+    trusting = f'[trust_list]\nenabled = true\nurl = "{authority.url}{LIST}"\nstamp_url = "{authority.url}{STAMP}"\n'
+    first, second = (
+        Station(folder / name, code, pki.certificate(own, authority.url), settings=trusting + settings, anchors=())
         for name, code, own, settings in (("a", CODE_A, a, a_settings), ("b", CODE_B, b, b_settings))
-    ]
-    return Pair(made[0], made[1], role, authority)
-
-
-def anchors(authority: Authority) -> Sequence[Issued]:
-    return pki.issuing("A", authority.url), pki.issuing("B", authority.url)
+    )
+    return Pair(first, second, role, authority)
