@@ -372,7 +372,7 @@ class Lists:
         self._readings.pop(url, None)
 
     def wanted(self) -> Mapping[str, CertificateFacts]:
-        """The lists that were asked about and not read yet, with who issues them; they are forgotten with this."""
+        """The lists that were asked about, with who issues them; that they were is forgotten with this."""
         wanted, self._wanted = self._wanted, {}
         return wanted
 
@@ -395,6 +395,7 @@ class Lists:
         return tuple(question for question in asked if question.urls and not self._speaking(question))
 
     def _answer(self, asked: Question, now: datetime) -> Finding | None:
+        self._ask(asked)
         speaking = self._speaking(asked)
         who = f"its authority {asked.subject.subject} was " if asked.above else ""
         for reading in speaking:
@@ -403,7 +404,6 @@ class Lists:
                 return Finding(text=f"{who}revoked on {revoked} by {asked.issuer.subject}", revoked=True)
         if speaking:
             return self._too_old(asked, speaking, now)
-        self._ask(asked)
         return self._never_read(asked) if self.mode is Mode.STRICT else None
 
     def _speaking(self, asked: Question) -> list[Reading]:
@@ -438,10 +438,12 @@ class Lists:
         return max(age, timedelta())
 
     def _ask(self, asked: Question) -> None:
-        new = [url for url in asked.urls if url not in self._readings and url not in self._wanted]
-        if new and len(self._wanted) < _MOST_ASKED:
-            self._wanted.update(dict.fromkeys(new, asked.issuer))
-            self.asked()
+        """Have its lists read, and renewed in time for as long as they are asked: a peer's need not be those of the store."""
+        missing = any(url not in self._readings and url not in self._wanted for url in asked.urls)
+        if len(self._wanted) < _MOST_ASKED:
+            self._wanted.update(dict.fromkeys(asked.urls, asked.issuer))
+            if missing:
+                self.asked()
 
     def _never_read(self, asked: Question) -> Finding:
         if not asked.urls:

@@ -286,10 +286,12 @@ class Revocations:
     async def _wanted(self) -> Mapping[str, CertificateFacts]:
         """The lists to be read, with who issues each; those that nobody wants any more are forgotten."""
         now = self._now()
-        wanted = dict(self._lists.wanted())
+        wanted: dict[str, CertificateFacts] = {}
         for some in await self._in_use():
             for asked in await self._workers.database(self._asked_of, some, now):
                 wanted.update(dict.fromkeys(asked.urls, asked.issuer))
+        for url, issuer in self._lists.wanted().items():
+            wanted.setdefault(url, issuer)
         self._names.update(dict.fromkeys(wanted, now))
         for url, at in list(self._names.items()):
             if now - at > self._lists.max_age:

@@ -1,13 +1,12 @@
-"""The self-test list of acx.md section 12, each item over a real session with a partner that is no station.
-
-What is judged by lists of others (revoked, outside of the trust list, its signer and sequence, the age of a revocation list)
-stands in the tests of those.
-"""
+"""The self-test list of acx.md section 12, each item over a real session with a partner that is no station."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -25,8 +24,10 @@ from oftp2.reasons import AnswerReason, EndSessionReason, NegativeResponseReason
 from oftp2.values import SecurityLevel
 from oftp2d.ledger import AcxMode, Authentication, Demand, ExchangeState, Slot, Transport
 from tests import pki
+from tests.authority import Authority, serving
 from tests.exchange.peer import Peer, call, files, responses, session
-from tests.exchange.station import CODE_A, CODE_B, PASSWORD_B, Station, introduce
+from tests.exchange.station import CODE_A, CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, introduce, station_a
+from tests.odette.pair import LIST, STAMP, publish
 from tests.pki import Issued
 
 CB01, CB04, CA01 = (pki.certificate(name) for name in ("CB01", "CB04", "CA01"))
@@ -388,3 +389,100 @@ async def test_a_lost_eerp_is_healed_by_a_session_with_authentication(a: Station
         await peer.leave()
     await a.idle()
     assert (await a.partner(CODE_B)).authentication is Authentication.ON
+
+
+# --- what is judged by lists of others --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authority(request: pytest.FixtureRequest) -> Iterator[Authority]:
+    """Publishes a trust list of both hierarchies, and revocation lists that name nothing yet.
+
+    A parameter: days since when there should be a newer list of B's authority.
+    """
+    overdue: float | None = getattr(request, "param", None)
+    period = {} if overdue is None else {"issued": -overdue - 7, "next_update": -overdue}
+    with serving() as server:
+        publish(server, pki.listed(server.url), sequence=5)
+        for level, of in (("issuing", pki.issuing), ("root", pki.root)):
+            server.put(pki.list_path("B", level), pki.crl(of("B", server.url), **period))
+        yield server
+
+
+@pytest_twisted.async_yield_fixture
+async def judging(tmp_path: Path, log: Log, authority: Authority) -> AsyncIterator[Station]:
+    """Station A, running, which trusts the trust list alone and holds CB01 of B."""
+    lists = f'[trust_list]\nenabled = true\nurl = "{authority.url}{LIST}"\nstamp_url = "{authority.url}{STAMP}"\n'
+    station = station_a(tmp_path, settings=f'{lists}[revocation]\nmode = "tolerate"\n', anchors=())
+    held = {"password_ours": PASSWORD_A, "password_theirs": PASSWORD_B, "transport": Transport.TCP}
+    station.hold(station.add_partner(CODE_B, acx=AcxMode.KNOWN, **held), pki.certificate("CB01", authority.url))
+    await station.start()
+    await read_lists(station)
+    yield station
+    await station.stop()
+
+
+async def read_lists(station: Station) -> None:
+    await station.running.trust_lists.refresh()
+    await station.running.context.revocations.refresh()
+
+
+async def renewed(station: Station, name: str, authority: Authority) -> c.EndResponse:
+    """What the station answers to a certificate that follows CB01."""
+    async with session(station) as peer:
+        return await answer_to(peer, pki.certificate(name, authority.url).der)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param("CB04", "revoked on", id="revoked"),
+        pytest.param("CB05", "which the trust list names only to verify its issuing authorities", id="root-issued"),
+        pytest.param("CB06", "is not in the trust list, and no anchor of ours", id="outside-the-trust-list"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_the_lists_of_others_speak_against_is_refused_with_what_they_say(
+    name: str, why: str, judging: Station, authority: Authority
+) -> None:
+    revoked = [pki.certificate("CB04", authority.url)]
+    authority.put(pki.list_path("B"), pki.crl(pki.issuing("B", authority.url), revoked=revoked, number=2))
+    await read_lists(judging)
+    refused = await renewed(judging, name, authority)
+    assert isinstance(refused, c.Nerp)
+    assert why in refused.text
+    assert await slots(judging) == {Slot.CURRENT: {pki.certificate("CB01", authority.url).fingerprint}}
+
+
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [("signer", {"sequence": 6, "signer": "another"}), ("sequence", {"sequence": 4})],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_trust_list_of_another_signer_or_a_lower_sequence_is_refused_and_the_old_one_counts(
+    what: str, how: dict[str, Any], judging: Station, authority: Authority
+) -> None:
+    signer = pki.list_signer(how.get("signer", ""))
+    services = [*pki.listed(authority.url), pki.service("outside", authority.url)]
+    publish(authority, services, sequence=how["sequence"], signer=signer)
+    code, said = await judging.run("trust", "refresh")
+    assert code == 1
+    assert (signer.fingerprint if what == "signer" else "4") in said
+    assert isinstance(await renewed(judging, "CB06", authority), c.Nerp)
+    assert isinstance(await renewed(judging, "CB04", authority), c.Eerp)
+
+
+@pytest.mark.parametrize(("authority", "counts"), [(14, True), (16, False)], indirect=["authority"])
+@pytest_twisted.ensureDeferred
+async def test_what_has_a_revocation_list_older_than_fifteen_days_is_refused_until_there_is_a_fresh_one(
+    authority: Authority, judging: Station, *, counts: bool
+) -> None:
+    answer = await renewed(judging, "CB04", authority)
+    if not counts:
+        assert isinstance(answer, c.Nerp)
+        assert "16 days old" in answer.text
+        for level, of in (("issuing", pki.issuing), ("root", pki.root)):
+            authority.put(pki.list_path("B", level), pki.crl(of("B", authority.url), number=2))
+        await read_lists(judging)
+        answer = await renewed(judging, "CB04", authority)
+    assert isinstance(answer, c.Eerp)

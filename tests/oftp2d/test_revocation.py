@@ -338,6 +338,19 @@ def test_a_list_that_was_never_read_is_tolerated_or_not_and_asked_for_once() -> 
     assert len(asked) == 4
 
 
+def test_a_list_that_is_there_is_wanted_for_as_long_as_it_is_asked() -> None:
+    asked: list[str] = []
+    known = lists(Mode.TOLERATE)
+    known.asked = lambda: asked.append("asked")
+    put(known, STATIONS, pki.crl(ISSUING), ISSUING)
+    put(known, AUTHORITIES, pki.crl(ROOT), ROOT)
+
+    assert known.barred(path_of(), NOW) is None
+    assert known.wanted() == {STATIONS: facts(ISSUING), AUTHORITIES: facts(ROOT)}
+    assert known.wanted() == {}
+    assert asked == []
+
+
 def test_strict_says_why_a_list_could_not_be_read() -> None:
     known = lists(Mode.STRICT)
     known.put(Reading(url=STATIONS, tried_at=NOW, error="http://lists.test/stations.crl was answered with 404"))
