@@ -219,6 +219,8 @@ class Found:
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAULTS, 0))
     switched: set[str] = field(default_factory=set)
+    unknown: list[str] = field(default_factory=list)
+    """What was signed with a certificate that its receiver did not know, in words."""
     by: dict[str, int] = field(
         default_factory=lambda: {
             "files_by_old": 0,
@@ -261,6 +263,8 @@ def _examined(run: Soak) -> dict[str, Any]:
         **found.by,
         "callers_shown_new": bool(late),
         **found.counts,
+        "unknown_certificate": len(found.unknown),
+        "unknown": found.unknown[:20],
     }
 
 
@@ -292,7 +296,11 @@ def _examine_partner(found: Found, ours: Ledger, theirs: Ledger, partner: Member
     def judge(signers: tuple[str, ...], at: datetime) -> None:
         """A file or receipt of ours that the partner received at that time."""
         found.counts["unsigned"] += not signers
-        found.counts["unknown_certificate"] += any(each not in known or known[each] > at for each in signers)
+        found.unknown += [
+            f"{partner.code} received at {at} what {each[:16]} signed, which it knew {known.get(each, 'never')}"
+            for each in signers
+            if each not in known or known[each] > at
+        ]
 
     files = _files(theirs, Direction.IN)
     for each in files:
@@ -315,9 +323,11 @@ def _examine_partner(found: Found, ours: Ledger, theirs: Ledger, partner: Member
         found.counts["unsigned"] += theirs_for_it is None
         found.by["receipts_of_partners"] += theirs_for_it is not None
         # What was signed with the new one was sent behind the partner's word for it.
-        found.counts["unknown_certificate"] += new in each.signers and not (
+        if new in each.signers and not (
             new in confirmed and each.sent_at is not None and confirmed[new] <= each.sent_at
-        )
+        ):
+            said = confirmed.get(new, "never")
+            found.unknown.append(f"{each.dataset} was sent at {each.sent_at}, confirmed by {partner.code}: {said}")
     if files and files[-1].signers == (new,) and receipts[-1:] == [new]:
         found.switched.add(partner.code)
 
