@@ -27,6 +27,7 @@ from oftp2d.ledger import (
     UnknownError,
 )
 from oftp2d.outlook import of_certificates
+from oftp2d.revocation import Finding
 
 from . import documents
 from .collaborators import Desk
@@ -69,7 +70,7 @@ def _add_reading(app: Klein, desk: Desk) -> None:
         fields = query(request)
         holder, code = fields.choice("holder", Holder), fields.code("partner")
         fields.finish()
-        listed, pending = await desk.workers.database(_listed, desk.ledger, holder, code)
+        listed, pending = await desk.workers.database(_listed, desk, holder, code)
         return {"certificates": listed, "requests": pending}
 
     @route(app, "GET", "/v1/certificates/<path:name>")
@@ -212,13 +213,21 @@ def _add_announcing(app: Klein, desk: Desk) -> None:
         return {"id": number}
 
 
-def _listed(ledger: Ledger, holder: Holder | None, code: str | None) -> tuple[Sequence[Document], Sequence[Document]]:
+def _listed(desk: Desk, holder: Holder | None, code: str | None) -> tuple[Sequence[Document], Sequence[Document]]:
     """The certificates; and, with our own, the requests whose answers are still to come."""
+    ledger = desk.ledger
     partner_id = partner_of(ledger, code).id if code else None
     known = codes(ledger)
-    found = [documents.certificate(each, known) for each in all_certificates(ledger, holder, partner_id)]
+    entries = all_certificates(ledger, holder, partner_id)
+    barred = desk.certificates.barred(entries, desk.now())
+    found = [documents.certificate(each, known) | {"barred": _barred(each, barred)} for each in entries]
     ours = code is None and holder in {None, Holder.OWN}
     return found, [documents.pending_key(each) for each in ledger.certificates.pending()] if ours else []
+
+
+def _barred(entry: StoredCertificate, barred: Mapping[int, Finding]) -> str | None:
+    """Why it is used for nothing, such as that it was revoked."""
+    return str(barred[entry.id]) if entry.id in barred else None
 
 
 def _shown(desk: Desk, name: str) -> Document:
@@ -230,6 +239,7 @@ def _shown(desk: Desk, name: str) -> Document:
     confirmed = [code for number, code in known.items() if found.fingerprint in ledger.certificates.confirmed(number)]
     return {
         **documents.certificate(found, known),
+        "barred": _barred(found, desk.certificates.barred([found], desk.now())),
         "usages": sorted(frozenset[Usage]().union(*(each.usages for each in entries))),
         "confirmed_by": confirmed if found.holder is Holder.OWN else [],
         "pem": documents.pem(found),

@@ -85,7 +85,7 @@ def _add_listing(cert: click.Group) -> None:
                 each.get("partner") or each.get("holder"),
                 each.get("subject"),
                 all_or_some(each.get("usages") or []),
-                each.get("slot") if each.get("active") else f"{each.get('slot')} (inactive)",
+                _place(each),
                 day(each.get("valid_until")),
             ]
             for each in items(document, "certificates")
@@ -399,6 +399,12 @@ def _passphrase(file: Path | None) -> str:
     return secret(file=file, variable="OFTP2D_KEY_PASSPHRASE", question=question, longest=None) or ""
 
 
+def _place(document: Mapping[str, Any]) -> str:
+    """Where it stands, and whether it is used at all."""
+    why = "barred" if document.get("barred") else "" if document.get("active") else "inactive"
+    return f"{document.get('slot')}{why and f' ({why})'}"
+
+
 def _is_bundle(file: Path) -> bool:
     """Whether it is PKCS#12: a SEQUENCE that begins with version 3, of whatever length (RFC 7292 section 4)."""
     return bool(re.match(rb"\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)\x02\x01\x03", _read(file)[:9], re.DOTALL))
@@ -422,6 +428,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "used for": document.get("usages"),
             "place": document.get("slot"),
             "active": document.get("active"),
+            "used for nothing": document.get("barred"),
             "private key here": document.get("private_key"),
             "known to": document.get("confirmed_by"),
             "came from": document.get("origin"),

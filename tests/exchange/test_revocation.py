@@ -16,7 +16,7 @@ import pytest_twisted
 from oftp2.certs.usages import TLS_USAGES, Usage
 from oftp2.reasons import NegativeResponseReason
 from oftp2.values import SecurityLevel
-from oftp2d.ledger import ExchangeState, RevocationListRecord, TransferState
+from oftp2d.ledger import Authentication, ExchangeState, RevocationListRecord, TransferState
 from tests import pki
 from tests.authority import Authority, Mischief, serving
 from tests.exchange.station import (
@@ -463,3 +463,57 @@ async def test_lists_that_nobody_wants_any_more_are_forgotten(tmp_path: Path, au
         assert await world.record(world.path_a) is not None
     finally:
         await world.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_signed_receipt_counts_as_soon_as_the_list_of_its_signers_authority_can_be_read_again(
+    tmp_path: Path, authority: Authority, log: Log
+) -> None:
+    world = World(tmp_path, authority, age=2)
+    world.know(a_signed_receipts=True)
+    tls = pki.make(
+        subject="CN=b.test TLS,O=Station B,C=FR", station=CODE_B, issuer=world.of_b, hosts=("b.test",), points=()
+    )
+    world.divide(world.b, Usage.EERP_SIGNATURE, tls)
+    try:
+        await start(world.a, world.b)
+        await logged(log, "read the revocation list of", world.path_b)
+        authority.fail(world.path_b, 503)
+        await logged(log, CODE_B, "is used for nothing: the revocation list of")
+
+        await world.a.queue(CODE_B, CONTENT, cipher=4, signed_response=True)
+        world.a.running.securing.nudge()
+        await world.state(world.a, TransferState.QUEUED)
+        await world.a.call(CODE_B)
+        line = await logged(log, "the EERP for ORDERS does not count")
+        assert "the revocation list of" in line
+        assert (await world.state(world.a, TransferState.SENT)).text
+
+        world.publish()
+        await world.state(world.a, TransferState.ACKNOWLEDGED)
+        assert log.lines("that did not count before counts now")
+    finally:
+        await world.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_session_is_authenticated_with_a_revoked_certificate(world: World, log: Log) -> None:
+    world.know(authentication=Authentication.ON)
+    tls = pki.make(
+        subject="CN=b.test TLS,O=Station B,C=FR", station=CODE_B, issuer=world.of_b, hosts=("b.test",), points=()
+    )
+    world.divide(world.b, Usage.AUTHENTICATION, tls)
+    await start(world.a, world.b)
+    assert (await world.a.call(CODE_B)).last_error is None
+
+    world.publish(world.cert_b)
+    await logged(log, "is used for nothing: revoked on ")
+    await world.a.call(CODE_B)
+
+    assert log.lines(f"there is no certificate of {CODE_B} for session authentication", "revoked on")
+    listed, shown = await world.a.run("cert", "list")
+    assert listed == 0
+    assert "(barred)" in shown
+    code, shown = await world.a.run("cert", "show", world.cert_b.fingerprint[:16])
+    assert code == 0
+    assert "revoked on" in shown
