@@ -387,9 +387,9 @@ class Daemon:
         """Nothing more goes under certificates that count for nothing now; what waited for one that counts again goes on."""
         context = self.context
         fingerprints = [each.stored.fingerprint for each in new]
-        for transfer in await context.workers.database(
-            context.ledger.transfers.secure_again, fingerprints, context.now()
-        ):
+        again = context.ledger.transfers.secure_again
+        for transfer in await context.workers.database(again, fingerprints, context.now()):
+            await context.workers.disk(context.spool.remove_outgoing, transfer.spool_name)
             self.log.info(
                 "{file} is secured anew before it goes, transfer {transfer}: a certificate that it was made with does not"
                 " count any more",

@@ -247,9 +247,10 @@ class Transfers:
             )
 
     def secure_again(self, fingerprints: Collection[str], now: datetime) -> Sequence[Transfer]:
-        """Queued files of ours that were signed or encrypted with one of these certificates are secured anew; which ones.
+        """Queued files of ours that were signed or encrypted with one of these certificates are secured anew.
 
-        One that the partner has a part of gets a new stamp. Not one whose EFID has gone: the partner has it, or was told so.
+        Returned are these as they were: nobody needs what was made of them any more. One that the partner has a part of gets
+        a new stamp. Not one whose EFID has gone: the partner has it, or was told so.
         """
         if not fingerprints:
             return ()
@@ -263,15 +264,14 @@ class Transfers:
 
         def again(connection: Connection) -> Sequence[Transfer]:
             queued = map(to_transfer, connection.execute(found).all())
-            return [
+            made = [each for each in queued if not these.isdisjoint((*each.signers, *each.recipients))]
+            for each in made:
                 self._secure_again(connection, each, now)
-                for each in queued
-                if not these.isdisjoint((*each.signers, *each.recipients))
-            ]
+            return made
 
         return self._database.insist(again)
 
-    def _secure_again(self, connection: Connection, old: Transfer, now: datetime) -> Transfer:
+    def _secure_again(self, connection: Connection, old: Transfer, now: datetime) -> None:
         values = {**_plain(old), "attempts": 0, "next_attempt_at": None, "text": None}
         if old.reached != 0:
             date, time = allot(
@@ -283,7 +283,7 @@ class Transfers:
                 now=now,
             )
             values.update(date=date, time=time, reached=0)
-        return _SECURED_AGAIN.apply(connection, old.id, now, **values)
+        _SECURED_AGAIN.apply(connection, old.id, now, **values)
 
     def unsecurable(self, transfer_id: str, now: datetime, text: str) -> Transfer:
         """A file cannot be secured; an operator may retry it. Without effect where it was cancelled meanwhile."""

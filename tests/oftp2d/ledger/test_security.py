@@ -116,6 +116,45 @@ def test_a_secured_file_is_queued_as_what_it_has_become(
     assert claimed.id == securing.id
 
 
+@pytest.mark.parametrize("used", ["02" * 32, "03" * 32])
+def test_what_is_queued_is_secured_anew_when_a_certificate_it_was_made_with_counts_no_more(
+    ledger: Ledger, partner: Partner, files: Any, securing: Transfer, now: datetime, *, used: str
+) -> None:
+    other = ledger.transfers.queue(replace(files.outgoing(partner), security=2), now)
+    ledger.transfers.secured(other.id, now, **{**DONE, "spool_name": "secured2", "signers": (), "recipients": ()})
+    plain = ledger.transfers.queue(files.outgoing(partner), now)
+    before = ledger.transfers.secured(securing.id, now, **DONE)
+
+    assert ledger.transfers.secure_again([used, "09" * 32], now) == [before]
+
+    again = ledger.transfers.get(securing.id)
+    assert (again.state, again.spool_name, again.time) == (S.SECURING, "invoice1", securing.time)
+    assert (again.signers, again.recipients, again.virtual_hash, again.choice) == ((), (), None, "")
+    assert [ledger.transfers.get(each.id).state for each in (other, plain)] == [S.QUEUED, S.QUEUED]
+    assert ledger.transfers.secure_again([used], now) == []
+    assert ledger.transfers.secure_again([], now) == ()
+
+
+def test_what_the_partner_may_have_is_not_secured_anew_and_what_it_has_begun_with_gets_a_new_stamp(
+    ledger: Ledger, partner: Partner, securing: Transfer, now: datetime
+) -> None:
+    ledger.transfers.secured(securing.id, now, **DONE)
+    claimed = claim(ledger, partner, now)
+    assert claimed is not None
+    ledger.transfers.requeue(securing.id, now, None, "the line broke", reached=100)
+
+    assert len(ledger.transfers.secure_again(DONE["recipients"], now)) == 1
+
+    again = ledger.transfers.get(securing.id)
+    assert (again.state, again.reached) == (S.SECURING, 0)
+    assert again.time != securing.time
+    ledger.transfers.secured(securing.id, now, **DONE)
+    claim(ledger, partner, now)
+    ledger.transfers.efid_going(securing.id, "session-1")
+    ledger.transfers.requeue(securing.id, now, None, "the line broke")
+    assert ledger.transfers.secure_again(DONE["recipients"], now) == []
+
+
 def test_what_cannot_be_secured_fails_and_is_secured_when_it_is_retried(
     ledger: Ledger, securing: Transfer, now: datetime
 ) -> None:
