@@ -183,6 +183,7 @@ async def test_what_was_delivered_since_the_upkeep_began_is_not_begun_again(
     monkeypatch.setattr(Delivery, "begin", beginning)
     monkeypatch.setattr(daemon.Daemon, "_judge_left_over", judge)
     await reaches(a, first, TransferState.DELIVERED)
+    await lies_in_the_inbox(a, b"first")
     assert begun_with == ["FIRST"]
     assert not log.lines("cannot be delivered")
     assert a.running.context.spool.ready() == [late[0].id]
