@@ -32,7 +32,7 @@ from oftp2d.ledger import (
 )
 from tests import pki
 from tests.authority import Authority
-from tests.exchange.station import CODE_A, CODE_B, PASSWORD_A, PASSWORD_B, Station, eventually, start
+from tests.exchange.station import CODE_A, CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually, start
 from tests.pki import Issued, Service
 
 Role = Literal["initiator", "responder"]
@@ -235,6 +235,15 @@ class Pair:
 
     def prints(self, *names: str) -> set[str]:
         return {self.certificate(name).fingerprint for name in names}
+
+
+async def logged(log: Log, *words: str) -> None:
+    """Wait for a line with all these words: the other end of a connection may notice its end a moment later."""
+
+    async def there() -> list[str]:
+        return log.lines(*words)
+
+    await eventually(f"a line with {words}", there)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest_twisted
 from oftp2.certs.usages import FILE_USAGES, Usage
 from oftp2d.ledger import ExchangeState, Slot, TransferState
 from tests.exchange.station import Log, eventually
-from tests.odette.pair import UNAWARE, Pair
+from tests.odette.pair import UNAWARE, Pair, logged
 from tests.odette.test_usages import A1, station_of_a
 
 
@@ -26,7 +26,7 @@ async def test_a_revoked_certificate_is_used_for_nothing_from_the_moment_its_lis
     assert (await two.sent(two.b, before)).state is TransferState.ACKNOWLEDGED
     two.revoke("CA12")
     await two.refresh()
-    assert log.lines("error", two.a.code, "revoked on", "exchange request")
+    await logged(log, "error", two.a.code, "revoked on", "exchange request")
     code, said = await two.b.run("send", two.a.code, str(two.b.home / before), "--to", A1, "--no-signed-receipt")
     assert code == 1
     assert "revoked on" in said
@@ -83,11 +83,11 @@ async def test_a_revoked_certificate_proves_nobody_in_tls_at_either_end(make: Ca
     assert partner.last_error
     if two.caller is two.a:
         assert "revoked on" in str(partner.last_error)
-        assert log.lines("the call failed", "TLS failed", "revoked on")
-        assert log.lines("came to nothing", "TLS failed")
+        await logged(log, "the call failed", "TLS failed", "revoked on")
+        await logged(log, "came to nothing", "TLS failed")
     else:
         assert partner.last_reason == "ESID 12"
-        assert log.lines(two.b.code, "revoked on")
+        await logged(log, two.b.code, "revoked on")
 
 
 @pytest.mark.odette("7.1")
@@ -100,7 +100,7 @@ async def test_nobody_is_let_in_with_a_revoked_certificate_where_none_is_demande
     two.revoke("CB01")
     await two.start()
     assert (await two.call()).last_error
-    assert log.lines(two.b.code, "revoked on")
+    await logged(log, two.b.code, "revoked on")
 
 
 @pytest.mark.odette("7.1")
@@ -172,8 +172,8 @@ async def test_one_that_is_shown_in_tls_is_refused_with_the_reason(
     partner = await two.call()
     if two.caller is two.a:
         assert why in str(partner.last_error)
-        assert log.lines("the call failed", why, "cert import FILE --anchor")
-        assert log.lines("came to nothing", "TLS failed")
+        await logged(log, "the call failed", why, "cert import FILE --anchor")
+        await logged(log, "came to nothing", "TLS failed")
     else:
         assert partner.last_reason == "ESID 12"
-        assert log.lines(two.b.code, "a TLS certificate of this partner is required", why[:40])
+        await logged(log, two.b.code, "a TLS certificate of this partner is required", why[:40])

@@ -15,7 +15,7 @@ from oftp2d.context import Context
 from oftp2d.ledger import AcxMode, Authentication, Demand, ExchangeState, Slot, TransferState
 from oftp2d.line import PeerTls
 from tests.exchange.station import CODE_A, CODE_B, Log, Station, eventually
-from tests.odette.pair import SECURE, Pair
+from tests.odette.pair import SECURE, Pair, logged
 
 PLAIN = {
     **dict.fromkeys(("sign_files", "compress_files", "encrypt_files", "signed_receipts"), False),
@@ -91,8 +91,8 @@ async def test_a_partner_without_forward_secrecy_is_refused_and_both_logs_say_wh
     shape(monkeypatch, two.b, *older)
     await two.start()
     assert "no common cipher suite" in str((await two.call()).last_error)
-    assert log.lines("came to nothing", "offers no cipher suite that is taken here", "ECDHE")
-    assert log.lines("the call failed", "no common cipher suite", "forward secrecy")
+    await logged(log, "came to nothing", "offers no cipher suite that is taken here", "ECDHE")
+    await logged(log, "the call failed", "no common cipher suite", "forward secrecy")
 
 
 @pytest.mark.odette("TLS 1.2")
@@ -109,7 +109,7 @@ async def test_a_partner_with_older_versions_of_tls_alone_is_refused_and_both_lo
     shape(monkeypatch, two.b, *old)
     await two.start()
     assert "none of the TLS versions" in str((await two.call()).last_error)
-    assert log.lines("came to nothing", "none of the TLS versions that are allowed here", "TLS 1.2 and 1.3")
+    await logged(log, "came to nothing", "none of the TLS versions that are allowed here", "TLS 1.2 and 1.3")
 
 
 @pytest.mark.odette("client certificates")
@@ -127,7 +127,7 @@ async def test_a_caller_that_shows_no_client_certificate_is_refused_where_one_is
     await two.start()
     partner = await two.call()
     assert partner.last_reason == "ESID 12"
-    assert log.lines(caller.code, "a TLS certificate of this partner is required: it showed none")
+    await logged(log, caller.code, "a TLS certificate of this partner is required: it showed none")
 
 
 @pytest.mark.odette("client certificates")
@@ -171,7 +171,7 @@ async def test_unequal_authentication_settings_end_the_session_before_anything_i
     assert "12" in str((await two.call()).last_error)
     for station, name in zip((two.a, two.b), names, strict=True):
         assert (await two.sent(station, name)).state in {TransferState.QUEUED, TransferState.SECURING}
-    assert log.lines(two.caller.code, "uthentication")
+    await logged(log, two.caller.code, "uthentication")
 
 
 @pytest.mark.odette("no downgrade")
