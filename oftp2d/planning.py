@@ -104,18 +104,31 @@ def rollover(
 
 
 def predecessor(new: StoredCertificate, entries: Iterable[StoredCertificate]) -> StoredCertificate | None:
-    """The newest certificate that ``new`` follows: of the same holder and station, for a use in common, and older."""
+    """The newest certificate that ``new`` follows: of the same holder and station, for a use in common, and older.
+
+    One that an authority issued follows the one that a station began with and that vouches for itself, whatever their ages:
+    authorities date back.
+    """
+    issued = not _vouches_for_itself(new)
     former = [
-        entry
+        (not _vouches_for_itself(entry), *_age(entry), entry)
         for entry in entries
         if entry.active
         and entry.slot is Slot.CURRENT
         and (entry.holder, entry.partner_id, entry.station) == (new.holder, new.partner_id, new.station)
         and entry.usages & new.usages
         and entry.fingerprint != new.fingerprint
-        and (entry.valid_from, entry.valid_until) < (new.valid_from, new.valid_until)
+        and (_age(entry) < _age(new) or (issued and _vouches_for_itself(entry)))
     ]
-    return max(former, key=lambda entry: (entry.valid_from, entry.valid_until), default=None)
+    return max(former, key=lambda each: each[:3])[3] if former else None
+
+
+def _age(entry: StoredCertificate) -> Period:
+    return entry.valid_from, entry.valid_until
+
+
+def _vouches_for_itself(entry: StoredCertificate) -> bool:
+    return CertificateFacts.of(entry.der).self_signed
 
 
 # --- ends ----------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ class Renewals:
     ) -> Renewal:
         ledger, now = self._context.ledger, self._context.now()
         running = ledger.renewals.running()
-        previous = previous or self._predecessor(certificate, now)
+        previous = previous or self._context.certificates.predecessor(certificate)
         _check(certificate, previous, until, now, running)
         new = NewRenewal(
             fingerprint=certificate.fingerprint,
@@ -159,21 +159,6 @@ class Renewals:
             partners=len(taking_part),
         )
         return renewal
-
-    def _predecessor(self, certificate: StoredCertificate, now: datetime) -> StoredCertificate | None:
-        """The newest one before it, of the same station and with a common usage, that is still good."""
-        candidates = [
-            entry
-            for entry in self._context.certificates.own_entries()
-            if entry.fingerprint != certificate.fingerprint
-            and entry.station == certificate.station
-            and entry.usages & certificate.usages
-            and entry.active
-            and entry.slot is Slot.CURRENT
-            and entry.valid_from <= certificate.valid_from
-            and now < entry.valid_until
-        ]
-        return max(candidates, key=lambda entry: (entry.valid_from, entry.valid_until), default=None)
 
     def _concerned(self, new: NewRenewal) -> Iterable[Partner]:
         """The partners of its station, and those that have the one it follows."""

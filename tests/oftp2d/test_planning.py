@@ -223,6 +223,11 @@ def test_the_predecessor_is_the_newest_of_the_station_for_a_use_in_common() -> N
     assert predecessor(new, [older, old, new]) is old
     assert predecessor(new, [entry("sub", station="O0013000002SUB"), theirs("a0.test"), new]) is None
     assert predecessor(old, [new]) is None
+    began_with = entry("self", -1, 400, der=pki.make(subject="CN=self").der)
+    dated_back = entry("dated back", -2, 300)
+    assert predecessor(dated_back, [began_with]) is began_with
+    assert predecessor(dated_back, [began_with, older, old]) is old
+    assert predecessor(began_with, [dated_back]) is dated_back
     assert predecessor(new, [entry("off", active=False), entry("gone", slot=Slot.WITHDRAWN)]) is None
 
 
