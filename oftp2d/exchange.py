@@ -273,7 +273,7 @@ class Exchange:
         for repeated in await self._repeated(arrival):
             # It is here now, and so a duplicate; that of a REPLACE withdraws more than was decided on.
             if repeated.message is arrival.message or repeated.message is not Message.REPLACE:
-                await self._conclude(repeated, await self._arrivals.judge(repeated, OPERATOR))
+                await self._conclude(repeated, await self._arrivals.judge(repeated, OPERATOR, Approval()))
         return record
 
     async def reject(self, exchange_id: int, text: str = "") -> ExchangeRecord:

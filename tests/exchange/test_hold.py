@@ -10,7 +10,7 @@ import pytest_twisted
 from oftp2 import commands as c
 from oftp2.certs.usages import Usage
 from oftp2.reasons import NegativeResponseReason
-from oftp2d.ledger import AcxMode, ExchangeRecord, ExchangeState, Kind, Slot, TransferState, Transport
+from oftp2d.ledger import AcxMode, ExchangeRecord, ExchangeState, Kind, ReplaceScope, Slot, TransferState, Transport
 from tests import pki
 from tests.exchange.peer import Peer, files, responses, session
 from tests.exchange.station import CODE_B, Log, Station, eventually, introduce
@@ -172,6 +172,36 @@ async def test_the_same_certificate_sent_again_is_decided_with_the_first(holding
         sfid.identity for sfid in (sent[1], sent[0], sent[2], other, replace)
     ]
     assert [isinstance(each, c.Eerp) for each in answered] == [True] * 3 + [False] * 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_rules_alone_would_refuse_is_accepted_each_time_it_was_sent(holding: Station) -> None:
+    await holding.start()
+    async with session(holding) as peer:
+        for _ in range(2):
+            await brought(holding, peer, CB06.der)
+        await told(holding, "accept", "1")
+        answered = responses(await peer.turn())
+    assert [isinstance(each, c.Eerp) for each in answered] == [True, True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_known_certificate_that_would_withdraw_others_waits_for_an_operator(holding: Station) -> None:
+    await holding.start()
+    await holding.set(CODE_B, replace_scope=ReplaceScope.ALL)
+    async with session(holding) as peer:
+        await brought(holding, peer, CB01.der)
+        await told(holding, "accept", "1")
+        await brought(holding, peer, CB04.der)
+        await told(holding, "accept", "2", "--usage", "encryption")
+        await brought(holding, peer, CB01.der, "REPLACE")
+        assert {each.slot for each in await holding.certificates(CODE_B)} == {Slot.CURRENT, Slot.PREVIOUS}
+        await told(holding, "accept", "3")
+        assert all(isinstance(each, c.Eerp) for each in responses(await peer.turn()))
+    slots = {
+        each.fingerprint: each.slot for each in await holding.certificates(CODE_B) if each.slot is not Slot.PREVIOUS
+    }
+    assert slots == {CB01.fingerprint: Slot.CURRENT, CB04.fingerprint: Slot.WITHDRAWN}
 
 
 @pytest_twisted.ensureDeferred

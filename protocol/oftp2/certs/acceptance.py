@@ -6,7 +6,8 @@ as the text of a NERP.
 
 Where this is stricter than the sources: in the bootstrap (authentication prepared but not yet on) a
 description that merely names a predecessor does not heal a changed subject, because issuer and serial
-number are public; and a certificate that was withdrawn never comes back.
+number are public, nor does a REPLACE withdraw anything that only repeats a certificate, which is public too; and a
+certificate that was withdrawn never comes back.
 
 Where an operator has the last word (acx.md 12.20), :func:`overrulable` says whether there is anything to decide, and an
 :class:`Approval` is the decision: it overrules what speaks against the certificate's place, never what speaks against the
@@ -226,8 +227,11 @@ def crowded(count: int) -> Verdict:
 
 
 def overrulable(verdict: Verdict) -> bool:
-    """Whether an operator may decide otherwise, and so is asked where that is set for the partner."""
-    return verdict.rule not in FINAL
+    """Whether an operator may decide otherwise, and so is asked where that is set for the partner.
+
+    What is here already is no question, unless others would be withdrawn by it.
+    """
+    return verdict.rule not in FINAL or bool(verdict.retire)
 
 
 def deliver_ours(mode: Mode, message: Message) -> bool:
@@ -320,11 +324,15 @@ class _Case:
         if not self.identical or (self.message is Message.REPLACE and not self._stands()):
             return None
         slots = _union(entry.usages for entry in self.identical if entry.place is Place.CURRENT)
+        retire = self._displaced(slots) if self.message is Message.REPLACE else ()
+        if retire and self.session.bootstrap:
+            text = "it is here already, and to withdraw others by it needs a session with authentication"
+            return _refused(Rule.UNTRUSTED, text)
         return Verdict(
             accepted=True,
             rule=Rule.DUPLICATE,
             text=f"already configured ({listed(slots)})" if slots else "already configured as a previous one",
-            retire=self._displaced(slots) if self.message is Message.REPLACE else (),
+            retire=retire,
         )
 
     def renewal(self) -> Verdict | None:

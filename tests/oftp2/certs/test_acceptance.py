@@ -479,6 +479,13 @@ def test_replace_withdraws_everything_where_that_is_its_scope() -> None:
     assert decide("CA03", held=entries, scope=Scope.ALL).retire == decide("CA03", held=entries).retire
 
 
+def test_a_public_certificate_that_is_here_already_withdraws_nothing_in_the_bootstrap() -> None:
+    entries = [held("CA01", 1, SIGNS), held("CA09", 2, ENCIPHERS)]
+    repeated = decide("CA01", message=Message.REPLACE, held=entries, scope=Scope.ALL, session=BOOTSTRAP)
+    refused(repeated, Rule.UNTRUSTED, "needs a session with authentication")
+    assert decide("CA01", message=Message.REPLACE, held=entries[:1], scope=Scope.ALL, session=BOOTSTRAP).accepted
+
+
 # --- the word of an operator
 
 
@@ -489,13 +496,15 @@ def test_replace_withdraws_everything_where_that_is_its_scope() -> None:
         (decide("CA01"), True),
         (decide("CB06", trust=UNTRUSTED), True),
         (decide("CA01", held=[held("CA01")]), False),
+        (decide("CA01", message=Message.REPLACE, held=[held("CA01")]), False),
+        (decide("CA01", message=Message.REPLACE, held=[held("CA01"), held("CA02", 2)]), True),
         (decide("CA01", trust=REVOKED), False),
         (decide("CA01", mode=Mode.OFF), False),
     ],
 )
 def test_an_operator_is_asked_where_there_is_something_to_decide(verdict: Verdict, asked: bool) -> None:
     assert overrulable(verdict) is asked
-    assert (verdict.rule in FINAL) is not asked
+    assert (verdict.rule in FINAL and not verdict.retire) is not asked
 
 
 def test_an_operator_accepts_what_is_unknown_and_it_fills_the_empty_slots() -> None:
