@@ -374,7 +374,7 @@ class Lists:
     def wanted(self) -> Mapping[str, CertificateFacts]:
         """The lists that were asked about, with who issues them; that they were is forgotten with this."""
         wanted, self._wanted = self._wanted, {}
-        return wanted
+        return dict(wanted)
 
     def barred(self, path: Path, now: datetime) -> str | None:
         """Why a way does not count, as :class:`oftp2d.trust.Trust` asks it."""

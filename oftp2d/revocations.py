@@ -112,6 +112,10 @@ class Revocations:
         self._barred: Mapping[tuple[int, str], Barred] = {}
         self._names: dict[str, datetime] = {}
         """When a list was last wanted, by its address."""
+        self._issuers: dict[str, CertificateFacts] = {}
+        """Of the lists that were wanted by somebody who asked, and not by the store: who issues each."""
+        self._watched: frozenset[str] = frozenset()
+        """The lists that are read anew when they are due."""
         self._waiting: dict[str, list[Deferred[None]]] = {}
         """Who waits for a list that is being read, by its address."""
         self._reading: set[Deferred[None]] = set()
@@ -227,8 +231,9 @@ class Revocations:
             for url in asked.urls
             if url not in known
         ]
-        if new:
-            await self._at_most(DeferredList([self._fetch(url, issuer) for url, issuer in new]), seconds)
+        reading = [self._fetch(url, issuer) for url, issuer in self._noted(dict(new)).items()]
+        if reading:
+            await self._at_most(DeferredList(reading), seconds)
 
     async def _at_most(self, work: Deferred[Any], seconds: float) -> None:
         """Wait for it; it goes on all the same when that was too short."""
@@ -268,7 +273,8 @@ class Revocations:
     def _pause(self) -> float:
         """Seconds until something is due, or until it is time to look whether something grew too old."""
         now = self._now()
-        waits = [(self._due(reading, now) - now).total_seconds() for reading in self.readings]
+        watched = (reading for reading in self.readings if reading.url in self._watched)
+        waits = [(self._due(reading, now) - now).total_seconds() for reading in watched]
         return min(max(min(waits, default=_LONGEST_PAUSE), _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
     def _due(self, reading: Reading, now: datetime) -> datetime:
@@ -285,21 +291,34 @@ class Revocations:
 
     async def _wanted(self) -> Mapping[str, CertificateFacts]:
         """The lists to be read, with who issues each; those that nobody wants any more are forgotten."""
-        now = self._now()
+        now, asked = self._now(), self._lists.wanted()
         wanted: dict[str, CertificateFacts] = {}
         for some in await self._in_use():
-            for asked in await self._workers.database(self._asked_of, some, now):
-                wanted.update(dict.fromkeys(asked.urls, asked.issuer))
-        for url, issuer in self._lists.wanted().items():
-            wanted.setdefault(url, issuer)
+            for question in await self._workers.database(self._asked_of, some, now):
+                wanted.update(dict.fromkeys(question.urls, question.issuer))
         self._names.update(dict.fromkeys(wanted, now))
+        self._noted(asked)
         for url, at in list(self._names.items()):
             if now - at > self._lists.max_age:
                 await self._forget(url)
-        return dict(list(wanted.items())[:MOST_LISTS])
+        # Those of the store come first: whoever asks about many others must not keep these from being read.
+        everything = [*wanted.items(), *((url, of) for url, of in self._issuers.items() if url not in wanted)]
+        chosen = dict(everything[:MOST_LISTS])
+        self._watched = frozenset(chosen)
+        return chosen
+
+    def _noted(self, asked: Mapping[str, CertificateFacts]) -> Mapping[str, CertificateFacts]:
+        """Those of the lists asked about that there is room for: no peer makes us keep ever more of them."""
+        room = MOST_LISTS - len(self._names)
+        new = [url for url in asked if url not in self._names]
+        taken = {url: issuer for url, issuer in asked.items() if url not in new[max(room, 0) :]}
+        self._names.update(dict.fromkeys(taken, self._now()))
+        self._issuers.update(taken)
+        return taken
 
     async def _forget(self, url: str) -> None:
         del self._names[url]
+        self._issuers.pop(url, None)
         self._lists.drop(url)
         await self._workers.database(self._ledger.revocation_lists.remove, url)
 

@@ -225,6 +225,52 @@ async def test_a_delivered_certificate_that_is_revoked_is_refused_although_its_l
     assert "revoked on" in record.text
 
 
+async def refused_stranger(world: World) -> None:
+    """B delivers a certificate that its authority has issued, and that A refuses: it is not the announced one."""
+    introduce(world.a, world.b)
+    point = world.authority.put("/other.crl", pki.crl(world.of_b))
+    stranger = pki.make(subject="CN=stranger.test", station=CODE_B, issuer=world.of_b, points=(point,))
+    with world.b._closed() as (_, store):
+        store.adopt(
+            stranger.key, stranger.certificate, alias="stranger", now=datetime.now(UTC), station=CODE_B, usages=None
+        )
+    await start(world.a, world.b)
+    assert (await world.b.run("exchange", "deliver", CODE_A, "--certificate", "stranger"))[0] == 0
+    await world.b.call(CODE_A)
+
+    async def refused() -> bool:
+        return [each.state for each in await world.a.exchanges()] == [ExchangeState.REFUSED]
+
+    await eventually("the refusal", refused)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_that_a_peer_made_us_ask_about_is_kept_young_and_forgotten_in_the_end(
+    tmp_path: Path, authority: Authority, log: Log
+) -> None:
+    world = World(tmp_path, authority, age=3)
+    try:
+        await refused_stranger(world)
+        await world.read("/other.crl", times=2)
+
+        async def gone() -> bool:
+            return await world.record("/other.crl") is None
+
+        await eventually("the list to be forgotten", gone)
+    finally:
+        await world.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_peer_cannot_make_us_read_ever_more_lists(
+    world: World, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oftp2d.revocations.MOST_LISTS", 1)
+    await refused_stranger(world)
+    await world.read(world.path_a, times=2)
+    assert world.authority.count("/other.crl") == 0
+
+
 @pytest_twisted.ensureDeferred
 async def test_our_own_certificate_is_revoked_and_people_are_told_what_to_do(world: World, log: Log) -> None:
     world.publish(world.cert_a)
