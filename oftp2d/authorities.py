@@ -10,7 +10,7 @@ judgement reads the entries, and makes nothing anew of those it has seen before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -20,7 +20,7 @@ from oftp2d.ledger import Holder, Ledger, StoredCertificate
 from oftp2d.trust import Anchor, Barred, Source, Trust, not_barred
 from oftp2d.trustlist import TrustList
 
-_KEPT: Final = 100
+_KEPT: Final = 2000
 """Merged trusts that are kept at most: one for every partner that has anchors of its own, and one for all others."""
 
 _MIN_PREFIX: Final = 4
@@ -88,7 +88,7 @@ class Authorities:
         """What to judge chains with, of everyone or of a partner."""
         alone = self._own_alone(partner_id)
         change = self._change
-        entries = tuple(self._entries(partner_id, alone=alone))
+        entries = self._entries(partner_id, alone=alone)
         state = (
             alone,
             tuple((item.fingerprint, item.partner_id, item.active, item.holder) for item in entries),
@@ -97,22 +97,19 @@ class Authorities:
         found = self._merged.get(state)
         if found is None:
             found = self._merge(entries, self._listed, alone=alone)
-            if len(self._merged) >= _KEPT or any(kept[-1] != change for kept in self._merged):
+            if any(kept[-1] != change for kept in self._merged):
                 self._merged.clear()
+            elif len(self._merged) >= _KEPT:
+                del self._merged[next(iter(self._merged))]
             self._merged[state] = found
         return found
 
     def _own_alone(self, partner_id: int | None) -> bool:
         return partner_id is not None and self._ledger.partners.get(partner_id).only_own_anchors
 
-    def _entries(self, partner_id: int | None, *, alone: bool) -> Iterator[StoredCertificate]:
+    def _entries(self, partner_id: int | None, *, alone: bool) -> Sequence[StoredCertificate]:
         """Anchors that concern the partner or everyone, also those that are switched off, and all intermediates."""
-        concerned = {partner_id} if alone else {None, partner_id}
-        for holder in (Holder.ANCHOR, Holder.INTERMEDIATE):
-            after = 0
-            while page := self._ledger.certificates.list(holder, after=after):
-                yield from (entry for entry in page if holder is Holder.INTERMEDIATE or entry.partner_id in concerned)
-                after = page[-1].id
+        return self._ledger.certificates.authorities(partner_id, alone=alone)
 
     def _merge(self, entries: Sequence[StoredCertificate], listed: TrustList | None, *, alone: bool) -> Trust:
         facts = {entry.fingerprint: self._read(entry) for entry in entries}

@@ -106,14 +106,46 @@ def of_exchange(ledger: Ledger, certificates: Certificates, acx: Acx, now: datet
                 f" exchange reject {held.id}'",
                 at=held.created_at,
             )
+    ending = _Ending(ledger, certificates, now + timedelta(days=acx.escalate_days), now)
     for waiting in ledger.exchanges.unanswered():
         if waiting.record.partner_id in codes:
-            yield from _pressing(ledger, certificates, acx, codes[waiting.record.partner_id], waiting, now)
+            yield from _pressing(codes[waiting.record.partner_id], waiting, ending)
 
 
-def _pressing(  # noqa: PLR0917 - what is known of one offer
-    ledger: Ledger, certificates: Certificates, acx: Acx, code: str, waiting: Unanswered, now: datetime
-) -> Iterator[Concern]:
+class _Ending:
+    """When the certificates end that partners know of us, where that is soon; each question is asked of the ledger once."""
+
+    def __init__(self, ledger: Ledger, certificates: Certificates, soon: datetime, now: datetime) -> None:
+        self._certificates = certificates
+        self._now = now
+        self._soon = soon
+        confirmed: dict[int, set[str]] = {}
+        for entry in certificates.own_entries():
+            for partner_id in ledger.certificates.confirmed_by(entry.fingerprint):
+                confirmed.setdefault(partner_id, set()).add(entry.fingerprint)
+        self._confirmed = {partner_id: frozenset(each) for partner_id, each in confirmed.items()}
+        self._ends = {entry.fingerprint: entry.valid_until for entry in certificates.own_entries()}
+        self._used: dict[tuple[str, frozenset[str]], str | None] = {}
+
+    def of(self, waiting: Unanswered) -> datetime | None:
+        """The end of the one that is used towards the partner for as long as it does not confirm this offer."""
+        confirmed = self._confirmed.get(waiting.record.partner_id, frozenset())
+        if not any(self._ends[each] <= self._soon for each in confirmed):
+            return None
+        station = waiting.transfer.originator
+        # What is used follows from what was confirmed: the same for most partners.
+        if (station, confirmed) not in self._used:
+            taken = self._certificates.explain_own(
+                Usage.SIGNATURE, station=station, now=self._now, partner_id=waiting.record.partner_id
+            ).taken
+            self._used[station, confirmed] = None if taken is None else taken.facts.fingerprint
+        used = self._used[station, confirmed]
+        if used is None or used == waiting.record.fingerprint or used not in confirmed or self._ends[used] > self._soon:
+            return None
+        return self._ends[used]
+
+
+def _pressing(code: str, waiting: Unanswered, ending: _Ending) -> Iterator[Concern]:
     """An offer that was repeated often enough, or whose predecessor is about to end."""
     record = waiting.record
     advice = f"ask the partner; see 'oftp2d exchange status {code}'"
@@ -125,15 +157,7 @@ def _pressing(  # noqa: PLR0917 - what is known of one offer
             advice=advice,
             at=record.reminded_at,
         )
-        return
-    used = certificates.explain_own(
-        Usage.SIGNATURE, station=waiting.transfer.originator, now=now, partner_id=record.partner_id
-    ).taken
-    confirmed = ledger.certificates.confirmed(record.partner_id)
-    if used is None or used.facts.fingerprint == record.fingerprint or used.facts.fingerprint not in confirmed:
-        return
-    ends = used.facts.not_after
-    if ends - now <= timedelta(days=acx.escalate_days):
+    elif (ends := ending.of(waiting)) is not None:
         yield Concern(
             key=f"pressing {record.id}",
             text=f"{code}: it has not accepted our new certificate yet, and the one it knows ends on {_day(ends)}",

@@ -86,6 +86,15 @@ class Certificates:
         with self._database.reading() as connection:
             return [_to_certificate(row) for row in connection.execute(found.order_by(certificates.c.id))]
 
+    def authorities(self, partner_id: int | None, *, alone: bool = False) -> Sequence[StoredCertificate]:
+        """Anchors of everyone and of a partner, or of that ``alone``, and all intermediates, in the order they were added."""
+        theirs = certificates.c.partner_id == partner_id
+        concerned = theirs if alone else sa.or_(theirs, certificates.c.partner_id.is_(None))
+        anchors = sa.and_(certificates.c.holder == Holder.ANCHOR, concerned)
+        found = sa.select(certificates).where(sa.or_(anchors, certificates.c.holder == Holder.INTERMEDIATE))
+        with self._database.reading() as connection:
+            return [_to_certificate(row) for row in connection.execute(found.order_by(certificates.c.id))]
+
     def set_active(self, certificate_id: int, *, active: bool) -> StoredCertificate:
         """Let an entry be used, or not. Raises UnknownError."""
         return self._set(certificate_id, active=active)
