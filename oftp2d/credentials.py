@@ -41,6 +41,8 @@ VALID_DAYS = 1095
 MAX_INPUT = 1_048_576
 """Octets of an import; bundles of anchors are larger than a certificate."""
 
+_LONGEST_EXPONENT = 64
+"""Bits of the public exponent of an authority's key; real ones have 17, and OpenSSL takes no more of large keys."""
 _KEY_ARMOUR = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _HOST_NAME = re.compile(r"([0-9A-Za-z]([0-9A-Za-z-]*[0-9A-Za-z])?\.)+[A-Za-z][0-9A-Za-z-]*[0-9A-Za-z]")
 _MAILBOX = re.compile(r"[!#-'*+\-/-9=?A-Z^-~.]{1,64}@[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)+")
@@ -251,11 +253,19 @@ def leaf(
     return entities[0], tuple(facts for facts in found if facts is not entities[0])
 
 
+def _is_costly(issuer: CertificateFacts) -> bool:
+    """Whether its key is made to keep who verifies with it busy: a chain of a stranger has hundreds of verifications in it."""
+    key = issuer.certificate.public_key()
+    return isinstance(key, rsa.RSAPublicKey) and key.public_numbers().e.bit_length() > _LONGEST_EXPONENT
+
+
 def issued(issuer: CertificateFacts, below: CertificateFacts) -> bool:
     """Whether ``issuer`` signed ``below``; a certificate is not counted as its own issuer."""
     if issuer.subject != below.issuer or issuer.fingerprint == below.fingerprint:
         return False
     try:
+        if _is_costly(issuer):
+            return False
         below.certificate.verify_directly_issued_by(issuer.certificate)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False

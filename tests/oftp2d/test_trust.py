@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from oftp2.certs.facts import CertificateFacts
+from oftp2d.credentials import issued
 from oftp2d.trust import Anchor, Path, Source, Trust, Unproven, _finish
 from tests import pki
 from tests.pki import Issued
@@ -184,3 +187,18 @@ def test_a_validation_that_would_wait_is_a_mistake_of_ours() -> None:
 
     with pytest.raises(RuntimeError, match="waited"):
         _finish(waiting())
+
+
+def test_an_authority_whose_key_is_made_to_keep_us_busy_issues_nothing() -> None:
+    """With a public exponent as long as the key a verification takes a hundred times as long, and a chain has hundreds."""
+    numbers = pki.new_key().private_numbers()
+    p, q, secret = numbers.p, numbers.q, 65537
+    public = rsa.RSAPublicNumbers(pow(secret, -1, math.lcm(p - 1, q - 1)), p * q)
+    key = rsa.RSAPrivateNumbers(p, q, secret, secret % (p - 1), secret % (q - 1), numbers.iqmp, public).private_key(
+        unsafe_skip_rsa_key_validation=True
+    )
+    authority = pki.make(subject="CN=Busy", key=key, ca=True, key_usage=("keyCertSign",), extended=None, hosts=())
+    leaf = pki.make(issuer=authority)
+    leaf.certificate.verify_directly_issued_by(authority.certificate)
+    assert not issued(facts(authority), facts(leaf))
+    assert not Trust.of([authority.der]).judge(facts(leaf), (), pki.NOW).trusted
