@@ -241,6 +241,9 @@ class Renewals:
         if certificate.valid_from > now:
             return
         for each in account.progress.to_offer:
+            # Offering to many takes a while, in which it may be cancelled.
+            if not await self._context.workers.database(self._context.ledger.renewals.runs, renewal.id):
+                return
             await self._offer(account, certificate, each.partner)
         if account.progress.complete and (renewal.until is None or renewal.until <= now):
             await self._finish(account)
@@ -283,6 +286,8 @@ class Renewals:
 
     async def _finish(self, account: Account) -> None:
         text = await self._context.workers.database(self._end, account)
+        if text is None:
+            return
         self.log.info(
             "renewal {renewal} is finished, every partner has {alias}; {text}",
             renewal=account.renewal.id,
@@ -291,13 +296,16 @@ class Renewals:
         )
         self._changed()
 
-    def _end(self, account: Account) -> str:
+    def _end(self, account: Account) -> str | None:
         """The former ones are used no longer to sign and to call, the new one by itself from now on; in the database worker.
 
-        The timeslices come first: after a crash in between this is done again, and the same comes out.
+        The timeslices come first: after a crash in between this is done again, and the same comes out. None where it was
+        cancelled meanwhile.
         """
         ledger, now = self._context.ledger, self._context.now()
         renewal = account.renewal
+        if not ledger.renewals.runs(renewal.id):
+            return None
         former = self._former(renewal)
         entries = [
             entry

@@ -65,6 +65,12 @@ class Renewals:
         with self._database.reading() as connection:
             return _select(connection, renewals.c.state == RenewalState.RUNNING)
 
+    def runs(self, renewal_id: int) -> bool:
+        """Whether it has not ended yet."""
+        found = sa.select(renewals.c.state).where(renewals.c.id == renewal_id)
+        with self._database.reading() as connection:
+            return connection.execute(found).scalar_one_or_none() is RenewalState.RUNNING
+
     def pending(self) -> frozenset[str]:
         """Fingerprints of ours that not every partner is known to have: the last renewal runs, or was cancelled."""
         later = renewals.alias()

@@ -313,3 +313,41 @@ async def test_a_partner_that_cannot_be_offered_it_keeps_no_other_from_it(
     account = await begin(office, own(office, "new"))
     assert set(asked) == {"O0013000009ODD", "O0013000009OTHER"}
     assert account.progress.counts[Stage.WAITING] == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_cancelled_while_it_is_offered_is_offered_to_nobody_else(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own(office, "old", begins=-300)
+    for name in ("ONE", "TWO", "THREE"):
+        know(office, name, acx=AcxMode.KNOWN)
+    asked = []
+
+    async def deliver(partner: Partner, *_: object) -> Any:
+        asked.append(partner.code)
+        (running,) = office.ledger.renewals.running()
+        await office.renewals.cancel(running.id)
+        raise OperatorError("no", "never")
+
+    monkeypatch.setattr(office.exchange, "deliver", deliver)
+    account = await begin(office, own(office, "new"))
+    assert len(asked) == 1
+    assert account.renewal.state is RenewalState.CANCELLED
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_cancelled_in_the_moment_of_its_end_leaves_the_former_one_as_it_is(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = own(office, "old", begins=-300), own(office, "new")
+    end = office.renewals._end
+
+    def too_late(account: Account) -> str | None:
+        office.renewals._cancel(account.renewal.id)
+        return end(account)
+
+    monkeypatch.setattr(office.renewals, "_end", too_late)
+    account = await begin(office, new)
+    assert account.renewal.state is RenewalState.CANCELLED
+    assert slice_end(office, old) is None
