@@ -153,8 +153,9 @@ class Announcing(Holdings):
             origin=Origin.DELIVERED,
         )
 
-    def retirements(self, displaced: Iterable[Displaced]) -> tuple[Retirement, ...]:
-        """What a verdict displaces, as the ledger takes it."""
+    def retirements(self, displaced: Iterable[Displaced], at: datetime | None = None) -> tuple[Retirement, ...]:
+        """What a verdict displaces, as the ledger takes it; what is withdrawn counts for nothing that comes from ``at`` on."""
         return tuple(
-            Retirement(certificate_id=item.key, slot=_SLOTS[item.place], usages=item.usages) for item in displaced
+            Retirement(certificate_id=item.key, slot=_SLOTS[item.place], usages=item.usages, at=at)
+            for item in displaced
         )

@@ -248,10 +248,15 @@ class Certificates(Importing, Announcing):
         """The certificates of a partner for a situation, best first, with the account of all that were looked at.
 
         Outbound, to encrypt or to challenge, only current ones; inbound, to verify, those too that are previous ones by
-        now: what they signed may be under way. ``station`` is the partner's.
+        now: what they signed may be under way; and of what came before they were withdrawn, the withdrawn ones.
+        ``station`` is the partner's.
         """
         slots = {Slot.CURRENT} if situation.one else {Slot.CURRENT, Slot.PREVIOUS}
-        found = [entry for entry in self._entries(Holder.PARTNER, partner_id) if entry.slot in slots]
+        found = [
+            entry
+            for entry in self._entries(Holder.PARTNER, partner_id)
+            if entry.slot in slots or (entry.withdrawn_at is not None and not situation.one)
+        ]
         entries = self._selectable(found, now)
         return selection.select(
             situation,

@@ -164,6 +164,16 @@ class Delivery:
                 keys = await workers.database(keys_for, self._context.certificates, partner, transfer)
                 opening = partial(open_received, spool, self._context.config, partner, transfer, keys=keys, work=work)
                 opened, findings = await workers.security(size, opening)
+            for withdrawn_at in filter(None, map(keys.withdrawn.get, findings.signers)):
+                self.log.info(
+                    "{partner}: {file} is signed with a certificate that was withdrawn at {withdrawn} and counts, for it came"
+                    " before that, at {came}, transfer {transfer}",
+                    partner=partner.code,
+                    file=transfer.dataset,
+                    withdrawn=f"{withdrawn_at:%Y-%m-%d %H:%M:%SZ}",
+                    came=f"{transfer.updated_at:%Y-%m-%d %H:%M:%SZ}",
+                    transfer=transfer.id,
+                )
             source, sha256 = opened.name, opened.sha256
         elif transfer.signed_response:
             async with self._turns.turn(partner.id, size):

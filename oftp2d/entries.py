@@ -89,4 +89,5 @@ def selectable(stored: StoredCertificate, barred: str | None = None) -> Entry:
         slice_from=stored.slice_from,
         slice_until=stored.slice_until,
         barred=barred,
+        withdrawn_at=stored.withdrawn_at,
     )

@@ -211,6 +211,8 @@ class Exchange:
         if facts is not None:
             certificate = store.accepted(verdict, facts, partner_id=arrival.partner.id, station=transfer.originator)
         state = ExchangeState.ACCEPTED if verdict.accepted else ExchangeState.REFUSED
+        # A recall counts from when it came; one that an operator accepted from then, for so long the former ones were used.
+        withdrawn_at = None if verdict.rule is Rule.APPROVED else transfer.updated_at
         return Conclusion(
             transfer_id=transfer.id,
             message=ExchangeMessage(arrival.message.value),
@@ -219,7 +221,7 @@ class Exchange:
             fingerprint=facts.fingerprint if facts else None,
             text=verdict.text,
             certificate=certificate,
-            retire=store.retirements(verdict.retire),
+            retire=store.retirements(verdict.retire, withdrawn_at),
             announcement_id=verdict.announcement,
             replies=replies,
             audit=(_entry(arrival, state.value, verdict.rule, verdict.text, self._context.now()),),

@@ -7,8 +7,9 @@ it was received (certificate-selection.md). Blocks; ``open_received`` belongs in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from cryptography import x509
@@ -43,6 +44,8 @@ class Keys:
     certificates: Sequence[x509.Certificate]
     choice: str
     """How they were chosen, for people."""
+    withdrawn: Mapping[str, datetime] = field(default_factory=dict)
+    """Which were withdrawn behind it, by fingerprint, and when."""
     barred: str = ""
     """Which might have done, but count for nothing, and why."""
 
@@ -85,6 +88,7 @@ def keys_for(store: Certificates, partner: Partner, transfer: Transfer) -> Keys:
     services = services_of(transfer)
     owners: tuple[Owner, ...] = ()
     certificates: tuple[x509.Certificate, ...] = ()
+    withdrawn: dict[str, datetime] = {}
     accounts = []
     if services.encrypt:
         keys = store.decryption_keys(received_at)
@@ -99,10 +103,11 @@ def keys_for(store: Certificates, partner: Partner, transfer: Transfer) -> Keys:
             least_bits=partner.least_rsa_bits,
         )
         certificates = tuple(entry.facts.certificate for entry in chosen.entries)
+        withdrawn = {each.facts.fingerprint: each.withdrawn_at for each in chosen.entries if each.withdrawn_at}
         accounts.append(chosen)
     choice = "\n".join(account.line for account in accounts)
     barred = "; ".join(account.barred for account in accounts if account.barred)
-    return Keys(owners=owners, certificates=certificates, choice=choice, barred=barred)
+    return Keys(owners=owners, certificates=certificates, choice=choice, withdrawn=withdrawn, barred=barred)
 
 
 def hash_received(spool: Spool, partner: Partner, transfer: Transfer, work: Work) -> bytes | None:

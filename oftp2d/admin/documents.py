@@ -159,6 +159,7 @@ def certificate(record: StoredCertificate, codes: Codes) -> Document:
         "slice_until": moment(record.slice_until),
         "usages": sorted(record.usages),
         "slot": record.slot,
+        "withdrawn_at": moment(record.withdrawn_at),
         "active": record.active,
         "private_key": record.private_key is not None,
         "origin": record.origin,

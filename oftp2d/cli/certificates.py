@@ -427,6 +427,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "key usages": document.get("key_usage"),
             "used for": document.get("usages"),
             "place": document.get("slot"),
+            "withdrawn": moment(document.get("withdrawn_at")),
             "active": document.get("active"),
             "used for nothing": document.get("barred"),
             "private key here": document.get("private_key"),

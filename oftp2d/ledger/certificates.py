@@ -239,7 +239,10 @@ class Certificates:
 
 
 def place(connection: Connection, new: NewCertificate, now: datetime) -> StoredCertificate:
-    """Put a certificate into its slot, where it may stand already, and take the same usages out of its others."""
+    """Put a certificate into its slot, where it may stand already, and take the same usages out of its others.
+
+    Where it stands among the withdrawn already, the earlier withdrawal counts for all.
+    """
     entries = _siblings(connection, new)
     here = next((entry for entry in entries if entry.slot is new.slot), None)
     for entry in entries:
@@ -262,10 +265,11 @@ def retire(connection: Connection, retirement: Retirement, now: datetime) -> Sto
     leaving = entry.usages if retirement.usages is None else entry.usages & retirement.usages
     if entry.slot is retirement.slot or (entry.usages and not leaving):
         return entry
-    moved = replace(entry, usages=leaving, slot=retirement.slot)
+    withdrawn_at = (retirement.at or now) if retirement.slot is Slot.WITHDRAWN else None
+    moved = replace(entry, usages=leaving, slot=retirement.slot, withdrawn_at=withdrawn_at)
     if leaving != entry.usages or any(other.slot is retirement.slot for other in _siblings(connection, entry)):
         return place(connection, moved, now)
-    _update(connection, entry.id, slot=retirement.slot)
+    _update(connection, entry.id, slot=retirement.slot, withdrawn_at=withdrawn_at)
     return moved
 
 

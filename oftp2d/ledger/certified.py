@@ -67,6 +67,8 @@ class NewCertificate:
     slice_until: datetime | None = None
     """The timeslice an operator set inside the validity; None is open on that side."""
     slot: Slot = Slot.CURRENT
+    withdrawn_at: datetime | None = None
+    """When a REPLACE withdrew it; what came before that it still verifies. None in any other slot, and where nobody knows."""
     private_key: bytes | None = field(default=None, repr=False)
     """PKCS#8 PEM, encrypted under the vault's passphrase."""
     origin: Origin = Origin.IMPORTED
@@ -91,6 +93,8 @@ class Retirement:
     certificate_id: int
     slot: Slot
     usages: frozenset[Usage] | None = None
+    at: datetime | None = None
+    """When it was withdrawn, where that was earlier than it is noted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -258,6 +258,7 @@ certificates = sa.Table(
     sa.Column("private_key", sa.LargeBinary),
     sa.Column("origin", enumeration(Origin, "origin"), nullable=False),
     sa.Column("added_at", Instant, nullable=False),
+    sa.Column("withdrawn_at", Instant),
     sa.Index("ix_certificates_fingerprint", "fingerprint"),
     sa.Index("ix_certificates_holder", "holder", "partner_id", "station"),
 )

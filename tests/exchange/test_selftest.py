@@ -22,11 +22,22 @@ from oftp2.cms.stage import chain
 from oftp2.cms.suites import SUITES
 from oftp2.reasons import AnswerReason, EndSessionReason, NegativeResponseReason
 from oftp2.values import SecurityLevel
-from oftp2d.ledger import AcxMode, Authentication, Demand, ExchangeState, Slot, Transport
+from oftp2d.ledger import AcxMode, Authentication, Demand, ExchangeState, Kind, Slot, Transport
+from oftp2d.turns import SMALL_AT_ONCE
 from tests import pki
 from tests.authority import Authority, serving
 from tests.exchange.peer import Peer, call, files, responses, session
-from tests.exchange.station import CODE_A, CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, introduce, station_a
+from tests.exchange.station import (
+    CODE_A,
+    CODE_B,
+    PASSWORD_A,
+    PASSWORD_B,
+    Log,
+    Station,
+    eventually,
+    introduce,
+    station_a,
+)
 from tests.odette.pair import LIST, STAMP, publish
 from tests.pki import Issued
 
@@ -72,6 +83,10 @@ async def slots(station: Station) -> dict[Slot, set[str]]:
     for each in await station.certificates(CODE_B):
         found.setdefault(each.slot, set()).add(each.fingerprint)
     return found
+
+
+async def standing_in(station: Station, fingerprints: set[str]) -> bool:
+    return (await slots(station)).get(Slot.CURRENT) == fingerprints
 
 
 async def owns(station: Station, issued: Issued, alias: str, *, confirmed: bool = False) -> None:
@@ -285,6 +300,12 @@ async def test_nothing_is_even_queued_for_a_partner_of_release_1_4(known: Statio
 
 async def signed_by(peer: Peer, issued: Issued) -> c.EndResponse:
     """Send a signed file, and take its end response."""
+    await send_signed(peer, issued)
+    (response,) = responses(await peer.turn())
+    return response
+
+
+async def send_signed(peer: Peer, issued: Issued, dataset: str = "SIGNED") -> None:
     services = Services(sign=True, compress=False, encrypt=False)
     stages = pack(
         suite=SUITES[SUITE],
@@ -295,10 +316,8 @@ async def signed_by(peer: Peer, issued: Issued) -> c.EndResponse:
         at=datetime.now(UTC),
     )
     octets = b"".join(chain(stages, [b"content"]))
-    sfid = replace(peer.offer("SIGNED", octets), security=SecurityLevel.SIGNED, cipher=SUITE, envelope=1)
+    sfid = replace(peer.offer(dataset, octets), security=SecurityLevel.SIGNED, cipher=SUITE, envelope=1)
     assert isinstance(await peer.send_file(sfid, octets), c.Efpa)
-    (response,) = responses(await peer.turn())
-    return response
 
 
 @pytest_twisted.ensureDeferred
@@ -315,6 +334,35 @@ async def test_a_file_signed_with_the_former_certificate_counts_behind_a_deliver
         assert isinstance(refused, c.Nerp)
         assert refused.reason is NegativeResponseReason.INVALID_SIGNATURE
         assert isinstance(await signed_by(peer, CB04), c.Eerp)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_came_before_a_replacement_and_is_opened_behind_it_counts_by_the_former_certificate(
+    known: Station, log: Log
+) -> None:
+    await known.start()
+    places = known.running._delivery._turns._small
+    for _ in range(SMALL_AT_ONCE):  # so many others are opened
+        await places.take(0)
+    async with session(known) as peer:
+        await send_signed(peer, CB01, "BEFORE")
+        await peer.deliver(CB04.der, "REPLACE")
+        await eventually("the recall", lambda: standing_in(known, {CB04.fingerprint}))
+        await send_signed(peer, CB01, "BEHIND")
+        await peer.leave()
+    (withdrawn,) = [each for each in await known.certificates(CODE_B) if each.slot is Slot.WITHDRAWN]
+    came = {each.dataset: each.updated_at for each in await known.transfers(Kind.FILE)}
+    assert withdrawn.withdrawn_at is not None
+    assert came["BEFORE"] < withdrawn.withdrawn_at < came["BEHIND"]
+    for _ in range(SMALL_AT_ONCE):
+        places.give_back()
+    async with session(known) as peer:
+        answers = {}
+        while len(answers) < 3:
+            answers |= {each.dataset: type(each) for each in responses(await peer.turn())}
+    assert answers == {"BEFORE": c.Eerp, "BEHIND": c.Nerp, "ODETTE_CERTIFICATE_REPLACE": c.Eerp}
+    assert known.inbox() == [b"content"]
+    assert log.lines("BEFORE", "withdrawn at", "came before")
 
 
 @pytest_twisted.ensureDeferred

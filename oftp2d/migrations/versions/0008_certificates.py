@@ -51,6 +51,7 @@ def downgrade() -> None:
         _change_words(batch, "exchanges", "state", _STATES_WITH_HELD, _STATES)
     op.drop_table("renewals")
     op.drop_column("announcements", "host")
+    op.drop_column("certificates", "withdrawn_at")
     # Trusted for one partner only, or for nobody: without the words for it both are trusted for none.
     op.execute("UPDATE certificates SET active = FALSE WHERE holder = 'anchor' AND partner_id IS NOT NULL")
     op.execute("UPDATE certificates SET holder = 'anchor', active = FALSE WHERE holder = 'intermediate'")
@@ -83,6 +84,7 @@ def _certificates_of_any_origin() -> None:
             type_=_words("certificates", "origin", *_ORIGINS),
             existing_nullable=False,
         )
+    op.add_column("certificates", sa.Column("withdrawn_at", sa.BigInteger()))
     # An authority that was not active was chain material.
     op.execute("UPDATE certificates SET holder = 'intermediate', active = TRUE WHERE holder = 'anchor' AND NOT active")
 

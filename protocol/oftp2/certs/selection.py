@@ -28,6 +28,8 @@ class Entry:
     """The timeslice is half-open, ``[from, until)``; ``None`` leaves that side open."""
     barred: str | None = None
     """Why it is used for nothing, whatever else speaks for it, such as that it was revoked."""
+    withdrawn_at: datetime | None = None
+    """When its holder withdrew it: it still verifies what came before (acx.md 12.13), and is used for nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +166,8 @@ def to_deliver(entries: Sequence[Entry], *, station: str, now: datetime, party: 
 
 def _refusal(situation: Situation, entry: Entry, aliases: Sequence[str], now: datetime, least_bits: int) -> str | None:
     facts = entry.facts
-    if not entry.active or entry.barred is not None:
-        return entry.barred or "inactive"
+    if gone := _gone(situation, entry, now):
+        return gone
     if not facts.not_before <= now <= facts.not_after:
         return f"outside validity {facts.not_before:%Y-%m-%d} to {facts.not_after:%Y-%m-%d}"
     if situation.timeslice and not _inside_slice(entry, now):
@@ -176,6 +178,14 @@ def _refusal(situation: Situation, entry: Entry, aliases: Sequence[str], now: da
         return f"alias is {entry.alias}"
     short = (facts.key_bits or 0) < least_bits
     return f"its key has {facts.key_bits} bits, fewer than {least_bits}" if short else None
+
+
+def _gone(situation: Situation, entry: Entry, now: datetime) -> str | None:
+    if not entry.active or entry.barred is not None:
+        return entry.barred or "inactive"
+    if entry.withdrawn_at is not None and (situation.one or entry.withdrawn_at <= now):
+        return f"withdrawn on {entry.withdrawn_at:%Y-%m-%d}"
+    return None
 
 
 def _inside_slice(entry: Entry, now: datetime) -> bool:
@@ -211,7 +221,8 @@ def _why(
 ) -> str:
     if entry in taken:
         if not situation.one:
-            return f"tried as number {taken.index(entry) + 1}"
+            later = ", it was withdrawn only later" if entry.withdrawn_at else ""
+            return f"tried as number {taken.index(entry) + 1}{later}"
         return "taken too, the partner may not have the newer one yet" if taken.index(entry) else "taken"
     if _alias_rank(situation, entry, aliases) > _alias_rank(situation, taken[0], aliases):
         return f"alias {entry.alias} gives way to {taken[0].alias}"

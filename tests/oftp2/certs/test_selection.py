@@ -146,6 +146,20 @@ def test_verification_ignores_timeslices_and_tries_all_of_the_usage(situation: S
     assert "tried as number 2" in found.text
 
 
+@pytest.mark.parametrize("situation", VERIFYING + OPENING)
+def test_a_withdrawn_entry_serves_only_what_came_before_it_was_withdrawn(situation: Situation) -> None:
+    before, at = (replace(entry(mark), withdrawn_at=NOW + later * DAY) for mark, later in (("a", 1), ("b", 0)))
+    found = choose(situation, before, at, entry("c"))
+    assert set(marks(found)) == {"a", "c"}
+    assert "withdrawn only later" in found.text
+    assert f"withdrawn on {NOW:%Y-%m-%d}" in found.text
+
+
+@pytest.mark.parametrize("situation", OUTBOUND)
+def test_a_withdrawn_entry_serves_nothing_that_goes_out(situation: Situation) -> None:
+    assert choose(situation, replace(entry("a"), withdrawn_at=NOW + DAY)).entries == ()
+
+
 @pytest.mark.parametrize("situation", OPENING)
 def test_opening_tries_every_valid_key_the_named_one_first(situation: Situation) -> None:
     found = choose(

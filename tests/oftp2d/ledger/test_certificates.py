@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -52,6 +52,21 @@ def test_the_same_certificate_may_belong_to_two_partners(
         ledger.certificates.add(files.certificate("01", holder=Holder.PARTNER, partner_id=one.id), now)
     assert [entry.partner_id for entry in ledger.certificates.list(Holder.PARTNER)] == [partner.id, other.id]
     assert len(ledger.certificates.list(partner_id=other.id, limit=1)) == 1
+
+
+def test_what_is_withdrawn_is_so_from_the_moment_that_was_first_said(ledger: Ledger, files: Any, now: datetime) -> None:
+    def withdraw(usages: frozenset[Usage], at: datetime | None = None) -> None:
+        retirement = Retirement(certificate_id=1, slot=Slot.WITHDRAWN, usages=usages, at=at)
+        ledger.certificates.replace_in_slots(files.certificate("02"), [retirement], now)
+
+    ledger.certificates.add(files.certificate("01"), now)
+    withdraw(SIGNATURE, now - timedelta(seconds=2))
+    withdraw(ENCRYPTION)
+    stored = next(entry for entry in ledger.certificates.list() if entry.slot is Slot.WITHDRAWN)
+    assert (stored.usages, stored.withdrawn_at) == (BOTH, now - timedelta(seconds=2))
+    assert ledger.certificates.set_slot(stored.id, Slot.CURRENT, now).withdrawn_at is None
+    assert ledger.certificates.set_slot(stored.id, Slot.WITHDRAWN, now).withdrawn_at == now
+    assert ledger.certificates.list()[-1].withdrawn_at is None
 
 
 def test_a_successor_takes_all_slots_of_its_predecessor(ledger: Ledger, files: Any, now: datetime) -> None:
