@@ -54,7 +54,15 @@ _IN_WORDS: Final = {
     x509.ReasonFlags.aa_compromise: "compromise of the authority",
 }
 
-_UNREADABLE: Final = (Warning, ValueError, TypeError, UnsupportedAlgorithm, OverflowError, x509.DuplicateExtension)
+_UNREADABLE: Final = (
+    Warning,
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    OverflowError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+)
 
 
 class UnusableListError(Exception):
@@ -137,8 +145,9 @@ def read_list(octets: bytes, issuer: CertificateFacts, now: datetime) -> Revocat
     Takes about a second for 20 MiB, and lets other threads go on meanwhile. Raises :class:`UnusableListError`.
     """
     read, der = _loaded(octets)
-    if DistinguishedName.of(read.issuer) != issuer.subject:
-        raise UnusableListError(f"the list is by {DistinguishedName.of(read.issuer)}, and not by {issuer.subject}")
+    name = _named(read)
+    if name != issuer.subject:
+        raise UnusableListError(f"the list is by {name}, and not by {issuer.subject}")
     if issuer.key_usage is not None and "cRLSign" not in issuer.key_usage:
         raise UnusableListError(f"the key usage of {issuer.subject} does not allow it to sign revocation lists")
     _check_signature(read, der, issuer)
@@ -156,6 +165,14 @@ def _loaded(octets: bytes) -> tuple[x509.CertificateRevocationList, bytes]:
     try:
         der = pem.unarmor(octets)[2] if pem.detect(octets) else octets
         return x509.load_der_x509_crl(der), der
+    except _UNREADABLE:
+        raise UnusableListError("what came is no revocation list") from None
+
+
+def _named(read: x509.CertificateRevocationList) -> DistinguishedName:
+    """Who says to have issued it; the library reads that only now."""
+    try:
+        return DistinguishedName.of(read.issuer)
     except _UNREADABLE:
         raise UnusableListError("what came is no revocation list") from None
 

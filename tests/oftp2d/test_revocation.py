@@ -124,6 +124,21 @@ def test_what_is_no_list_is_refused(octets: bytes) -> None:
     assert refusal(octets) == "what came is no revocation list"
 
 
+@pytest.mark.parametrize(
+    ("found", "broken"),
+    [
+        (b"\x02\x01\x01", b"\x02\x01\x11"),
+        (b"\x06\x03\x55\x04\x03", b"\x06\x03\x55\x04\xff"),
+        (b"\x55\x04\x03\x0c", b"\x55\x04\x03\x03"),
+    ],
+    ids=["version", "name", "kind of a name"],
+)
+def test_a_list_that_breaks_behind_its_beginning_is_refused_as_well(found: bytes, broken: bytes) -> None:
+    octets = pki.crl(ISSUING)
+    assert found in octets
+    assert refusal(octets.replace(found, broken, 1)) == "what came is no revocation list"
+
+
 def test_a_certificate_is_no_list() -> None:
     assert refusal(ISSUING.der) == "what came is no revocation list"
 
