@@ -23,6 +23,8 @@ from .routing import Document, body, query, route
 
 RECENT = 1000
 """Messages of a partner that are looked at to tell where the exchange with it stands."""
+TOGETHER = 20
+"""Partners that are looked at in one go of the database worker: sessions have their turn between."""
 LONGEST_TEXT = 999
 """Octets of NERPREAST, RFC 5024 5.3.14."""
 
@@ -68,7 +70,9 @@ def add_routes(app: Klein, desk: Desk) -> None:
         fields = query(request)
         code = fields.code("partner")
         fields.finish()
-        found = await desk.workers.database(_standings, desk, code)
+        partners, found = await desk.workers.database(_partners, desk.ledger, code), list[Standing]()
+        for at in range(0, len(partners), TOGETHER):
+            found += await desk.workers.database(_standings, desk, partners[at : at + TOGETHER])
         return {"partners": [documents.standing(each) for each in found]}
 
     @route(app, "GET", "/v1/exchange/<int:number>")
@@ -94,10 +98,13 @@ def add_routes(app: Klein, desk: Desk) -> None:
         return await _decided(desk, await desk.exchange.reject(number, text))
 
 
-def _standings(desk: Desk, code: str | None) -> list[Standing]:
+def _partners(ledger: Ledger, code: str | None) -> Sequence[Partner]:
+    return [partner_of(ledger, code)] if code else list(all_partners(ledger))
+
+
+def _standings(desk: Desk, partners: Sequence[Partner]) -> list[Standing]:
     ledger, now = desk.ledger, desk.now()
     ours = all_certificates(ledger, Holder.OWN)
-    partners = [partner_of(ledger, code)] if code else all_partners(ledger)
     return [standing(_known(ledger, partner, ours), now) for partner in partners]
 
 

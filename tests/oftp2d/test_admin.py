@@ -987,6 +987,19 @@ async def test_an_announcement_that_can_not_be_is_refused(office: Office, body: 
 
 
 @pytest_twisted.ensureDeferred
+async def test_where_the_exchange_stands_is_told_of_every_partner(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oftp2d.admin.exchanges.TOGETHER", 2)
+    for number in range(5):
+        await partner(office, code=f"O001300000{number}", name=f"P{number}")
+    told = (await office.ask("get", "/v1/exchange/standing"))["partners"]
+    assert [each["partner"] for each in told] == [f"O001300000{number}" for number in range(5)]
+    (one,) = (await office.ask("get", "/v1/exchange/standing", partner="O0013000003"))["partners"]
+    assert one == told[3]
+
+
+@pytest_twisted.ensureDeferred
 async def test_exchanges_are_queued_with_the_certificates_named(office: Office) -> None:
     await partner(office)
     own = pki.make(station=OURS)
