@@ -229,10 +229,10 @@ class Certificates(Importing, Announcing):
         credentials_ = (self._credential(self._stored_own(entry)) for entry in chosen.entries)
         return tuple((item.certificate, item.key) for item in credentials_)
 
-    def to_deliver(self, *, station: str, now: datetime) -> tuple[StoredCertificate, ...]:
-        """The certificates that answer a REQUEST to one of our stations, each once (acx.md 4.5)."""
+    def to_deliver(self, *, station: str, now: datetime, sessions: bool = True) -> tuple[StoredCertificate, ...]:
+        """The certificates that answer a REQUEST to one of our stations, each once; ``sessions``: it opens them (acx.md 4.5)."""
         entries = self._selectable([entry for entry in self._owned() if entry.slot is Slot.CURRENT], now)
-        chosen = selection.to_deliver(entries, station=station, party=PARTY, now=now)
+        chosen = selection.to_deliver(entries, station=station, party=PARTY, now=now, sessions=sessions)
         return tuple(self._stored_own(entry) for entry in chosen)
 
     def partner_certificate(

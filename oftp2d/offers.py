@@ -59,7 +59,7 @@ class Offers:
         route = route or Route()
         station = await self._context.workers.database(self._station, partner, certificate, route)
         destination = _destination(partner, route)
-        chosen = [certificate] if certificate else await self.ours(station)
+        chosen = [certificate] if certificate else await self.ours(partner, station)
         if not chosen:
             raise OperatorError(
                 f"there is no valid certificate of ours for {station}", "make one with 'oftp2d cert generate'"
@@ -98,14 +98,17 @@ class Offers:
                     originator=request.destination,
                     destination=request.originator,
                 )
-                for ours in await self.ours(request.destination)
+                for ours in await self.ours(partner, request.destination)
             ]
         )
 
-    async def ours(self, station: str) -> Sequence[StoredCertificate]:
-        """What is in use of a station of ours, each certificate once."""
+    async def ours(self, partner: Partner, station: str) -> Sequence[StoredCertificate]:
+        """What is in use of a station of ours, each certificate once; of sessions only for the one the partner knows by SSID."""
         return await self._context.workers.database(
-            self._context.certificates.to_deliver, station=station, now=self._context.now()
+            self._context.certificates.to_deliver,
+            station=station,
+            now=self._context.now(),
+            sessions=station == partner.station,
         )
 
     async def reply(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest_twisted
 
 from oftp2 import commands as c
+from oftp2.certs.usages import Usage
 from oftp2d.ledger import Station as StationRecord
 from oftp2d.ledger import Transfer, Transport
 from tests import pki
@@ -64,6 +65,27 @@ async def test_a_plant_that_is_asked_for_its_certificates_answers_with_its_own(a
         ((sfid, octets),) = files(await peer.turn())
     assert (sfid.originator, sfid.destination) == (PLANT_A, PLANT_B)
     assert octets == OF_PLANT.der
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_plant_answers_without_what_serves_sessions_alone(a: Station, b: Station) -> None:
+    await with_plant(a, b)
+
+    def furnish() -> None:
+        context, only = a.running.context, frozenset({Usage.AUTHENTICATION})
+        for station in (CODE_A, PLANT_A):
+            made = pki.make(subject=f"CN={station}", issuer=pki.issuing("A"), station=station)
+            context.certificates.adopt(
+                made.key, made.certificate, alias=f"of {station}", now=context.now(), station=station, usages=only
+            )
+
+    await a.db(furnish)
+    answers = {}
+    async with session(a, tls=True) as peer:
+        for station in (PLANT_A, CODE_A):
+            await peer.deliver(pki.certificate("CB01").der, "REQUEST", destination=station)
+            answers[station] = len(files(await peer.turn()))
+    assert answers == {PLANT_A: 1, CODE_A: 2}
 
 
 @pytest_twisted.ensureDeferred

@@ -148,14 +148,19 @@ def select(
     return Selection(situation=situation, entries=tuple(taken), considered=considered)
 
 
-def to_deliver(entries: Sequence[Entry], *, station: str, now: datetime, party: str | None = None) -> tuple[Entry, ...]:
+def to_deliver(
+    entries: Sequence[Entry], *, station: str, now: datetime, party: str | None = None, sessions: bool = True
+) -> tuple[Entry, ...]:
     """What answers a REQUEST: per usage the one we would use, each certificate once (acx.md 4.5).
+
+    Without ``sessions`` the station opens none: it is a sub-station, which answers no challenge (acx.md 3.5).
 
     Confirmations play no part: the partner gets the newest, whatever it had before. A self-signed one only where no
     authority has issued one for that usage: as the first certificate of a station nobody takes it (acx.md 4.2).
     """
     issued = [entry for entry in entries if not entry.facts.self_signed]
-    situations = (SIGNING, ENCRYPTION, EERP_SIGNING, CHALLENGE, TLS_SERVER, TLS_CLIENT)
+    challenged = (CHALLENGE,) if sessions else ()
+    situations = (SIGNING, ENCRYPTION, EERP_SIGNING, *challenged, TLS_SERVER, TLS_CLIENT)
     chosen = (
         select(situation, issued, station=station, party=party, now=now).taken
         or select(situation, entries, station=station, party=party, now=now).taken

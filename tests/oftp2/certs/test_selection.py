@@ -258,6 +258,13 @@ def test_a_request_is_answered_with_each_certificate_in_use_once() -> None:
     assert to_deliver([], station="STATION", now=NOW) == ()
 
 
+def test_a_sub_station_delivers_nothing_that_serves_sessions_alone() -> None:
+    files = entry("a", usages=frozenset({Usage.SIGNATURE, Usage.ENCRYPTION}))
+    challenged = entry("b", usages=frozenset({Usage.AUTHENTICATION}))
+    assert to_deliver([files, challenged], station="STATION", now=NOW) == (files, challenged)
+    assert to_deliver([files, challenged], station="STATION", now=NOW, sessions=False) == (files,)
+
+
 def test_a_request_is_answered_with_a_self_signed_certificate_only_where_none_was_issued() -> None:
     own = entry("a", begins=-5)
     own = replace(own, facts=replace(own.facts, issuer=own.facts.subject, self_signed=True))
