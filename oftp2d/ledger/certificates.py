@@ -8,6 +8,7 @@ Choosing between entries is not done here but in ``oftp2.certs.selection``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from datetime import datetime
@@ -16,7 +17,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from oftp2.certs.usages import Usage
 from oftp2d.errors import OperatorError
+from oftp2d.ledger.audit import write
 from oftp2d.ledger.certified import (
     Announcement,
     Confirmation,
@@ -31,9 +34,14 @@ from oftp2d.ledger.certified import (
 )
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import UnknownError
-from oftp2d.ledger.schema import announcements, certificates, confirmations, pending_keys
+from oftp2d.ledger.records import NewAuditEntry
+from oftp2d.ledger.schema import announcements, certificates, confirmations, partners, pending_keys
 
 _NEW_FIELDS: Final = tuple(item.name for item in fields(NewCertificate))
+
+
+MOST_PREVIOUS: Final = 5
+"""Previous certificates that are kept of each usage of a partner's station (acx.md 12.11)."""
 
 
 class Certificates:
@@ -130,7 +138,9 @@ class Certificates:
                 retire(connection, retirement, now)
             if announcement_id is not None:
                 fulfil(connection, announcement_id, new.fingerprint)
-            return place(connection, new, now)
+            placed = place(connection, new, now)
+            drop_oldest(connection, placed, now)
+            return placed
 
     def accept(
         self,
@@ -271,6 +281,38 @@ def retire(connection: Connection, retirement: Retirement, now: datetime) -> Sto
         return place(connection, moved, now)
     _update(connection, entry.id, slot=retirement.slot, withdrawn_at=withdrawn_at)
     return moved
+
+
+def drop_oldest(connection: Connection, successor: NewCertificate, now: datetime) -> None:
+    """Of a usage that has too many previous certificates only the newest stay; the audit trail tells of those that go."""
+    former = sa.select(certificates).where(
+        certificates.c.holder == Holder.PARTNER,
+        certificates.c.partner_id == successor.partner_id,
+        certificates.c.station.is_not_distinct_from(successor.station),
+        certificates.c.slot == Slot.PREVIOUS,
+    )
+    by_age = former.order_by(
+        certificates.c.valid_from.desc(), certificates.c.valid_until.desc(), certificates.c.fingerprint.desc()
+    )
+    kept: Counter[Usage] = Counter()
+    for entry in [_to_certificate(row) for row in connection.execute(by_age)]:
+        kept.update(entry.usages)
+        left = frozenset(usage for usage in entry.usages if kept[usage] <= MOST_PREVIOUS)
+        if left != entry.usages:
+            _shrink(connection, entry, left)
+            _tell_of_dropped(connection, entry, entry.usages - left, now)
+
+
+def _tell_of_dropped(connection: Connection, entry: StoredCertificate, usages: frozenset[Usage], now: datetime) -> None:
+    code = connection.execute(sa.select(partners.c.code).where(partners.c.id == entry.partner_id)).scalar_one()
+    detail = {
+        "fingerprint": entry.fingerprint,
+        "certificate": entry.alias,
+        "station": entry.station,
+        "usages": ", ".join(sorted(usages)),
+        "text": f"{MOST_PREVIOUS} newer previous ones are kept",
+    }
+    write(connection, NewAuditEntry(at=now, partner_code=code, event="previous certificate dropped", detail=detail))
 
 
 def confirm(connection: Connection, partner_id: int, fingerprint: str, now: datetime, how: str) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from oftp2d.ledger.audit import write
-from oftp2d.ledger.certificates import confirm, fulfil, place, retire
+from oftp2d.ledger.certificates import confirm, drop_oldest, fulfil, place, retire
 from oftp2d.ledger.certified import (
     Conclusion,
     ExchangeMessage,
@@ -316,6 +316,7 @@ def _take_over(connection: Connection, conclusion: Conclusion, now: datetime) ->
         retire(connection, retirement, now)
     if conclusion.certificate is not None:
         place(connection, conclusion.certificate, now)
+        drop_oldest(connection, conclusion.certificate, now)
     if conclusion.announcement_id is not None and conclusion.fingerprint is not None:
         fulfil(connection, conclusion.announcement_id, conclusion.fingerprint)
 

@@ -199,6 +199,22 @@ async def test_a_renewal_under_the_same_name_is_taken_and_the_former_one_kept(kn
 
 
 @pytest_twisted.ensureDeferred
+async def test_five_previous_certificates_are_kept_and_the_oldest_goes_for_a_further_one(known: Station) -> None:
+    await known.start()
+    name = pki.DECLARATION["certificate"]["CB01"]["subject"]
+    following = [of_b(name, days=(-day, 30)) for day in range(7, 0, -1)]
+    async with session(known) as peer:
+        for each in following:
+            await peer.deliver(each.der)
+        assert all(isinstance(each, c.Eerp) for each in responses(await peer.turn()))
+    found = await slots(known)
+    assert found[Slot.CURRENT] == {following[-1].fingerprint}
+    assert found[Slot.PREVIOUS] == {each.fingerprint for each in following[1:-1]}
+    dropped = {each.fingerprint for each in await known.audit("previous certificate dropped")}
+    assert dropped == {CB01.fingerprint, following[0].fingerprint}
+
+
+@pytest_twisted.ensureDeferred
 async def test_another_name_is_taken_with_identification_data_and_refused_without(known: Station) -> None:
     await known.start()
     renamed = of_b()

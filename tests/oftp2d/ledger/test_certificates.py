@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -67,6 +68,37 @@ def test_what_is_withdrawn_is_so_from_the_moment_that_was_first_said(ledger: Led
     assert ledger.certificates.set_slot(stored.id, Slot.CURRENT, now).withdrawn_at is None
     assert ledger.certificates.set_slot(stored.id, Slot.WITHDRAWN, now).withdrawn_at == now
     assert ledger.certificates.list()[-1].withdrawn_at is None
+
+
+def test_of_each_usage_the_oldest_previous_certificate_goes_when_there_are_more_than_five(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    def theirs(number: int, **more: Any) -> Any:
+        begins = now + timedelta(days=number)
+        return files.certificate(
+            f"{number:02}", holder=Holder.PARTNER, partner_id=partner.id, station="THEM", valid_from=begins, **more
+        )
+
+    for number in range(6):
+        usages = SIGNATURE if number in {1, 5} else BOTH
+        ledger.certificates.add(theirs(number, usages=usages, slot=Slot.PREVIOUS), now)
+    other_station = theirs(9, slot=Slot.PREVIOUS)
+    ledger.certificates.add(replace(other_station, station="ELSEWHERE"), now)
+    current = ledger.certificates.add(theirs(6), now)
+    retire = Retirement(certificate_id=current.id, slot=Slot.PREVIOUS)
+    ledger.certificates.accept(partner.id, theirs(7), [retire], now)
+    previous = {each for each in _places(ledger) if each[1] is Slot.PREVIOUS}
+    assert {(name, usages) for name, _, usages in previous} == {
+        ("00", ENCRYPTION),
+        ("02", BOTH),
+        ("03", BOTH),
+        ("04", BOTH),
+        ("05", SIGNATURE),
+        ("06", BOTH),
+        ("09", BOTH),
+    }
+    told = {each.fingerprint and each.fingerprint[:2]: each.detail["usages"] for each in ledger.audit.list()}
+    assert told == {"00": "signature", "01": "signature"}
 
 
 def test_a_successor_takes_all_slots_of_its_predecessor(ledger: Ledger, files: Any, now: datetime) -> None:
