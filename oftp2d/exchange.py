@@ -44,6 +44,7 @@ from oftp2d.ledger import (
 )
 from oftp2d.offers import Offers, Route
 from oftp2d.receipts import Receipts
+from oftp2d.spool import SpoolError
 
 HOUR = timedelta(hours=1).total_seconds()
 OPERATOR = Proof(authenticated=True)
@@ -325,12 +326,21 @@ class Exchange:
         if accepted:
             await self._authentication.latch(partner)
             self._confirmed()
+            await self._remove_spared(transfer)
         else:
             self.log.error(
                 "{partner}: refused our certificate: {text}; correct it and say 'oftp2d exchange deliver {partner}'",
                 partner=partner.code,
                 text=text,
             )
+
+    async def _remove_spared(self, transfer: Transfer) -> None:
+        """Repetitions that wait no more are over; what of them a crash leaves in the spool goes at the next start."""
+        names = await self._context.workers.database(self._context.ledger.exchanges.spared, transfer.id)
+        try:
+            await self._context.workers.disk(self._context.spool.remove_outgoing, *names)
+        except SpoolError as error:
+            self.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
 
 
 def _entry(arrival: Arrival, outcome: str, rule: Rule, text: str, now: datetime) -> NewAuditEntry:

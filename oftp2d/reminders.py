@@ -62,7 +62,8 @@ class Reminders:
         record = await context.workers.database(
             context.ledger.exchanges.remind, waiting.record.id, repetition, context.now()
         )
-        if record is None:  # answered just now; what was staged goes with the next start
+        if record is None:  # answered just now
+            await context.workers.disk(context.spool.remove_outgoing, repetition.file.spool_name)
             return
         self.log.info(
             "{partner}: {message} of {certificate} is offered again, reminder {number}: no end response since {since}",

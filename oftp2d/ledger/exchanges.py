@@ -7,7 +7,7 @@ a REQUEST and audit trail become true together or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
@@ -156,6 +156,39 @@ class Exchanges:
             return record
 
         return self._database.insist(again)
+
+    def last_offers(self, partner_id: int, fingerprints: Collection[str]) -> dict[str, ExchangeRecord]:
+        """The last offer to a partner of each of these certificates of ours, without their content, by fingerprint."""
+        offered = sa.select(*_WITHOUT_CONTENT).where(
+            exchanges.c.partner_id == partner_id, exchanges.c.direction == Direction.OUT
+        )
+        found = {}
+        with self._database.reading() as connection:
+            for fingerprint in fingerprints:
+                of_it = offered.where(exchanges.c.fingerprint == fingerprint)
+                row = connection.execute(of_it.order_by(exchanges.c.id.desc()).limit(1)).first()
+                if row is not None:
+                    found[fingerprint] = _to_record(row)
+        return found
+
+    def spared(self, transfer_id: str) -> Sequence[str]:
+        """What is in the spool of repetitions that need not go any more, for this message of ours was answered."""
+        answered = exchanges.alias()
+        found = (
+            sa.select(transfers.c.spool_name)
+            .join(exchanges, exchanges.c.transfer_id == transfers.c.id)
+            .join(answered, answered.c.partner_id == exchanges.c.partner_id)
+            .where(
+                answered.c.transfer_id == transfer_id,
+                exchanges.c.direction == Direction.OUT,
+                exchanges.c.fingerprint == answered.c.fingerprint,
+                exchanges.c.answered_at == answered.c.answered_at,
+                exchanges.c.id != answered.c.id,
+                transfers.c.state == TransferState.CANCELLED,
+            )
+        )
+        with self._database.reading() as connection:
+            return connection.execute(found).scalars().all()
 
     def by_transfer(self, transfer_id: str) -> ExchangeRecord | None:
         """The message a transfer carries."""

@@ -13,7 +13,7 @@ from oftp2.reasons import NegativeResponseReason
 from oftp2d.ledger import AcxMode, ExchangeState, TransferState, Transport
 from tests import pki
 from tests.exchange.peer import files, session
-from tests.exchange.station import CODE_A, CODE_B, Log, Station, introduce
+from tests.exchange.station import CODE_A, CODE_B, Log, Station, eventually, introduce
 
 HOUR = 3600 * 1_000_000
 """Of the ledger's clock, which counts microseconds."""
@@ -89,6 +89,11 @@ async def test_the_answer_to_any_of_the_offers_is_that_for_all_and_what_waits_is
     assert await states(offering) == [(ExchangeState.ACCEPTED, 0), (ExchangeState.ACCEPTED, 1)]
     assert (await offering.exchanges())[1].text == "by the answer to message 1"
     assert [each.state for each in await offering.transfers()] == [TransferState.ACKNOWLEDGED, TransferState.CANCELLED]
+
+    async def empty() -> bool:
+        return list((offering.home / "spool" / "outgoing").iterdir()) == []
+
+    await eventually("an empty spool", empty)
     await later(offering, 20)
     assert len(await offering.exchanges()) == 2
 
