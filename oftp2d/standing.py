@@ -6,7 +6,7 @@ use, or one in use with a former one that still counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +16,6 @@ from oftp2d.ledger import (
     AcxMode,
     Announcement,
     Confirmation,
-    Direction,
     ExchangeRecord,
     ExchangeState,
     Partner,
@@ -58,8 +57,10 @@ class Known:
     announcements: Sequence[Announcement]
     confirmations: Sequence[Confirmation]
     unanswered: Sequence[Unanswered]
-    messages: Sequence[ExchangeRecord]
-    """The youngest messages with the partner first, as many as matter."""
+    held: Sequence[ExchangeRecord]
+    """What it brought and waits for an operator, the oldest first."""
+    offers: Mapping[str, ExchangeRecord]
+    """The last offer of each certificate of ours, by fingerprint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,15 +157,14 @@ def _place(known: Known, station: str, usage: Usage, now: datetime) -> Place:
 def _ours(known: Known, now: datetime) -> Iterator[Ours]:
     """Those in use for the station that the partner knows, and any that it was offered or has confirmed."""
     confirmed = {each.fingerprint: each for each in known.confirmations}
-    offers = {each.fingerprint: each for each in reversed(known.messages) if each.direction is Direction.OUT}
     seen: set[str] = set()
     for entry in sorted(known.ours, key=_age, reverse=True):
         usual = entry.station in {known.partner.station, None}
         if entry.fingerprint in seen or not entry.active or entry.valid_until < now:
             continue
-        if usual or entry.fingerprint in {*confirmed, *offers}:
+        if usual or entry.fingerprint in {*confirmed, *known.offers}:
             seen.add(entry.fingerprint)
-            yield _one_of_ours(entry, confirmed.get(entry.fingerprint), offers.get(entry.fingerprint))
+            yield _one_of_ours(entry, confirmed.get(entry.fingerprint), known.offers.get(entry.fingerprint))
 
 
 def _one_of_ours(entry: StoredCertificate, confirmation: Confirmation | None, offer: ExchangeRecord | None) -> Ours:
@@ -189,10 +189,9 @@ def _one_of_ours(entry: StoredCertificate, confirmation: Confirmation | None, of
 
 def _waits(known: Known, places: Sequence[Place], ours: Sequence[Ours]) -> Iterator[Wait]:
     code = known.partner.code
-    for message in reversed(known.messages):
-        if message.state is ExchangeState.HELD:
-            decide = f"'oftp2d exchange accept {message.id}' or 'oftp2d exchange reject {message.id}'"
-            yield Wait(on=YOU, text=f"your word on the certificate it brought: {decide}", since=message.created_at)
+    for message in known.held:
+        decide = f"'oftp2d exchange accept {message.id}' or 'oftp2d exchange reject {message.id}'"
+        yield Wait(on=YOU, text=f"your word on the certificate it brought: {decide}", since=message.created_at)
     for waiting in known.unanswered:
         yield _waits_for_answer(known, waiting)
     if known.partner.acx is AcxMode.OFF:

@@ -21,8 +21,6 @@ from .http import HttpRequest
 from .lookup import all_certificates, all_partners, codes_for, partner_of
 from .routing import Document, body, query, route
 
-RECENT = 1000
-"""Messages of a partner that are looked at to tell where the exchange with it stands."""
 TOGETHER = 20
 """Partners that are looked at in one go of the database worker: sessions have their turn between."""
 LONGEST_TEXT = 999
@@ -116,7 +114,8 @@ def _known(ledger: Ledger, partner: Partner, ours: Sequence[StoredCertificate]) 
         announcements=ledger.certificates.announcements(partner.id),
         confirmations=ledger.certificates.confirmations(partner.id),
         unanswered=ledger.exchanges.unanswered(partner.id),
-        messages=ledger.exchanges.list(partner.id, RECENT),
+        held=ledger.exchanges.held(partner.id),
+        offers=ledger.exchanges.last_offers(partner.id, {entry.fingerprint for entry in ours}),
     )
 
 

@@ -319,6 +319,9 @@ exchanges = sa.Table(
     sa.Column("renewal_id", sa.ForeignKey("renewals.id"), index=True),
     sa.Column("reminders", sa.Integer, nullable=False, server_default="0"),
     sa.Column("reminded_at", Instant),
+    # What waits, and what became of a certificate, whatever the length of the history.
+    sa.Index("ix_exchanges_state", "state", "partner_id"),
+    sa.Index("ix_exchanges_fingerprint", "partner_id", "direction", "fingerprint", "id"),
 )
 
 renewals = sa.Table(

@@ -82,9 +82,8 @@ def message(entry: StoredCertificate, state: ExchangeState, **changes: Any) -> E
 
 
 def told(partner: Partner, **known: Any) -> Standing:
-    usual: dict[str, Any] = dict.fromkeys(
-        ("theirs", "ours", "announcements", "confirmations", "unanswered", "messages"), ()
-    )
+    parts = ("theirs", "ours", "announcements", "confirmations", "unanswered", "held")
+    usual: dict[str, Any] = {**dict.fromkeys(parts, ()), "offers": {}}
     return standing(Known(partner=partner, **(usual | known)), NOW)
 
 
@@ -151,12 +150,11 @@ def test_of_ours_it_is_told_what_the_partner_did_with_it(partner: Partner) -> No
         partner,
         ours=[*entries, own("off", active=False), own("ended", valid_until=NOW - YEAR / 2), own("other", station="X")],
         confirmations=[Confirmation(partner_id=1, fingerprint=kept.fingerprint, how="EERP", confirmed_at=NOW)],
-        messages=[
-            message(refused, ExchangeState.REFUSED, text="no"),
-            message(queued, ExchangeState.QUEUED),
-            message(sent, ExchangeState.SENT),
-            message(sent, ExchangeState.REFUSED),
-        ],
+        offers={
+            refused.fingerprint: message(refused, ExchangeState.REFUSED, text="no"),
+            queued.fingerprint: message(queued, ExchangeState.QUEUED),
+            sent.fingerprint: message(sent, ExchangeState.SENT),
+        },
     )
     assert {each.alias: each.state for each in account.ours} == {
         "kept": Offered.CONFIRMED,
@@ -172,7 +170,7 @@ def test_of_ours_it_is_told_what_the_partner_did_with_it(partner: Partner) -> No
 
 def test_what_is_held_waits_for_you(partner: Partner) -> None:
     held = message(certificate("theirs"), ExchangeState.HELD, id=12, direction=Direction.IN, answered_at=None)
-    account = told(partner, messages=[held])
+    account = told(partner, held=[held])
     assert account.waits[0].on == "you"
     assert "'oftp2d exchange accept 12' or 'oftp2d exchange reject 12'" in account.waits[0].text
     assert account.waits[0].since == NOW

@@ -44,7 +44,8 @@ def downgrade() -> None:
     # A held message is judged again: nothing was answered to it, and its file is still there.
     op.execute("DELETE FROM exchanges WHERE state = 'held'")
     with op.batch_alter_table("exchanges", copy_from=_exchanges(_STATES_WITH_HELD, more=True)) as batch:
-        batch.drop_index("ix_exchanges_renewal_id")
+        for name in ("renewal_id", "state", "fingerprint"):
+            batch.drop_index(f"ix_exchanges_{name}")
         batch.drop_constraint("fk_exchanges_renewal_id_renewals", type_="foreignkey")
         for name in ("reminded_at", "reminders", "renewal_id", "proof", "rule", "der"):
             batch.drop_column(name)
@@ -117,6 +118,8 @@ def _exchanges_that_may_be_held() -> None:
         batch.add_column(sa.Column("reminded_at", sa.BigInteger()))
         batch.create_foreign_key("fk_exchanges_renewal_id_renewals", "renewals", ["renewal_id"], ["id"])
         batch.create_index("ix_exchanges_renewal_id", ["renewal_id"])
+        batch.create_index("ix_exchanges_state", ["state", "partner_id"])
+        batch.create_index("ix_exchanges_fingerprint", ["partner_id", "direction", "fingerprint", "id"])
 
 
 def _create_renewal_partners() -> None:
@@ -260,4 +263,6 @@ def _exchanges(states: tuple[str, ...], *, more: bool = False) -> sa.Table:
             sa.ForeignKeyConstraint(["renewal_id"], ["renewals.id"], name="fk_exchanges_renewal_id_renewals")
         )
         sa.Index("ix_exchanges_renewal_id", table.c.renewal_id)
+        sa.Index("ix_exchanges_state", table.c.state, table.c.partner_id)
+        sa.Index("ix_exchanges_fingerprint", table.c.partner_id, table.c.direction, table.c.fingerprint, table.c.id)
     return table

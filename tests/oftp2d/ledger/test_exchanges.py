@@ -275,6 +275,16 @@ def test_the_messages_come_in_pages_youngest_first(ledger: Ledger, reply: Reply,
     assert [record.id for record in ledger.exchanges.list(limit=2, before=page[-1].id)] == made[:1]
 
 
+def test_the_last_offer_of_each_certificate_is_found(
+    ledger: Ledger, partner: Partner, recall: Recall, now: datetime
+) -> None:
+    for mark in ("aa", "bb", "aa"):
+        recall.queue(mark, ExchangeMessage.DELIVER, now)
+    found = ledger.exchanges.last_offers(partner.id, {"aa" * 32, "bb" * 32, "cc" * 32})
+    assert {fingerprint[:2]: record.id for fingerprint, record in found.items()} == {"aa": 3, "bb": 2}
+    assert ledger.exchanges.last_offers(partner.id + 1, {"aa" * 32}) == {}
+
+
 def test_the_audit_trail_is_read_backwards_in_pages(ledger: Ledger, now: datetime) -> None:
     for number in range(5):
         ledger.audit.record(now, "A" if number % 2 else None, f"event {number}", {"n": number, "ok": True})

@@ -32,8 +32,19 @@ QUESTIONS: dict[str, Any] = {
     "recover": lambda ledger: ledger.transfers.recover(bool, NOW),
     "what to secure": lambda ledger: ledger.transfers.to_secure(),
     "raw content to forget": lambda ledger: ledger.transfers.raw_expired(NOW),
+    "where the exchange with a partner stands": lambda ledger: (
+        ledger.exchanges.held(1),
+        ledger.exchanges.unanswered(1),
+        ledger.exchanges.last_offers(1, {"ab"}),
+    ),
+    "what waits in the exchange": lambda ledger: (
+        ledger.exchanges.held(),
+        ledger.exchanges.unanswered(),
+        ledger.exchanges.waiting(),
+    ),
     "undelivered": lambda ledger: ledger.transfers.undelivered(),
 }
+_WHOLE = ("SCAN transfers", "SCAN receipts", "SCAN exchanges")
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -52,7 +63,7 @@ def test_no_question_reads_a_whole_table(ledger: Ledger, partner: Partner, now: 
     with ledger._database.reading() as connection:
         for statement, parameters in tuple(statements):
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
-            scans = [row.detail for row in plan if row.detail.startswith(("SCAN transfers", "SCAN receipts"))]
+            scans = [row.detail for row in plan if row.detail.startswith(_WHOLE)]
             assert not scans, statement
 
 
