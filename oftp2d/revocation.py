@@ -446,13 +446,15 @@ class Lists:
         return Finding(text=text, revoked=False)
 
     def age(self, reading: Reading, now: datetime) -> timedelta:
-        """How old what was read is: since its last successful reading, or since it should have had a successor."""
+        """How old what was read is: since its last successful reading, or since it should have had a successor.
+
+        One that does not say when it has a successor is as old as what it says: else it could be shown to us for ever.
+        """
         assert reading.list is not None  # noqa: S101 - it was read
         assert reading.read_at is not None  # noqa: S101
         age = now - reading.read_at
-        if reading.list.next_update is not None:
-            age = max(age, now - reading.list.next_update)
-        return max(age, timedelta())
+        renewed = reading.list.next_update or reading.list.this_update
+        return max(age, now - renewed, timedelta())
 
     def _ask(self, asked: Question) -> None:
         """Have its lists read, and renewed in time for as long as they are asked: a peer's need not be those of the store."""

@@ -37,6 +37,8 @@ FETCH_SECONDS: Final = 60.0
 """The time that each of the files may take."""
 LARGEST_STAMP: Final = 4096
 LARGEST_SIGNERS: Final = 256 * 1024
+OLD: Final = timedelta(days=183)
+"""A list that does not say when the next one comes is told of when it is older: TS 102 231 has a new one every six months."""
 LONGEST_STAMP: Final = 200
 """Characters of a stamp that are compared."""
 
@@ -206,6 +208,12 @@ class TrustLists:
             text = f"the trust list {listed.scheme} should have been renewed by {listed.next_update:%Y-%m-%d}"
             advice = "its authorities are still trusted; ask Odette, and see 'oftp2d trust list'"
             yield Concern(key=text, text=text, advice=advice, at=listed.next_update)
+        if listed is not None and listed.next_update is None and now - listed.issued_at > OLD:
+            text = f"the trust list {listed.scheme} is of {listed.issued_at:%Y-%m-%d}, and does not say when the next one comes"
+            advice = (
+                "its authorities are still trusted; see whether Odette has published a newer one: 'oftp2d trust list'"
+            )
+            yield Concern(key=text, text=text, advice=advice, at=listed.issued_at + OLD)
         if listed is not None and (torn := [entry.name for entry in listed.entries if not entry.complete]):
             text = (
                 f"the trust list {listed.scheme} has entries whose certificates cannot all be read: {', '.join(torn)}"

@@ -22,9 +22,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from asn1crypto import crl as asn1_crl
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -315,7 +316,7 @@ def crl(
     *,
     revoked: Iterable[Issued | int] = (),
     issued: float = 0,
-    next_update: float = 7,
+    next_update: float | None = 7,
     number: int | None = 1,
     revoked_at: float = -1,
     signer: Issued | None = None,
@@ -325,14 +326,14 @@ def crl(
 ) -> bytes:
     """The revocation list of an authority. ``revoked``: certificates, or serial numbers.
 
-    ``issued``, ``next_update`` and ``revoked_at`` are days from the test run; ``signer``: who signs it instead of the authority
-    that it names; ``extensions``: further ones, with whether they are critical.
+    ``issued``, ``next_update`` and ``revoked_at`` are days from the test run, a ``next_update`` of None is left out; ``signer``:
+    who signs it instead of the authority that it names; ``extensions``: further ones, with whether they are critical.
     """
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(authority.certificate.subject)
         .last_update(NOW + timedelta(days=issued))
-        .next_update(NOW + timedelta(days=next_update))
+        .next_update(NOW + timedelta(days=issued if next_update is None else next_update))
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
     )
     if number is not None:
@@ -347,7 +348,22 @@ def crl(
             .add_extension(x509.CRLReason(x509.ReasonFlags.key_compromise), critical=False)
             .build()
         )
-    return builder.sign((signer or authority).key, digest or hashes.SHA256()).public_bytes(encoding)
+    made = builder.sign((signer or authority).key, digest or hashes.SHA256())
+    if next_update is None:
+        made = _without_next_update(made, (signer or authority).key)
+    return made.public_bytes(encoding)
+
+
+def _without_next_update(
+    made: x509.CertificateRevocationList, key: rsa.RSAPrivateKey
+) -> x509.CertificateRevocationList:
+    """The library makes no list that leaves it out, as RFC 5280 section 5.1.2.5 forbids and some authorities do."""
+    assert made.signature_hash_algorithm is not None
+    loaded = asn1_crl.CertificateList.load(made.public_bytes(Encoding.DER))
+    del loaded["tbs_cert_list"]["next_update"]
+    tbs = loaded["tbs_cert_list"].dump(force=True)
+    loaded["signature"] = key.sign(tbs, padding.PKCS1v15(), made.signature_hash_algorithm)
+    return x509.load_der_x509_crl(loaded.dump(force=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -389,13 +405,14 @@ def trust_list(
     sequence: int = 1,
     signer: Issued | None = None,
     issued: float = 0,
-    next_update: float = 30,
+    next_update: float | None = 30,
     scheme: str | None = None,
     digest: str = "sha256",
 ) -> bytes:
     """A signed trust list (ETSI TS 102 231 v2, signature enveloped), by default of what is declared, by ``list_signer``.
 
-    ``issued`` and ``next_update`` are days from the test run. ``digest``: of signature and reference, such as ``sha512``.
+    ``issued`` and ``next_update`` are days from the test run; None does not say when the next one comes.
+    ``digest``: of signature and reference, such as ``sha512``.
     """
     document = unsigned_trust_list(
         listed() if services is None else services,
@@ -412,7 +429,7 @@ def unsigned_trust_list(
     *,
     sequence: int = 1,
     issued: float = 0,
-    next_update: float = 30,
+    next_update: float | None = 30,
     scheme: str | None = None,
 ) -> bytes:
     """The same before it is signed."""
@@ -460,7 +477,7 @@ def unsigned_trust_list(
             tsl.PolicyOrLegalNotice(tsl.TSLLegalNotice("For tests.", english)),
             tsl.HistoricalInformationPeriod("0"),
             tsl.ListIssueDateTime(_instant(issued)),
-            tsl.NextUpdate(tsl.dateTime(_instant(next_update))),
+            tsl.NextUpdate(*() if next_update is None else (tsl.dateTime(_instant(next_update)),)),
         ),
         tsl.TrustServiceProviderList(*entries),
         TSLTag=f"{TSL_BASE}TSLTag",

@@ -412,6 +412,15 @@ def test_a_list_whose_successor_is_long_overdue_is_old_however_often_it_is_read(
     assert "20 days old" in str(known.barred(path_of(), NOW))
 
 
+def test_a_list_that_tells_of_no_successor_grows_old_from_its_issue_however_often_it_is_read() -> None:
+    known = lists()
+    put(known, STATIONS, pki.crl(ISSUING, issued=-15, next_update=None), ISSUING)
+    assert known.readings[STATIONS].list.next_update is None  # type: ignore[union-attr]
+    assert known.barred(path_of(), NOW) is None
+
+    assert "15 days old" in str(known.barred(path_of(), NOW + timedelta(minutes=1)))
+
+
 def test_one_young_list_of_several_addresses_is_enough_and_revoked_by_one_is_revoked() -> None:
     other = "http://mirror.test/stations.crl"
     leaf = pki.make(issuer=ISSUING, points=(STATIONS, other))

@@ -216,6 +216,17 @@ async def test_a_list_that_is_overdue_still_counts_and_is_a_warning(house: House
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_list_that_does_not_say_when_the_next_one_comes_is_a_warning_once_it_is_old(house: House) -> None:
+    lists = house.open()
+    house.publish(pki.trust_list(next_update=None))
+    await lists.refresh()
+    assert [*lists.concerns(pki.NOW + timedelta(days=180))] == []
+    (concern,) = lists.concerns(pki.NOW + timedelta(days=190))
+    assert "does not say when the next one comes" in concern.text
+    assert house.trusted("CA01")
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_list_of_another_signer_is_refused_until_it_is_pinned(house: House) -> None:
     """TSL signer change refused (acx.md 12)."""
     lists, other = house.open(), pki.list_signer("other")
