@@ -10,7 +10,7 @@ judgement reads the entries, and makes nothing anew of those it has seen before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -31,6 +31,7 @@ _NOT_LISTED: Final = "is not in the trust list, and no anchor of ours"
 _SWITCHED_OFF: Final = "which is in the trust list, but was switched off here"
 
 _State = tuple[bool, tuple[tuple[str, int | None, bool, Holder], ...], int]
+"""What was merged: whether a partner's own anchors count alone, which entries there were, and the change that counted then."""
 
 
 class Authorities:
@@ -104,6 +105,12 @@ class Authorities:
             self._merged[state] = found
         return found
 
+    def prune(self) -> None:
+        """Forget what was made of authorities that are not in the store any more."""
+        there = self._ledger.certificates.authority_fingerprints()
+        self._facts = {name: facts for name, facts in self._facts.items() if name in there}
+        self._merged = {state: trust for state, trust in self._merged.items() if there.issuperset(_names(state))}
+
     def _own_alone(self, partner_id: int | None) -> bool:
         return partner_id is not None and self._ledger.partners.get(partner_id).only_own_anchors
 
@@ -150,3 +157,7 @@ class Authorities:
 
 def _is_anchor(entry: StoredCertificate) -> bool:
     return entry.holder is Holder.ANCHOR and entry.active
+
+
+def _names(state: _State) -> Iterator[str]:
+    return (fingerprint for fingerprint, *_ in state[1])

@@ -138,6 +138,12 @@ class Certificates(Importing, Announcing):
                 known = self._asked[key] = trust, questions(path) if isinstance(path, Path) else ()
             yield entry, known[1]
 
+    def prune(self) -> None:
+        """Forget what was made of certificates that are not in the store any more."""
+        there = {(entry.partner_id, entry.fingerprint) for entry in (*self._owned(), *self._entries(Holder.PARTNER))}
+        self._asked = {key: asked for key, asked in self._asked.items() if key in there}
+        self.authorities.prune()
+
     def in_use(self) -> Sequence[StoredCertificate]:
         """Ours and those of partners that may be used for something, but for what bars them."""
         entries = (*self._owned(), *self._entries(Holder.PARTNER))

@@ -286,6 +286,7 @@ class Daemon:
             # A certificate becomes valid, or ends, without anybody saying so.
             await self._take_up_certificates()
             await self._expire()
+            await self.context.workers.database(self.context.certificates.prune)
             self.renewals.look()
         except OperatorError as error:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)

@@ -103,6 +103,14 @@ class Certificates:
         with self._database.reading() as connection:
             return [_to_certificate(row) for row in connection.execute(found.order_by(certificates.c.id))]
 
+    def authority_fingerprints(self) -> frozenset[str]:
+        """Those of all anchors, whoever they are for, and of all intermediates."""
+        found = sa.select(certificates.c.fingerprint).where(
+            certificates.c.holder.in_((Holder.ANCHOR, Holder.INTERMEDIATE))
+        )
+        with self._database.reading() as connection:
+            return frozenset(connection.execute(found).scalars())
+
     def set_active(self, certificate_id: int, *, active: bool) -> StoredCertificate:
         """Let an entry be used, or not. Raises UnknownError."""
         return self._set(certificate_id, active=active)

@@ -12,8 +12,10 @@ from oftp2.certs.facts import CertificateFacts
 from oftp2d import trust
 from oftp2d.authorities import Authorities
 from oftp2d.certificates import Certificates
+from oftp2d.config import RevocationMode
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Holder, Ledger, NewPartner, Station
+from oftp2d.revocation import Lists
 from oftp2d.trustlist import read
 from oftp2d.vault import Vault
 from tests import pki
@@ -250,3 +252,26 @@ def test_of_several_authorities_with_one_name_the_fingerprint_tells(authorities:
     found = authorities.find(second.fingerprint)
     assert found is not None
     assert found.fingerprint == second.fingerprint
+
+
+def test_nothing_is_kept_of_certificates_that_were_removed(ledger: Ledger) -> None:
+    store = Certificates(ledger, Vault(bytes(32)), lists=Lists(RevocationMode.TOLERATE))
+    of_a, of_b = (store.import_anchors(each.pem, now=NOW)[0] for each in (ISSUING_A, ISSUING_B))
+    partners = [partner(ledger), partner(ledger, "O0013000003C")]
+    theirs = [
+        store.import_partner(pki.certificate("CB01").der, partner_id=each, station="O0013000002B", now=NOW)
+        for each in partners
+    ]
+    assert [len(asked) for _, asked in store.asked(theirs, NOW)] == [1, 1]
+    kept = store.trust()
+    store.prune()
+    assert store.trust() is kept
+    assert len(store._asked) == 2
+
+    ledger.certificates.remove(of_a.id)
+    ledger.certificates.remove(theirs[0].id)
+    store.prune()
+
+    assert set(store.authorities._facts) == {of_b.fingerprint}
+    assert store.authorities._merged == {}
+    assert set(store._asked) == {(partners[1], theirs[1].fingerprint)}
