@@ -173,7 +173,7 @@ class Receipts:
 
     async def judge(self, partner: Partner, transfer: Transfer, response: EndResponse) -> Judgement:
         """Whether an end response for a file of ours counts; one that does not is noted with the file, and in the log."""
-        opinion = await self._opinion(partner, transfer, response, self._context.now())
+        opinion = await self._opinion(partner, transfer, response)
         if opinion.signature is not None:
             return await self._proven(partner, transfer, response, opinion.signature, other=opinion.other_content)
         if not opinion.counts(asked=transfer.signed_response, unsigned=partner.unsigned_receipts):
@@ -205,7 +205,7 @@ class Receipts:
         for held in await workers.database(ledger.evidence.held, partner.id):
             transfer = await workers.database(ledger.transfers.get, held.transfer_id)
             response = _as_it_came(transfer, held)
-            opinion = await self._opinion(partner, transfer, response, held.received_at)
+            opinion = await self._opinion(partner, transfer, response)
             if opinion.signature is None:
                 continue
             judgement = await self._proven(partner, transfer, response, opinion.signature, other=opinion.other_content)
@@ -237,15 +237,15 @@ class Receipts:
             except SpoolError as error:
                 self.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
 
-    async def _opinion(self, partner: Partner, transfer: Transfer, response: EndResponse, came_at: datetime) -> Opinion:
-        """What it proves, by the certificates that are there now and counted when it came."""
+    async def _opinion(self, partner: Partner, transfer: Transfer, response: EndResponse) -> Opinion:
+        """What it proves, by the certificates that are there now."""
         station = response.creator if isinstance(response, Nerp) else response.originator
         chosen = await self._context.workers.database(
             self._context.certificates.explain_partner,
             selection.EERP_VERIFICATION,
             partner_id=partner.id,
             station=station,
-            now=came_at,
+            now=self._context.now(),
             least_bits=partner.least_rsa_bits,
         )
         opinion = await self._context.workers.crypto(
