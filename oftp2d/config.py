@@ -289,6 +289,13 @@ class Acx:
         14,
         "It tells you earlier where the certificate that the partner still knows ends within so many days.",
     )
+    keep_refused_days: int = whole(
+        1,
+        3650,
+        30,
+        "A certificate that was refused is kept for so long, for 'oftp2d exchange show', in days; of each partner the newest 20"
+        " at most.",
+    )
 
 
 _LIST = "https://www.odette.org/TSL/TSL_OFTP2.XML"

@@ -301,6 +301,9 @@ class Daemon:
                 transfer=transfer.id,
             )
 
+        refused = await self.context.workers.database(self._forget_certificates)
+        if refused:
+            self.log.info("{count} certificates that were refused are kept no longer", count=refused)
         for transfer in await self._forgotten():
             self.log.info(
                 "the content of {file}, transfer {transfer}, which was refused, is kept no longer",
@@ -318,6 +321,13 @@ class Daemon:
             await context.workers.disk(context.spool.remove_refused, *names)
             await context.workers.database(context.ledger.transfers.forget_raw, *(each.id for each in forgotten))
         return forgotten
+
+    def _forget_certificates(self) -> int:
+        """In the database worker: what the exchange refused long ago."""
+        context = self.context
+        return context.ledger.exchanges.forget_refused(
+            context.now() - timedelta(days=context.config.acx.keep_refused_days)
+        )
 
     def _expired(self) -> Sequence[Transfer]:
         """In the database worker, like the beginning of a reception: none may go on before its part is gone."""

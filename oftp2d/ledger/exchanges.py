@@ -35,6 +35,9 @@ from oftp2d.ledger.schema import certificates, confirmations, exchanges, partner
 from oftp2d.ledger.states import Direction, TransferState
 
 _WITHOUT_CONTENT: Final = tuple(column for column in exchanges.c if column is not exchanges.c.der)
+MOST_REFUSED: Final = 20
+"""Refused certificates of one partner that are kept, the newest: what it sends must not fill the ledger."""
+
 _ANSWERED: Final = frozenset({ExchangeState.ACCEPTED, ExchangeState.REFUSED})
 _DELIVERED = Move(Direction.IN, [TransferState.RECEIVED], TransferState.DELIVERED)
 _CANCELLED = Move(Direction.OUT, [TransferState.QUEUED, TransferState.FAILED], TransferState.CANCELLED)
@@ -190,6 +193,14 @@ class Exchanges:
         with self._database.reading() as connection:
             return connection.execute(found).scalars().all()
 
+    def forget_refused(self, before: datetime) -> int:
+        """Keep no certificate any longer that was refused before then; returns of how many messages."""
+        forgotten = sa.update(exchanges).where(
+            exchanges.c.state == ExchangeState.REFUSED, exchanges.c.der.is_not(None), exchanges.c.answered_at < before
+        )
+        with self._database.writing() as connection:
+            return connection.execute(forgotten.values(der=None)).rowcount
+
     def by_transfer(self, transfer_id: str) -> ExchangeRecord | None:
         """The message a transfer carries."""
         with self._database.reading() as connection:
@@ -326,21 +337,45 @@ def _conclude(connection: Connection, conclusion: Conclusion, now: datetime) -> 
         _queue(connection, reply, now)
     for entry in conclusion.audit:
         write(connection, entry)
-    decided: dict[str, Any] = {"state": conclusion.state, "text": conclusion.text, "rule": conclusion.rule}
+    decided: dict[str, Any] = {
+        "state": conclusion.state,
+        "text": conclusion.text,
+        "rule": conclusion.rule,
+        "der": conclusion.der,
+    }
     held = sa.update(exchanges).where(exchanges.c.transfer_id == transfer.id).values(**decided, answered_at=now)
     row = connection.execute(held.returning(exchanges)).first()
     if row is not None:
-        return _to_record(row)
-    new = NewExchange(
-        partner_id=transfer.partner_id,
-        direction=Direction.IN,
-        message=conclusion.message,
-        transfer_id=transfer.id,
-        fingerprint=conclusion.fingerprint,
-        der=conclusion.der,
-        **decided,
+        record = _to_record(row)
+    else:
+        new = NewExchange(
+            partner_id=transfer.partner_id,
+            direction=Direction.IN,
+            message=conclusion.message,
+            transfer_id=transfer.id,
+            fingerprint=conclusion.fingerprint,
+            **decided,
+        )
+        record = _insert(connection, new, now)
+    if not accepted:
+        _forget_older(connection, transfer.partner_id)
+    return record
+
+
+def _forget_older(connection: Connection, partner_id: int) -> None:
+    """Of the certificates of a partner that were refused, only the newest are kept."""
+    kept = (
+        sa.select(exchanges.c.id)
+        .where(
+            exchanges.c.state == ExchangeState.REFUSED,
+            exchanges.c.partner_id == partner_id,
+            exchanges.c.der.is_not(None),
+        )
+        .order_by(exchanges.c.answered_at.desc(), exchanges.c.id.desc())
     )
-    return _insert(connection, new, now)
+    older = connection.execute(kept.offset(MOST_REFUSED)).scalars().all()
+    if older:
+        connection.execute(sa.update(exchanges).where(exchanges.c.id.in_(older)).values(der=None))
 
 
 def _take_over(connection: Connection, conclusion: Conclusion, now: datetime) -> None:

@@ -323,6 +323,15 @@ exchanges = sa.Table(
     sa.Index("ix_exchanges_state", "state", "partner_id"),
     sa.Index("ix_exchanges_fingerprint", "partner_id", "direction", "fingerprint", "id"),
 )
+_kept = exchanges.c.der.is_not(None)
+sa.Index(
+    "ix_exchanges_kept",
+    exchanges.c.state,
+    exchanges.c.partner_id,
+    exchanges.c.answered_at,
+    sqlite_where=_kept,
+    postgresql_where=_kept,
+)
 
 renewals = sa.Table(
     "renewals",

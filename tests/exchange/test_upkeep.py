@@ -16,7 +16,7 @@ from oftp2 import buffers
 from oftp2 import commands as c
 from oftp2d import daemon
 from oftp2d.context import Context
-from oftp2d.ledger import Kind, NewIncoming, Transfer, TransferState, Transport
+from oftp2d.ledger import ExchangeState, Kind, NewIncoming, Transfer, TransferState, Transport
 from tests import pki
 from tests.exchange.peer import session
 from tests.exchange.station import CLOCK, CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually
@@ -100,6 +100,30 @@ async def test_what_was_refused_is_kept_as_it_came_for_its_time_only(a: Station,
     assert len(log.lines("the content of OLD", "is kept no longer")) == 1
     await a.restart()
     assert [path.name for path in (a.home / "spool").glob("*/*")] == [young.id]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_certificate_that_was_refused_is_kept_for_its_time_only(a: Station, log: Log) -> None:
+    a.settings = "[acx]\nkeep_refused_days = 3\n"
+    a.add_partner(CODE_B, transport=Transport.TCP, password_ours=PASSWORD_A, password_theirs=PASSWORD_B)
+    await a.start()
+    async with session(a) as peer:
+        for name in ("CB01", "CB04"):
+            await peer.deliver(pki.certificate(name).der)
+        await peer.turn()
+    await a.idle()
+    with closing(sqlite3.connect(a.home / "ledger.sqlite")) as database, database:
+        database.execute("update exchanges set answered_at = answered_at - 73 * 3600 * 1000000 where id = 1")
+
+    async def kept() -> list[bool]:
+        return [(await a.db(a.ledger.exchanges.get, number)).der is not None for number in (1, 2)]
+
+    async def forgotten() -> bool:
+        return await kept() == [False, True]
+
+    await eventually("the end of what was kept long enough", forgotten)
+    assert [each.state for each in await a.exchanges()] == [ExchangeState.REFUSED] * 2
+    assert len(log.lines("1 certificates that were refused are kept no longer")) == 1
 
 
 @pytest_twisted.ensureDeferred

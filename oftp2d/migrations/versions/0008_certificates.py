@@ -41,6 +41,7 @@ def downgrade() -> None:
     op.drop_column("audit", "fingerprint")
     for table in ("revocation_lists", "trust_lists", "renewal_partners"):
         op.drop_table(table)
+    op.drop_index("ix_exchanges_kept", "exchanges")
     # A held message is judged again: nothing was answered to it, and its file is still there.
     op.execute("DELETE FROM exchanges WHERE state = 'held'")
     with op.batch_alter_table("exchanges", copy_from=_exchanges(_STATES_WITH_HELD, more=True)) as batch:
@@ -120,6 +121,9 @@ def _exchanges_that_may_be_held() -> None:
         batch.create_index("ix_exchanges_renewal_id", ["renewal_id"])
         batch.create_index("ix_exchanges_state", ["state", "partner_id"])
         batch.create_index("ix_exchanges_fingerprint", ["partner_id", "direction", "fingerprint", "id"])
+    kept = sa.text("der IS NOT NULL")
+    columns = ["state", "partner_id", "answered_at"]
+    op.create_index("ix_exchanges_kept", "exchanges", columns, sqlite_where=kept, postgresql_where=kept)
 
 
 def _create_renewal_partners() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,6 +30,7 @@ from oftp2d.ledger import (
     TransferState,
     UnknownError,
 )
+from oftp2d.ledger.exchanges import MOST_REFUSED
 
 LEASE = timedelta(seconds=60)
 MINUTE = timedelta(minutes=1)
@@ -246,6 +248,37 @@ def test_a_refused_message_owes_its_reason_as_text(
     assert [receipt.text for receipt in ledger.receipts.owed(partner.id)] == ["issuer unknown"]
     with pytest.raises(IllegalMoveError):
         ledger.exchanges.conclude(refused, now)
+
+
+def test_of_refused_certificates_the_newest_of_each_partner_are_kept_and_those_for_their_time_only(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    def conclude(minute: int, state: ExchangeState) -> int:
+        at = now + minute * MINUTE
+        offer = replace(files.incoming(partner, DELIVER, Kind.EXCHANGE), time=f"{minute:010}")
+        transfer = ledger.transfers.open_incoming(offer, at, "session-1", LEASE)
+        assert isinstance(transfer, Transfer)
+        ledger.transfers.received(transfer.id, 900, "", transfer.id, at)
+        kind = ReceiptKind.EERP if state is ExchangeState.ACCEPTED else ReceiptKind.NERP
+        conclusion = Conclusion(
+            transfer_id=transfer.id,
+            message=ExchangeMessage.DELIVER,
+            state=state,
+            receipt=NewReceipt(kind=kind, reason=None if kind is ReceiptKind.EERP else 99),
+            der=b"certificate",
+        )
+        return ledger.exchanges.conclude(conclusion, at).id
+
+    def kept(*numbers: int) -> list[bool]:
+        return [ledger.exchanges.get(number).der is not None for number in numbers]
+
+    accepted = conclude(0, ExchangeState.ACCEPTED)
+    refused = [conclude(minute, ExchangeState.REFUSED) for minute in range(1, MOST_REFUSED + 3)]
+    assert kept(accepted, *refused) == [True, False, False, *[True] * MOST_REFUSED]
+
+    assert ledger.exchanges.forget_refused(now + 4 * MINUTE) == 1
+    assert kept(accepted, *refused[:4]) == [True, False, False, False, True]
+    assert ledger.exchanges.get(refused[0]).state is ExchangeState.REFUSED
 
 
 def test_a_conclusion_that_fails_in_its_last_step_leaves_nothing_behind(

@@ -32,6 +32,7 @@ QUESTIONS: dict[str, Any] = {
     "recover": lambda ledger: ledger.transfers.recover(bool, NOW),
     "what to secure": lambda ledger: ledger.transfers.to_secure(),
     "raw content to forget": lambda ledger: ledger.transfers.raw_expired(NOW),
+    "refused certificates to forget": lambda ledger: ledger.exchanges.forget_refused(NOW),
     "where the exchange with a partner stands": lambda ledger: (
         ledger.exchanges.held(1),
         ledger.exchanges.unanswered(1),
