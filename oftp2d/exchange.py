@@ -14,10 +14,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from twisted.logger import Logger
 
-from oftp2.certs.acceptance import Approval, Message, Mode, Rule, Verdict, crowded, deliver_ours, overrulable, rejected
+from oftp2.certs.acceptance import (
+    Approval,
+    Message,
+    Mode,
+    Rule,
+    Verdict,
+    crowded,
+    deliver_ours,
+    overrulable,
+    rejected,
+    repeated,
+)
 from oftp2.certs.content import is_xml
 from oftp2.certs.usages import Usage
 from oftp2.reasons import NegativeResponseReason
@@ -52,7 +64,15 @@ OPERATOR = Proof(authenticated=True)
 
 
 MOST_HELD = 20
-"""Certificates of one partner that may wait for an operator at the same time."""
+"""Different certificates of one partner that may wait for an operator at the same time.
+
+So many of those that the rules alone would refuse, and of those that they would accept: nobody crowds out the honest one.
+"""
+MOST_REPEATED = 5
+"""Times that one certificate may wait."""
+
+_ACCEPTING: Final = frozenset({Rule.RENEWAL, Rule.FIRST, Rule.ANNOUNCEMENT, Rule.DUPLICATE})
+"""The rows that accept what nobody has approved."""
 
 
 class Exchange:
@@ -120,12 +140,23 @@ class Exchange:
         verdict = await self._arrivals.judge(arrival, proof)
         replies = await self._answers_to(partner, transfer, arrival.message)
         if partner.hold_certificates and overrulable(verdict):
-            waiting = await self._context.workers.database(self._context.ledger.exchanges.held, partner.id)
-            if len(waiting) < MOST_HELD:
+            full = await self._no_room(arrival, verdict)
+            if full is None:
                 await self._hold(arrival, verdict, proof, replies)
                 return
-            verdict = crowded(len(waiting))
+            verdict = full
         await self._conclude(arrival, verdict, replies)
+
+    async def _no_room(self, arrival: Arrival, verdict: Verdict) -> Verdict | None:
+        """The refusal, where too much of the partner is held for one more; None where there is room."""
+        held = await self._context.workers.database(self._context.ledger.exchanges.held, arrival.partner.id)
+        assert arrival.facts is not None  # noqa: S101 - what cannot be read is not held
+        same = [record for record in held if record.fingerprint == arrival.facts.fingerprint]
+        if same:
+            return repeated() if len(same) >= MOST_REPEATED else None
+        beside = [record for record in held if (record.rule in _ACCEPTING) is verdict.accepted]
+        different = {record.fingerprint for record in beside}
+        return crowded(len(different)) if len(different) >= MOST_HELD else None
 
     async def judge_left_over(self, partner: Partner, transfer: Transfer) -> None:
         """A message whose session ended before it was judged: nobody knows any more how that was proven.
@@ -212,6 +243,8 @@ class Exchange:
         if facts is not None:
             certificate = store.accepted(verdict, facts, partner_id=arrival.partner.id, station=transfer.originator)
         state = ExchangeState.ACCEPTED if verdict.accepted else ExchangeState.REFUSED
+        # One that is here already is in the store; who repeats it does not fill the ledger.
+        came = None if facts is None or verdict.rule is Rule.DUPLICATE else facts.der
         # A recall counts from when it came; one that an operator accepted from then, for so long the former ones were used.
         withdrawn_at = None if verdict.rule is Rule.APPROVED else transfer.updated_at
         return Conclusion(
@@ -226,7 +259,7 @@ class Exchange:
             announcement_id=verdict.announcement,
             replies=replies,
             audit=(_entry(arrival, state.value, verdict.rule, verdict.text, self._context.now()),),
-            der=facts.der if facts else None,
+            der=came,
             rule=verdict.rule.value,
             raw_name=raw_name,
         )
@@ -273,18 +306,18 @@ class Exchange:
                 advice = f"say 'oftp2d exchange accept {exchange_id} --usage ...', or {advice}"
             raise OperatorError(f"message {exchange_id} cannot be accepted: {verdict.text}", advice)
         record = await self._conclude(arrival, verdict)
-        for repeated in await self._repeated(arrival):
+        for again in await self._repeated(arrival):
             # It is here now, and so a duplicate; that of a REPLACE withdraws more than was decided on.
-            if repeated.message is arrival.message or repeated.message is not Message.REPLACE:
-                await self._conclude(repeated, await self._arrivals.judge(repeated, OPERATOR, Approval()))
+            if again.message is arrival.message or again.message is not Message.REPLACE:
+                await self._conclude(again, await self._arrivals.judge(again, OPERATOR, Approval()))
         return record
 
     async def reject(self, exchange_id: int, text: str = "") -> ExchangeRecord:
         """Refuse a held certificate, each time it was sent; ``text`` is what the partner reads in the NERP."""
         arrival = await self._held(exchange_id)
         record = await self._conclude(arrival, rejected(text))
-        for repeated in await self._repeated(arrival):
-            await self._conclude(repeated, rejected(text))
+        for again in await self._repeated(arrival):
+            await self._conclude(again, rejected(text))
         self._changed()
         return record
 

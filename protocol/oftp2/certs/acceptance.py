@@ -226,6 +226,11 @@ def crowded(count: int) -> Verdict:
     return _refused(Rule.CROWDED, text)
 
 
+def repeated() -> Verdict:
+    """The same certificate is held so often that it is not once more."""
+    return _refused(Rule.CROWDED, "this certificate waits for an administrator already; it need not be sent again")
+
+
 def overrulable(verdict: Verdict) -> bool:
     """Whether an operator may decide otherwise, and so is asked where that is set for the partner.
 

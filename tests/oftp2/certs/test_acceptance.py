@@ -26,6 +26,7 @@ from oftp2.certs.acceptance import (
     judge,
     overrulable,
     rejected,
+    repeated,
     unreadable,
 )
 from oftp2.certs.clid import Clid, Identification
@@ -568,3 +569,4 @@ def test_an_operator_refuses_with_words_of_its_own_or_without() -> None:
     refused(rejected(), Rule.REJECTED, "refused by an administrator")
     refused(rejected("call us first"), Rule.REJECTED, "call us first")
     refused(crowded(20), Rule.CROWDED, "20 certificates of yours wait")
+    refused(repeated(), Rule.CROWDED, "this certificate waits for an administrator already")
