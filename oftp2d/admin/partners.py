@@ -225,16 +225,7 @@ def _settings(fields: Fields, desk: Desk) -> dict[str, Any]:
     settings |= {name: None for name in ("host", "server_name", "text_charset") if read[name] == ""}
     if read.get("call_every", 0) is None:
         settings["call_every"] = None
-    for name in (
-        "client_certificate",
-        "compression",
-        "restart",
-        "active",
-        "may_forward",
-        "hold_certificates",
-        "only_own_anchors",
-        *_FLAGS_OF_FILES,
-    ):
+    for name in _FLAGS:
         if name in fields:
             settings[name] = fields.flag(name, default=False)
         else:

@@ -351,3 +351,10 @@ def responses(heard: Sequence[object]) -> list[c.EndResponse]:
 
 def files(heard: Sequence[object]) -> list[tuple[c.Sfid, bytes]]:
     return [each for each in heard if isinstance(each, tuple)]
+
+
+async def answer_to(peer: Peer, octets: bytes, message: str = "DELIVER", **fields: object) -> c.EndResponse:
+    """Deliver a message of the certificate exchange, pass the turn, and take the one end response."""
+    await peer.deliver(octets, message, **fields)
+    (response,) = responses(await peer.turn())
+    return response

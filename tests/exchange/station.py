@@ -43,6 +43,7 @@ from oftp2d.ledger import (
     NewOutgoing,
     NewPartner,
     Partner,
+    Slot,
     StoredCertificate,
     Transfer,
     Transport,
@@ -293,6 +294,13 @@ class Station:
         """What it holds of a partner."""
         partner = await self.partner(code)
         return list(await self.db(self.ledger.certificates.list, Holder.PARTNER, partner.id))
+
+    async def slots(self, code: str) -> dict[Slot, set[str]]:
+        """What the station holds of a partner: slot -> fingerprints."""
+        found: dict[Slot, set[str]] = {}
+        for held in await self.certificates(code):
+            found.setdefault(held.slot, set()).add(held.fingerprint)
+        return found
 
     async def exchanges(self) -> list[ExchangeRecord]:
         """The messages, oldest first."""

@@ -17,7 +17,7 @@ from oftp2.certs.usages import Usage
 from oftp2.reasons import AnswerReason, NegativeResponseReason
 from oftp2d.ledger import AcxMode, Authentication, ExchangeState, Kind, Slot, TransferState
 from tests import pki
-from tests.exchange.peer import Peer, responses, session
+from tests.exchange.peer import answer_to, session
 from tests.exchange.station import CODE_A, CODE_B, Log, Station, eventually, introduce, start
 from tests.pki import Issued
 
@@ -100,14 +100,6 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         "not a readable X.509 certificate",
     ),
 }
-
-
-async def answer_to(peer: Peer, octets: bytes, message: str = "DELIVER") -> c.EndResponse:
-    """Deliver, pass the turn, and take the one end response."""
-    sfid = await peer.deliver(octets, message)
-    (response,) = responses(await peer.turn())
-    assert response.identity == sfid.identity
-    return response
 
 
 @pytest.fixture

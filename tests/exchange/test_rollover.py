@@ -18,7 +18,7 @@ from oftp2.reasons import AnswerReason, EndSessionReason
 from oftp2.values import FileFormat, SecurityLevel
 from oftp2d.ledger import AcxMode, Authentication, ExchangeMessage, ExchangeState, Kind, Slot, TransferState
 from tests import pki
-from tests.exchange.peer import Peer, Tls, files, responses, session
+from tests.exchange.peer import Peer, Tls, answer_to, files, responses, session
 from tests.exchange.station import CODE_A, CODE_B, Log, Station, eventually, introduce, start
 from tests.pki import Issued
 
@@ -32,21 +32,6 @@ def acquainted(a: Station, b: Station) -> Station:
     assert partner is not None
     a.hold(partner, pki.certificate("CB01"))
     return a
-
-
-async def answer_to(peer: Peer, octets: bytes, message: str = "DELIVER", **fields: object) -> c.EndResponse:
-    """Deliver, pass the turn, and take the one end response."""
-    await peer.deliver(octets, message, **fields)
-    (response,) = responses(await peer.turn())
-    return response
-
-
-async def slots(station: Station) -> dict[Slot, set[str]]:
-    """What the station holds of B: slot -> fingerprints."""
-    found: dict[Slot, set[str]] = {}
-    for held in await station.certificates(CODE_B):
-        found.setdefault(held.slot, set()).add(held.fingerprint)
-    return found
 
 
 def prints(*names: str) -> set[str]:
@@ -74,7 +59,7 @@ async def test_a_renewal_under_the_same_name_needs_no_announcement_and_keeps_its
     await acquainted.start()
     async with session(acquainted, tls=True) as peer:
         assert isinstance(await answer_to(peer, pki.certificate("CB04").der), c.Eerp)
-    assert await slots(acquainted) == {Slot.CURRENT: prints("CB04"), Slot.PREVIOUS: prints("CB01")}
+    assert await acquainted.slots(CODE_B) == {Slot.CURRENT: prints("CB04"), Slot.PREVIOUS: prints("CB01")}
 
 
 @pytest.mark.parametrize(("least", "answer"), [(2048, c.Nerp), (1024, c.Eerp)])
@@ -97,12 +82,18 @@ async def test_replace_withdraws_all_there_was_and_what_is_withdrawn_never_comes
     async with session(acquainted, tls=True) as peer:
         assert isinstance(await answer_to(peer, pki.certificate("CB04").der), c.Eerp)
         assert isinstance(await answer_to(peer, newest.der, "REPLACE"), c.Eerp)
-        assert await slots(acquainted) == {Slot.CURRENT: {newest.fingerprint}, Slot.WITHDRAWN: prints("CB01", "CB04")}
+        assert await acquainted.slots(CODE_B) == {
+            Slot.CURRENT: {newest.fingerprint},
+            Slot.WITHDRAWN: prints("CB01", "CB04"),
+        }
         for name in ("CB01", "CB04"):
             refused = await answer_to(peer, pki.certificate(name).der)
             assert isinstance(refused, c.Nerp)
             assert "was withdrawn earlier" in refused.text
-    assert await slots(acquainted) == {Slot.CURRENT: {newest.fingerprint}, Slot.WITHDRAWN: prints("CB01", "CB04")}
+    assert await acquainted.slots(CODE_B) == {
+        Slot.CURRENT: {newest.fingerprint},
+        Slot.WITHDRAWN: prints("CB01", "CB04"),
+    }
 
 
 @pytest_twisted.ensureDeferred
@@ -111,7 +102,7 @@ async def test_replace_with_the_one_that_stands_withdraws_only_the_others(acquai
     async with session(acquainted, tls=True) as peer:
         await answer_to(peer, pki.certificate("CB04").der)
         assert isinstance(await answer_to(peer, pki.certificate("CB04").der, "REPLACE"), c.Eerp)
-    assert await slots(acquainted) == {Slot.CURRENT: prints("CB04"), Slot.WITHDRAWN: prints("CB01")}
+    assert await acquainted.slots(CODE_B) == {Slot.CURRENT: prints("CB04"), Slot.WITHDRAWN: prints("CB01")}
 
 
 @pytest_twisted.ensureDeferred
@@ -128,7 +119,7 @@ async def test_another_subject_is_taken_only_with_the_identification_data_of_its
         assert isinstance(unrelated, c.Nerp)
         described = await answer_to(peer, renamed.der, description=clid(pki.certificate("CB01")))
         assert isinstance(described, c.Eerp)
-    assert await slots(acquainted) == {Slot.CURRENT: {renamed.fingerprint}, Slot.PREVIOUS: prints("CB01")}
+    assert await acquainted.slots(CODE_B) == {Slot.CURRENT: {renamed.fingerprint}, Slot.PREVIOUS: prints("CB01")}
 
 
 @pytest_twisted.ensureDeferred
@@ -144,7 +135,7 @@ async def test_in_the_bootstrap_identification_data_alone_do_not_carry_a_change_
     async with session(a, tls=True) as peer:
         refused = await answer_to(peer, successor().der, description=clid(pki.certificate("CB01")))
         assert isinstance(refused, c.Nerp)
-    assert await slots(a) == {Slot.CURRENT: prints("CB01")}
+    assert await a.slots(CODE_B) == {Slot.CURRENT: prints("CB01")}
 
 
 @pytest_twisted.ensureDeferred
@@ -165,7 +156,7 @@ async def test_a_self_signed_renewal_needs_a_session_that_proves_the_partner(a: 
         assert isinstance(await answer_to(peer, second.der), c.Nerp)
     async with session(a, tls=Tls(first)) as peer:
         assert isinstance(await answer_to(peer, second.der), c.Eerp)
-    assert await slots(a) == {Slot.CURRENT: {second.fingerprint}, Slot.PREVIOUS: {first.fingerprint}}
+    assert await a.slots(CODE_B) == {Slot.CURRENT: {second.fingerprint}, Slot.PREVIOUS: {first.fingerprint}}
 
 
 @pytest_twisted.ensureDeferred
@@ -341,7 +332,7 @@ async def test_the_names_are_known_in_any_case(dataset: str, acquainted: Station
     assert isinstance(response, c.Eerp)
     assert response.dataset == dataset
     assert not acquainted.inbox()
-    assert (await slots(acquainted))[Slot.CURRENT] == prints("CB04")
+    assert (await acquainted.slots(CODE_B))[Slot.CURRENT] == prints("CB04")
 
 
 @pytest_twisted.ensureDeferred
@@ -354,7 +345,7 @@ async def test_a_name_that_only_resembles_is_an_ordinary_file(acquainted: Statio
         assert all(isinstance(response, c.Eerp) for response in responses(await peer.turn()))
     assert acquainted.inbox() == [octets, octets]
     assert await acquainted.exchanges() == []
-    assert await slots(acquainted) == {Slot.CURRENT: prints("CB01")}
+    assert await acquainted.slots(CODE_B) == {Slot.CURRENT: prints("CB01")}
 
 
 @pytest.mark.parametrize(
@@ -440,7 +431,7 @@ async def test_a_message_that_was_received_and_not_judged_when_the_station_fell_
     await acquainted.idle()
     assert len(judged) == 1
     await acquainted.restart()
-    assert (await slots(acquainted))[Slot.CURRENT] == prints("CB04")
+    assert (await acquainted.slots(CODE_B))[Slot.CURRENT] == prints("CB04")
     async with session(acquainted, tls=True) as peer:
         assert [response.identity for response in responses(await peer.turn())] == [sfid.identity]
 

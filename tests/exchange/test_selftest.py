@@ -26,7 +26,7 @@ from oftp2d.ledger import AcxMode, Authentication, Demand, ExchangeState, Kind, 
 from oftp2d.turns import SMALL_AT_ONCE
 from tests import pki
 from tests.authority import Authority, serving
-from tests.exchange.peer import Peer, call, files, responses, session
+from tests.exchange.peer import Peer, answer_to, call, files, responses, session
 from tests.exchange.station import (
     CODE_A,
     CODE_B,
@@ -71,22 +71,8 @@ def described(issued: Issued) -> str:
     return description
 
 
-async def answer_to(peer: Peer, octets: bytes, message: str = "DELIVER", **fields: object) -> c.EndResponse:
-    """Deliver it, pass the turn, and take the one end response."""
-    await peer.deliver(octets, message, **fields)
-    (response,) = responses(await peer.turn())
-    return response
-
-
-async def slots(station: Station) -> dict[Slot, set[str]]:
-    found: dict[Slot, set[str]] = {}
-    for each in await station.certificates(CODE_B):
-        found.setdefault(each.slot, set()).add(each.fingerprint)
-    return found
-
-
 async def standing_in(station: Station, fingerprints: set[str]) -> bool:
-    return (await slots(station)).get(Slot.CURRENT) == fingerprints
+    return (await station.slots(CODE_B)).get(Slot.CURRENT) == fingerprints
 
 
 async def owns(station: Station, issued: Issued, alias: str, *, confirmed: bool = False) -> None:
@@ -195,7 +181,7 @@ async def test_a_renewal_under_the_same_name_is_taken_and_the_former_one_kept(kn
     await known.start()
     async with session(known) as peer:
         assert isinstance(await answer_to(peer, CB04.der), c.Eerp)
-    assert await slots(known) == {Slot.CURRENT: {CB04.fingerprint}, Slot.PREVIOUS: {CB01.fingerprint}}
+    assert await known.slots(CODE_B) == {Slot.CURRENT: {CB04.fingerprint}, Slot.PREVIOUS: {CB01.fingerprint}}
 
 
 @pytest_twisted.ensureDeferred
@@ -207,7 +193,7 @@ async def test_five_previous_certificates_are_kept_and_the_oldest_goes_for_a_fur
         for each in following:
             await peer.deliver(each.der)
         assert all(isinstance(each, c.Eerp) for each in responses(await peer.turn()))
-    found = await slots(known)
+    found = await known.slots(CODE_B)
     assert found[Slot.CURRENT] == {following[-1].fingerprint}
     assert found[Slot.PREVIOUS] == {each.fingerprint for each in following[1:-1]}
     dropped = {each.fingerprint for each in await known.audit("previous certificate dropped")}
@@ -223,7 +209,7 @@ async def test_another_name_is_taken_with_identification_data_and_refused_withou
         assert isinstance(refused, c.Nerp)
         assert (refused.reason, "subject not as in" in refused.text) == (NegativeResponseReason.UNSPECIFIED, True)
         assert isinstance(await answer_to(peer, renamed.der, description=described(CB01)), c.Eerp)
-    assert await slots(known) == {Slot.CURRENT: {renamed.fingerprint}, Slot.PREVIOUS: {CB01.fingerprint}}
+    assert await known.slots(CODE_B) == {Slot.CURRENT: {renamed.fingerprint}, Slot.PREVIOUS: {CB01.fingerprint}}
 
 
 @pytest_twisted.ensureDeferred
@@ -232,7 +218,7 @@ async def test_the_same_certificate_again_is_acknowledged_and_changes_nothing(kn
     async with session(known) as peer:
         for message in ("DELIVER", "REPLACE", "REQUEST"):
             assert isinstance(await answer_to(peer, CB01.der, message), c.Eerp)
-    assert await slots(known) == {Slot.CURRENT: {CB01.fingerprint}}
+    assert await known.slots(CODE_B) == {Slot.CURRENT: {CB01.fingerprint}}
 
 
 @pytest.mark.parametrize("scope", ["slots", "all"])
@@ -256,7 +242,7 @@ async def test_a_replacement_empties_what_was_kept_and_where_that_is_agreed_all_
         for octets, message in ((CB04.der, "DELIVER"), (newest.der, "REPLACE")):
             await peer.deliver(octets, message)
         assert all(isinstance(each, c.Eerp) for each in responses(await peer.turn()))
-    found = await slots(known)
+    found = await known.slots(CODE_B)
     kept = set() if scope == "all" else {signs.fingerprint}
     assert found[Slot.CURRENT] == {newest.fingerprint} | kept
     previous = [each.usages for each in await known.certificates(CODE_B) if each.slot is Slot.PREVIOUS]
@@ -298,7 +284,7 @@ async def test_a_self_signed_certificate_is_refused_as_the_first_and_taken_as_a_
         await peer.authenticate(first, CA01)
         assert isinstance(await answer_to(peer, stranger.der), c.Nerp)
         assert isinstance(await answer_to(peer, renewal.der), c.Eerp)
-    assert await slots(a) == {Slot.CURRENT: {renewal.fingerprint}, Slot.PREVIOUS: {first.fingerprint}}
+    assert await a.slots(CODE_B) == {Slot.CURRENT: {renewal.fingerprint}, Slot.PREVIOUS: {first.fingerprint}}
 
 
 @pytest_twisted.ensureDeferred
@@ -515,7 +501,7 @@ async def test_what_the_lists_of_others_speak_against_is_refused_with_what_they_
     refused = await renewed(judging, name, authority)
     assert isinstance(refused, c.Nerp)
     assert why in refused.text
-    assert await slots(judging) == {Slot.CURRENT: {pki.certificate("CB01", authority.url).fingerprint}}
+    assert await judging.slots(CODE_B) == {Slot.CURRENT: {pki.certificate("CB01", authority.url).fingerprint}}
 
 
 @pytest.mark.parametrize(
