@@ -212,14 +212,11 @@ class Exchange:
         )
         put_away = self._context.spool.refuse if kept else self._context.spool.remove_received
         await self._context.workers.disk(put_away, transfer.spool_name)
-        self.log.info(
-            "{partner}: {message} {outcome}: {text}",
-            partner=partner.code,
-            message=arrival.message.value,
-            outcome=conclusion.state.value,
-            text=verdict.text,
-        )
-        if verdict.accepted:
+        named = {"partner": partner.code, "message": arrival.message.value, "text": verdict.text, "id": record.id}
+        if not verdict.accepted:
+            self.log.warn("{partner}: {message} refused: {text}; see 'oftp2d exchange show {id}'", **named)
+        else:
+            self.log.info("{partner}: {message} accepted: {text}", **named)
             self._changed()
             await self._authentication.latch(partner)
             await self.certificate_came(partner)

@@ -7,10 +7,11 @@ use, or one in use with a former one that still counts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from oftp2.certs.acceptance import Rule
 from oftp2.certs.usages import Usage
 from oftp2d.ledger import (
     AcxMode,
@@ -24,6 +25,7 @@ from oftp2d.ledger import (
     TransferState,
     Unanswered,
 )
+from oftp2d.ledger import Authentication as Setting
 
 
 class Stage(StrEnum):
@@ -34,6 +36,8 @@ class Stage(StrEnum):
     ACTIVE = "active"
     ROLLING = "rolling"
     """In use, and a former one still verifies what was signed with it."""
+    BARRED = "barred"
+    """It is there and used for nothing, such as because it was revoked."""
 
 
 class Offered(StrEnum):
@@ -61,6 +65,10 @@ class Known:
     """What it brought and waits for an operator, the oldest first."""
     offers: Mapping[str, ExchangeRecord]
     """The last offer of each certificate of ours, by fingerprint."""
+    came: ExchangeRecord | None = None
+    """What it brought last."""
+    barred: Mapping[int, str] = field(default_factory=dict)
+    """Why an entry is used for nothing, by its id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,15 +146,17 @@ def _place(known: Known, station: str, usage: Usage, now: datetime) -> Place:
         and entry.active
         and entry.valid_from <= now <= entry.valid_until
     ]
-    current = max((each for each in standing if each.slot is Slot.CURRENT), key=_age, default=None)
-    former = max((each for each in standing if each.slot is Slot.PREVIOUS), key=_age, default=None)
+    counting = [entry for entry in standing if entry.id not in known.barred]
+    placed = [each for each in standing if each.slot is Slot.CURRENT]
+    current = max(placed, key=lambda each: (each.id not in known.barred, _age(each)), default=None)
+    former = max((each for each in counting if each.slot is Slot.PREVIOUS), key=_age, default=None)
     if current is None:
         awaited = any(usage in each.usages and each.station in {station, None} for each in _open(known))
         return Place(station=station, usage=usage, stage=Stage.ANNOUNCED if awaited else Stage.NONE)
     return Place(
         station=station,
         usage=usage,
-        stage=Stage.ROLLING if former else Stage.ACTIVE,
+        stage=Stage.BARRED if current not in counting else Stage.ROLLING if former else Stage.ACTIVE,
         alias=current.alias,
         fingerprint=current.fingerprint,
         until=current.valid_until,
@@ -159,7 +169,8 @@ def _ours(known: Known, now: datetime) -> Iterator[Ours]:
     confirmed = {each.fingerprint: each for each in known.confirmations}
     seen: set[str] = set()
     for entry in sorted(known.ours, key=_age, reverse=True):
-        usual = entry.station in {known.partner.station, None}
+        over = entry.slice_until is not None and entry.slice_until <= now
+        usual = entry.station in {known.partner.station, None} and not over
         if entry.fingerprint in seen or not entry.active or entry.valid_until < now:
             continue
         if usual or entry.fingerprint in {*confirmed, *known.offers}:
@@ -188,20 +199,40 @@ def _one_of_ours(entry: StoredCertificate, confirmation: Confirmation | None, of
 
 
 def _waits(known: Known, places: Sequence[Place], ours: Sequence[Ours]) -> Iterator[Wait]:
-    code = known.partner.code
     for message in known.held:
         decide = f"'oftp2d exchange accept {message.id}' or 'oftp2d exchange reject {message.id}'"
         yield Wait(on=YOU, text=f"your word on the certificate it brought: {decide}", since=message.created_at)
     for waiting in known.unanswered:
         yield _waits_for_answer(known, waiting)
-    if known.partner.acx is AcxMode.OFF:
-        return
+    for entry in known.theirs:
+        if entry.active and entry.slot is Slot.CURRENT and entry.id in known.barred:
+            yield Wait(on=YOU, text=_without(entry, known))
+    if known.partner.acx is not AcxMode.OFF:
+        yield from _waits_for_ours(known, ours)
+        yield from _waits_for_theirs(known, places)
+
+
+def _waits_for_ours(known: Known, ours: Sequence[Ours]) -> Iterator[Wait]:
+    code = known.partner.code
     refused = [each for each in ours if each.state is Offered.REFUSED]
     for each in refused:
         again = f"'oftp2d exchange deliver {code} --certificate {each.alias}'"
         yield Wait(on=YOU, text=f"it refused our certificate {each.alias} ({each.how}): settle that, then {again}")
     if not refused and not any(each.state is not Offered.NOT_OFFERED for each in ours):
         yield Wait(on=YOU, text=f"it has no certificate of ours yet: 'oftp2d exchange request {code}'")
+
+
+def _waits_for_theirs(known: Known, places: Sequence[Place]) -> Iterator[Wait]:
+    code = known.partner.code
+    came = known.came
+    if known.held:
+        return
+    if came is not None and came.state is ExchangeState.REFUSED:
+        # What an operator has rejected is no news to anybody.
+        if came.rule != Rule.REJECTED:
+            why = f"'oftp2d exchange show {came.id}' says why; settle that, then 'oftp2d exchange request {code}'"
+            yield Wait(on=YOU, text=f"the certificate it brought was refused: {why}", since=came.created_at)
+        return
     awaited = _open(known)
     for announced in awaited:
         name = announced.common_name or announced.subject or announced.host
@@ -211,6 +242,14 @@ def _waits(known: Known, places: Sequence[Place], ours: Sequence[Ours]) -> Itera
         yield Wait(
             on=YOU, text=f"none of its certificates is known or announced: 'oftp2d cert announce {code} --cn NAME'"
         )
+
+
+def _without(entry: StoredCertificate, known: Known) -> str:
+    """What to do without a certificate that does not count any more: a session with authentication needs one."""
+    code = known.partner.code
+    by_hand = f"'oftp2d cert import FILE --partner {code}'"
+    asked = f", or 'oftp2d exchange request {code}'" if known.partner.authentication is not Setting.ON else ""
+    return f"its certificate {entry.alias} is used for nothing, {known.barred[entry.id]}: another one, {by_hand}{asked}"
 
 
 def _waits_for_answer(known: Known, waiting: Unanswered) -> Wait:

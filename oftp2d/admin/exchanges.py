@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
+from datetime import datetime
+from typing import Final
 
 from klein import Klein
 
@@ -18,7 +20,7 @@ from . import documents
 from .collaborators import Desk
 from .fields import InputError
 from .http import HttpRequest
-from .lookup import all_certificates, all_partners, codes_for, partner_of
+from .lookup import aliases, all_certificates, all_partners, codes_for, partner_of
 from .routing import Document, body, query, route
 
 TOGETHER = 20
@@ -31,6 +33,10 @@ Queue = Callable[
 ]
 
 
+_RECENT: Final = 20
+"""The messages among which is the last one that a partner brought, if it is of interest still."""
+
+
 def add_routes(app: Klein, desk: Desk) -> None:
     """Add the routes of this module."""
 
@@ -41,8 +47,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
         partner, limit = fields.code("partner"), fields.limit()
         before = fields.whole("before", 1, 2**62)
         fields.finish()
-        found, codes = await desk.workers.database(_listed, desk.ledger, partner, limit, before)
-        return {"exchanges": [documents.exchange(each, codes) for each in found]}
+        return {"exchanges": await desk.workers.database(_listed, desk.ledger, partner, limit, before)}
 
     @route(app, "POST", "/v1/exchange/deliver")
     async def deliver(request: HttpRequest) -> Document:
@@ -103,18 +108,24 @@ def _partners(ledger: Ledger, code: str | None) -> Sequence[Partner]:
 def _standings(desk: Desk, partners: Sequence[Partner]) -> list[Standing]:
     ledger, now = desk.ledger, desk.now()
     ours = all_certificates(ledger, Holder.OWN)
-    return [standing(_known(ledger, partner, ours), now) for partner in partners]
+    return [standing(_known(desk, partner, ours, now), now) for partner in partners]
 
 
-def _known(ledger: Ledger, partner: Partner, ours: Sequence[StoredCertificate]) -> Known:
+def _known(desk: Desk, partner: Partner, ours: Sequence[StoredCertificate], now: datetime) -> Known:
+    ledger = desk.ledger
+    theirs = all_certificates(ledger, Holder.PARTNER, partner.id)
     return Known(
         partner=partner,
-        theirs=all_certificates(ledger, Holder.PARTNER, partner.id),
+        theirs=theirs,
+        barred={number: str(finding) for number, finding in desk.certificates.barred(theirs, now).items()},
         ours=ours,
         announcements=ledger.certificates.announcements(partner.id),
         confirmations=ledger.certificates.confirmations(partner.id),
         unanswered=ledger.exchanges.unanswered(partner.id),
         held=ledger.exchanges.held(partner.id),
+        came=next(
+            (each for each in ledger.exchanges.list(partner.id, _RECENT) if each.direction is Direction.IN), None
+        ),
         offers=ledger.exchanges.last_offers(partner.id, {entry.fingerprint for entry in ours}),
     )
 
@@ -189,9 +200,10 @@ def _named(
     )
 
 
-def _listed(
-    ledger: Ledger, code: str | None, limit: int, before: int | None
-) -> tuple[Sequence[ExchangeRecord], dict[int, str]]:
+def _listed(ledger: Ledger, code: str | None, limit: int, before: int | None) -> list[Document]:
+    """The messages, with what their certificates are called here."""
     partner_id = partner_of(ledger, code).id if code else None
     found = ledger.exchanges.list(partner_id, limit, before=before)
-    return found, codes_for(ledger, [each.partner_id for each in found])
+    known = codes_for(ledger, [each.partner_id for each in found])
+    names = aliases(ledger, [each.fingerprint for each in found if each.fingerprint])
+    return [documents.exchange(each, known) | {"alias": names.get(each.fingerprint or "")} for each in found]

@@ -64,6 +64,11 @@ def all_certificates(
     return found
 
 
+def aliases(ledger: Ledger, fingerprints: Iterable[str]) -> dict[str, str]:
+    """What those of some certificates are called that are still in the store, by their fingerprints."""
+    return {each.fingerprint: each.alias for each in certificates_of(ledger, set(fingerprints))}
+
+
 def certificates_of(ledger: Ledger, fingerprints: Iterable[str]) -> list[StoredCertificate]:
     """Those of some certificates that are still in the store."""
     found = map(ledger.certificates.get, fingerprints)

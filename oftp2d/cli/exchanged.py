@@ -73,6 +73,7 @@ def _add_reading(exchange: click.Group) -> None:
           announced  you have said which will come
           active     it is in use
           rolling    a new one is in use, the former one still counts
+          barred     it is there and used for nothing, such as because it was revoked
         Of each of yours whether the partner has confirmed it. And what is to happen next: who waits for whom,
         with the command where it is for you to do something.
         """
@@ -105,7 +106,7 @@ def _add_reading(exchange: click.Group) -> None:
                 each.get("partner"),
                 each.get("direction"),
                 each.get("message"),
-                str(each.get("fingerprint") or "")[:16],
+                each.get("alias") or str(each.get("fingerprint") or "")[:16],
                 state(str(each.get("state"))),
                 each.get("text"),
             ]

@@ -38,6 +38,7 @@ _COLOURS = {
     "received": "cyan",
     "failed": "red",
     "refused": "red",
+    "barred": "red",
     "held": "yellow",
     "interrupted": "yellow",
     "cancelled": "yellow",

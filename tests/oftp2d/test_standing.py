@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from oftp2.certs.acceptance import Rule
 from oftp2.certs.usages import FILE_USAGES, TLS_USAGES, Usage
 from oftp2d.ledger import (
     AcxMode,
@@ -27,6 +28,7 @@ from oftp2d.ledger import (
     StoredCertificate,
     Transport,
 )
+from oftp2d.ledger import Authentication as Setting
 from oftp2d.standing import Known, Offered, Place, Stage, Standing, standing
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -174,3 +176,47 @@ def test_what_is_held_waits_for_you(partner: Partner) -> None:
     assert account.waits[0].on == "you"
     assert "'oftp2d exchange accept 12' or 'oftp2d exchange reject 12'" in account.waits[0].text
     assert account.waits[0].since == NOW
+
+
+def test_a_certificate_that_was_refused_waits_for_you_and_is_not_asked_for_again_before(partner: Partner) -> None:
+    announced = Announcement(id=3, partner_id=1, common_name="b.test", usages=ALL, created_at=NOW, fulfilled_by=None)
+    refused = message(certificate("theirs"), ExchangeState.REFUSED, id=4, direction=Direction.IN)
+
+    def waits(came: ExchangeRecord, *held: ExchangeRecord) -> list[str]:
+        said = told(partner, ours=[own("ours")], announcements=[announced], came=came, held=held).waits
+        return [wait.text for wait in said if "no certificate of ours" not in wait.text]
+
+    (text,) = waits(refused)
+    assert text.startswith("the certificate it brought was refused: 'oftp2d exchange show 4' says why")
+    assert f"'oftp2d exchange request {THEIRS}'" in text
+    held = message(certificate("theirs"), ExchangeState.HELD, id=5, direction=Direction.IN)
+    (text,) = waits(held, held)
+    assert text.startswith("your word on the certificate it brought")
+    assert waits(replace(held, state=ExchangeState.ACCEPTED))[0].startswith("its certificate 'b.test'")
+    assert waits(replace(refused, rule=Rule.REJECTED.value)) == [], "that was your word"
+
+
+def test_a_certificate_that_counts_no_more_is_barred_and_the_way_to_another_one_is_told(partner: Partner) -> None:
+    revoked, older = certificate("new", id=7), certificate("old", id=8, slot=Slot.PREVIOUS)
+    account = told(partner, theirs=[revoked, older], barred={7: "revoked on 2026-05-30", 8: "revoked on 2026-05-30"})
+    assert {(place.stage, place.alias, place.former) for place in account.places} == {(Stage.BARRED, "new", None)}
+    (text,) = [wait.text for wait in account.waits if "used for nothing" in wait.text]
+    assert "new is used for nothing, revoked on 2026-05-30" in text
+    assert f"'oftp2d cert import FILE --partner {THEIRS}', or 'oftp2d exchange request {THEIRS}'" in text
+    authenticated = replace(partner, authentication=Setting.ON)
+    (text,) = [
+        wait.text
+        for wait in told(authenticated, theirs=[revoked], barred={7: "revoked on 2026-05-30"}).waits
+        if "used for nothing" in wait.text
+    ]
+    assert "exchange request" not in text, "no session comes about without it"
+    beside = told(
+        partner, theirs=[revoked, certificate("good", id=9, valid_from=NOW - 2 * YEAR)], barred={7: "revoked"}
+    )
+    assert {place.alias for place in beside.places} == {"good"}
+
+
+def test_of_ours_a_former_one_that_was_never_offered_is_not_told(partner: Partner) -> None:
+    former, kept = own("former", slice_until=NOW), own("kept", slice_until=NOW)
+    confirmed = Confirmation(partner_id=1, fingerprint=kept.fingerprint, how="EERP", confirmed_at=NOW)
+    assert [each.alias for each in told(partner, ours=[former, kept], confirmations=[confirmed]).ours] == ["kept"]
