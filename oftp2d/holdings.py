@@ -64,7 +64,8 @@ class Holdings:
             raise OperatorError(f"no certificate is called {reference!r}", "see 'oftp2d cert list'")
         if len(found) > 1:
             what = f"{len(found)} certificates are called {reference!r}"
-            raise OperatorError(what, "name the one you mean by its fingerprint")
+            known = " or ".join(fingerprint[:16] for fingerprint in found)
+            raise OperatorError(what, f"name the one you mean by its fingerprint, {known}")
         return next(iter(found.values()))
 
     def _entries(

@@ -241,6 +241,11 @@ class Importing(Holdings):
             raise OperatorError("there is no certificate in the file, only a key", "give that of the authority")
         for facts in found:
             self._check(facts, now, authority=True)
+            if not (facts.is_ca or facts.self_signed):
+                raise OperatorError(
+                    f"{facts.subject} is not the certificate of an authority",
+                    "take the file of the authority that issued it, or import it with --partner",
+                )
         stored = []
         for facts in found:
             verifies_only = any(credentials.issued(facts, other) for other in found if other is not facts)
@@ -307,7 +312,8 @@ class Importing(Holdings):
     def remove(self, certificate: StoredCertificate) -> None:
         """Forget a certificate with all its entries, and the private key of one of ours, here in memory too."""
         for entry in self._entries(certificate.holder, certificate.partner_id):
-            if entry.fingerprint == certificate.fingerprint:
+            # An anchor of everybody may be one partner's as well, and stays that.
+            if (entry.fingerprint, entry.partner_id) == (certificate.fingerprint, certificate.partner_id):
                 self._ledger.certificates.remove(entry.id)
         if certificate.holder is Holder.OWN:
             self._keys.pop(certificate.fingerprint, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -33,7 +33,7 @@ from . import documents
 from .collaborators import Desk
 from .fields import Fields, InputError
 from .http import HttpRequest
-from .lookup import all_certificates, all_partners, codes, codes_for, partner_of
+from .lookup import aliases, all_certificates, all_partners, codes, codes_for, partner_of
 from .routing import Document, MissingError, body, query, route
 
 LARGEST_CONTENT = 1024 * 1024
@@ -108,7 +108,7 @@ def _add_bringing(app: Klein, desk: Desk) -> None:
         if added.holder is Holder.PARTNER and added.partner_id is not None:
             partner = await desk.workers.database(desk.ledger.partners.get, added.partner_id)
             await desk.exchange.certificate_came(partner)
-        document = await desk.workers.database(_shown, desk, added.fingerprint)
+        document = await desk.workers.database(_told, desk, added)
         overlaps = await desk.workers.database(_overlaps, desk, added)
         renewals = await desk.workers.database(desk.ledger.renewals.running)
         return {
@@ -173,8 +173,7 @@ def _add_announcing(app: Klein, desk: Desk) -> None:
         fields = query(request)
         code = fields.code("partner")
         fields.finish()
-        found, known = await desk.workers.database(_announcements, desk.ledger, code)
-        return {"announcements": [documents.announcement(each, known) for each in found]}
+        return {"announcements": await desk.workers.database(_announcements, desk.ledger, code)}
 
     @route(app, "POST", "/v1/announcements")
     async def announce(request: HttpRequest) -> Document:
@@ -231,10 +230,14 @@ def _barred(entry: StoredCertificate, barred: Mapping[int, Finding]) -> str | No
 
 
 def _shown(desk: Desk, name: str) -> Document:
-    """One certificate with all that is known of it; its usages are those of all its entries."""
-    found = desk.certificates.find(name)
+    """The certificate of that name with all that is known of it."""
+    return _told(desk, desk.certificates.find(name))
+
+
+def _told(desk: Desk, found: StoredCertificate) -> Document:
+    """One certificate with all that is known of it; its usages are those of all its entries with this holder."""
     ledger = desk.ledger
-    entries = [each for each in all_certificates(ledger, found.holder) if each.fingerprint == found.fingerprint]
+    entries = _entries_of(ledger, found)
     known = codes(ledger)
     confirmed = [code for number, code in known.items() if found.fingerprint in ledger.certificates.confirmed(number)]
     return {
@@ -249,7 +252,7 @@ def _shown(desk: Desk, name: str) -> Document:
 async def _switched(desk: Desk, name: str, *, active: bool) -> Document:
     found = await desk.workers.database(_switch, desk, name, active)
     desk.house.certificates_changed()
-    return await desk.workers.database(_shown, desk, found.fingerprint)
+    return await desk.workers.database(_told, desk, found)
 
 
 def _switch(desk: Desk, name: str, active: bool) -> StoredCertificate:  # noqa: FBT001 - handed to a worker
@@ -257,7 +260,7 @@ def _switch(desk: Desk, name: str, active: bool) -> StoredCertificate:  # noqa: 
     for entry in _entries_of(desk.ledger, found):
         desk.ledger.certificates.set_active(entry.id, active=active)
     _audit(desk, _partner_in(desk.ledger, found), f"certificate {'' if active else 'de'}activated", found)
-    return found
+    return replace(found, active=active)
 
 
 def _remove(desk: Desk, name: str) -> Document:
@@ -274,9 +277,10 @@ def _remove(desk: Desk, name: str) -> Document:
 
 
 def _entries_of(ledger: Ledger, certificate: StoredCertificate) -> list[StoredCertificate]:
-    """All entries of a certificate with its holder, in whatever places it stands."""
+    """All entries of a certificate with its holder, in whatever places it stands; one partner's are not another's."""
     entries = all_certificates(ledger, certificate.holder, certificate.partner_id)
-    return [each for each in entries if each.fingerprint == certificate.fingerprint]
+    whose = certificate.fingerprint, certificate.partner_id
+    return [each for each in entries if (each.fingerprint, each.partner_id) == whose]
 
 
 def _partner_in(ledger: Ledger, certificate: StoredCertificate) -> Partner | None:
@@ -335,6 +339,12 @@ def _profile(desk: Desk, wish: Wish) -> Profile:
     main = desk.ledger.stations.get(wish.station) if wish.station else desk.ledger.stations.main()
     if main is None:
         raise OperatorError(f"{wish.station or 'the main one'} is no station of ours", "see 'oftp2d station list'")
+    taken = {each.alias.lower() for each in desk.certificates.own_entries()}
+    taken |= {each.alias.lower() for each in desk.ledger.certificates.pending()}
+    if wish.alias.lower() in taken:
+        raise OperatorError(
+            f"one of yours is called {wish.alias!r} already", "choose another alias, such as one with the year in it"
+        )
     return Profile(
         common_name=wish.common_name or (wish.hosts[0] if wish.hosts else main.name)[:64],
         station=main.code,
@@ -374,9 +384,16 @@ def _audit(desk: Desk, partner: Partner | None, event: str, certificate: StoredC
     desk.ledger.audit.record(desk.now(), partner.code if partner else None, event, detail)
 
 
-def _announcements(ledger: Ledger, code: str | None) -> tuple[Sequence[Announcement], dict[int, str]]:
+def _announcements(ledger: Ledger, code: str | None) -> Sequence[Document]:
+    """What is announced, with the names of the certificates that are meant."""
     found = ledger.certificates.announcements(partner_of(ledger, code).id if code else None)
-    return found, codes_for(ledger, [each.partner_id for each in found])
+    known = codes_for(ledger, [each.partner_id for each in found])
+    names = aliases(ledger, [name for each in found for name in (each.issuer, each.fulfilled_by) if name])
+    return [
+        documents.announcement(each, known)
+        | {"issuer_alias": names.get(each.issuer or ""), "fulfilled_by_alias": names.get(each.fulfilled_by or "")}
+        for each in found
+    ]
 
 
 def _announce(desk: Desk, code: str, wish: Mapping[str, Any]) -> tuple[Announcement, Partner]:

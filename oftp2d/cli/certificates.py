@@ -298,9 +298,9 @@ def _add_announced(cert: click.Group) -> None:
                 each.get("id"),
                 each.get("partner"),
                 each.get("common_name") or each.get("host") or each.get("subject"),
-                str(each.get("issuer") or "")[:16],
+                each.get("issuer_alias") or str(each.get("issuer") or "")[:16],
                 all_or_some(each.get("usages") or []),
-                str(each.get("fulfilled_by") or "")[:16],
+                each.get("fulfilled_by_alias") or str(each.get("fulfilled_by") or "")[:16],
             ]
             for each in items(document, "announcements")
         ]

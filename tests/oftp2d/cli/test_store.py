@@ -125,8 +125,37 @@ async def test_authorities_are_imported_for_all_for_one_partner_or_for_chains_al
     assert "is not the certificate of an authority" in await refused(
         office, "cert", "import", str(path), "--intermediate"
     )
+    assert "is not the certificate of an authority" in await refused(office, "cert", "import", str(path), "--anchor")
     for whose in ([], ["--own", "--anchor"], ["--own", "--partner", THEIRS], ["--intermediate", "--partner", THEIRS]):
         assert "Say whose it is" in await refused(office, "cert", "import", str(path), *whose)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_anchor_of_all_and_the_same_one_of_a_partner_are_brought_and_removed_apart(
+    office: Office, tmp_path: Path
+) -> None:
+    await add_partner(office)
+    authority = pki.issuing("A")
+    assert (await bring(office, tmp_path, authority.der, "--anchor", "--alias", "all"))["partner"] is None
+    document = await bring(office, tmp_path, authority.der, "--anchor", "--partner", THEIRS, "--alias", "one")
+    assert (document["alias"], document["partner"]) == ("one", THEIRS), (
+        "what was imported is shown, not the other entry"
+    )
+    assert not (await good(office, "cert", "deactivate", "all"))["active"]
+    anchors = (await good(office, "cert", "list", "--holder", "anchor"))["certificates"]
+    assert {each["alias"]: each["active"] for each in anchors} == {"all": False, "one": True}
+    await good(office, "cert", "remove", "all", "--yes")
+    (left,) = (await good(office, "cert", "list", "--holder", "anchor"))["certificates"]
+    assert left["alias"] == "one"
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_two_of_ours_are_made_with_one_alias(office: Office) -> None:
+    await good(office, "cert", "generate", "--alias", "next", "--bits", "2048", "--csr")
+    for options in ([], ["--csr"]):
+        assert "one of yours is called 'NEXT' already" in await refused(
+            office, "cert", "generate", "--alias", "NEXT", "--bits", "2048", *options
+        )
 
 
 @pytest_twisted.ensureDeferred
