@@ -168,6 +168,7 @@ class Daemon:
         self.outlook = Outlook(context.workers, context.now)
         self.outlook.add(partial(of_certificates, context.ledger))
         self.outlook.add(partial(of_exchange, context.ledger, context.certificates, self._config.acx))
+        self.outlook.tell(context.revocations.warnings)
         self.metrics = Metrics()
         self.metrics.add(partial(of_ledger, context.ledger))
         self.metrics.add(self.outlook.gauges)
@@ -387,7 +388,7 @@ class Daemon:
 
     def warnings(self) -> Sequence[str]:
         """What an administrator should look after."""
-        return (*self.outlook.lines, *self.context.revocations.warnings())
+        return self.outlook.lines
 
     def progress(self, transfer_id: str) -> int | None:
         """Octets moved of a transfer that is under way, or worked on before it goes or when it has come."""

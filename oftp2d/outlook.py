@@ -29,11 +29,16 @@ class Outlook:
         self._workers = workers
         self._now = now
         self._sources: list[Source] = []
+        self._told: list[Callable[[], Iterable[str]]] = []
         self._concerns: tuple[Concern, ...] = ()
 
     def add(self, source: Source) -> None:
         """Ask this source, too."""
         self._sources.append(source)
+
+    def tell(self, told: Callable[[], Iterable[str]]) -> None:
+        """Tell these lines, too, of a room that looks and logs by itself."""
+        self._told.append(told)
 
     async def look(self) -> None:
         """Ask all sources, and log what is new."""
@@ -50,12 +55,12 @@ class Outlook:
     @property
     def lines(self) -> tuple[str, ...]:
         """What was found the last time, for people."""
-        return tuple(concern.line for concern in self._concerns)
+        return (*(concern.line for concern in self._concerns), *(line for told in self._told for line in told()))
 
     def gauges(self, _now: datetime) -> Iterable[Gauge]:
         """How many there are, for monitoring."""
         text = "What an administrator should look after, as 'oftp2d status' tells it"
-        yield Gauge(name="oftp2d_warnings", help=text, values={(): len(self._concerns)})
+        yield Gauge(name="oftp2d_warnings", help=text, values={(): len(self.lines)})
 
 
 def of_certificates(ledger: Ledger, now: datetime) -> Iterable[Concern]:

@@ -25,7 +25,7 @@ from oftp2d import config
 from oftp2d.certificates import Certificates
 from oftp2d.errors import OperatorError
 from oftp2d.fetching import Fetcher, FetchError
-from oftp2d.ledger import Ledger, RevocationListRecord, StoredCertificate
+from oftp2d.ledger import Ledger, RevocationListRecord, Slot, StoredCertificate
 from oftp2d.retries import span
 from oftp2d.revocation import (
     MOST_LISTS,
@@ -79,7 +79,10 @@ class Barred:
             return "see why its list cannot be read ('oftp2d trust list'), then say 'oftp2d trust refresh'"
         if self.partner is None:
             return "import another one with 'oftp2d cert import', and offer it with 'oftp2d exchange deliver'"
-        return f"ask {self.partner} for another one: 'oftp2d exchange request {self.partner}', or import it"
+        return (
+            f"import another one with 'oftp2d cert import FILE --partner {self.partner}', or ask for it with 'oftp2d exchange"
+            f" request {self.partner}' if sessions with it need no authentication"
+        )
 
 
 class Revocations:
@@ -195,7 +198,9 @@ class Revocations:
 
     def warnings(self) -> Sequence[str]:
         """What an administrator should look after."""
-        barred = [f"{each.text}; {each.advice}" for each in self._barred.values()]
+        # Where another one has taken its place there is nothing left to do.
+        standing = (each for each in self._barred.values() if each.stored.slot is Slot.CURRENT)
+        barred = [f"{each.text}; {each.advice}" for each in standing]
         unread = [
             f"the revocation list {reading.url} {self._since(reading)}: {reading.error}"
             for reading in self.readings

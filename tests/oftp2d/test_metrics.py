@@ -126,5 +126,7 @@ async def test_what_is_to_be_looked_after_is_logged_once_in_each_step(tmp_path: 
         f"{ends} (in 24 days); get its successor with 'oftp2d cert generate'",
         "another room; look",
     )
+    outlook.tell(lambda: ["a room that logs by itself; look there"])
+    assert outlook.lines[2:] == ("a room that logs by itself; look there",)
     (gauge,) = outlook.gauges(now)
-    assert gauge.values == {(): 2}
+    assert gauge.values == {(): 3}, "as many as are told"
