@@ -110,12 +110,10 @@ class Authentication:
             await self._close(partner, "both certificates exchanged")
         else:
             self.log.info(
-                "{partner}: authentication stays prepared, {missing} missing",
+                "{partner}: authentication stays prepared, still missing: {missing}",
                 partner=partner.code,
                 missing=" and ".join(
-                    what
-                    for what, there in (("its certificate is", theirs), ("its EERP for ours is", ours))
-                    if not there
+                    what for what, there in (("its certificate", theirs), ("its EERP for ours", ours)) if not there
                 ),
             )
 

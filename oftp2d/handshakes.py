@@ -67,7 +67,10 @@ _ALERTS: Final[Mapping[str, Failed]] = {
     "insufficient security": Failed("the peer wants stronger cipher suites than we have in common", _CIPHERS),
     "protocol version": Failed("the peer takes none of the TLS versions that are offered here", _VERSION),
     "inappropriate fallback": Failed("the peer suspects that somebody lowers the TLS version on the way", _ASK),
-    "unknown ca": Failed("the peer does not trust our certificate: it does not know its authority", _KNOW_US),
+    "unknown ca": Failed(
+        "the peer does not trust our certificate: it does not know its authority, or something else speaks against it",
+        _KNOW_US,
+    ),
     "bad certificate": Failed("the peer refuses our certificate", _KNOW_US),
     "unsupported certificate": Failed(
         "the peer can't use our certificate, by its kind or by the purposes written in it",

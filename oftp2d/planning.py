@@ -6,7 +6,8 @@ validity and of its timeslice, half-open, for its own station or, without one, f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -199,7 +200,7 @@ def _gaps(used: Sequence[StoredCertificate], codes: Mapping[int, str], now: date
                 continue
             lasting = f"until {_time(ends)}" if ends else "on"
             since = f"from {_time(begins)}{_in_days(left)}" if left > timedelta() else f"since {_time(begins)}"
-            told = ", ".join(sorted(usage.value for usage in usages))
+            told = _uses(usages)
             whose, owner = _whose(group[0], codes), group[0].partner_id or ""
             yield Concern(
                 key=f"gap {owner} {group[0].station} {begins:%Y%m%d%H%M%S} {told} {_step(left)}",
@@ -242,12 +243,11 @@ def _overlaps(used: Sequence[StoredCertificate], codes: Mapping[int, str], now: 
             both = old.usages & new.usages
             if old.fingerprint == new.fingerprint or not both or begins >= ends or ends <= now:
                 continue
-            told = ", ".join(sorted(usage.value for usage in both))
             yield Concern(
                 key=f"overlap {old.id} {new.id}",
-                text=f"{_named(old, codes)} and {new.alias} may both be used from {_day(begins)} to {_day(ends)} for {told},"
-                " one of them is taken: see 'oftp2d cert explain'",
-                advice=f"part them with 'oftp2d cert rollover {old.fingerprint[:16]} {new.fingerprint[:16]}'",
+                text=f"{_named(old, codes)} and {new.alias} may both be used from {_day(begins)} to {_day(ends)} for"
+                f" {_uses(both)}, one of them is taken: see 'oftp2d cert explain'",
+                advice=f"part them with 'oftp2d cert rollover {_handle(old, used)} {_handle(new, used)}'",
                 at=begins,
             )
 
@@ -271,6 +271,19 @@ def _groups(used: Sequence[StoredCertificate], *, shared: bool = True) -> Iterat
 def _named(entry: StoredCertificate, codes: Mapping[int, str]) -> str:
     code = codes.get(entry.partner_id or 0)
     return f"the {entry.holder.value} certificate {entry.alias}{f' of {code}' if code else ''}"
+
+
+def _handle(entry: StoredCertificate, used: Sequence[StoredCertificate]) -> str:
+    """What a command finds it by: its alias, unless others are called so, too, or it is no single word."""
+    alike = {other.fingerprint for other in used if other.alias.lower() == entry.alias.lower()}
+    return entry.alias if len(alike) == 1 and re.fullmatch(r"[\w.-]+", entry.alias) else entry.fingerprint[:16]
+
+
+def _uses(usages: Collection[Usage]) -> str:
+    """The usages in words."""
+    if frozenset(usages) == frozenset(Usage):
+        return "everything"
+    return ", ".join(sorted(usage.value.replace("_", " ") for usage in usages))
 
 
 def _whose(entry: StoredCertificate, codes: Mapping[int, str]) -> str:

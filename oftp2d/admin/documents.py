@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from oftp2.certs.clid import Clid
 from oftp2.certs.facts import CertificateFacts
+from oftp2.certs.usages import PURPOSES
 from oftp2d.ledger import (
     Announcement,
     AuditEntry,
@@ -177,7 +178,7 @@ def facts(found: CertificateFacts) -> Document:
         "self_signed": found.self_signed,
         "key": f"{found.key_type} {found.key_bits}" if found.key_bits else found.key_type,
         "key_usage": sorted(found.key_usage or ()),
-        "extended_key_usage": sorted(found.extended or ()),
+        "extended_key_usage": sorted(PURPOSES.get(each, each) for each in found.extended or ()),
         "hosts": list(found.hosts),
         "valid_from": moment(found.not_before),
         "valid_until": moment(found.not_after),

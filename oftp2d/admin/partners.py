@@ -96,8 +96,6 @@ _REACH = (
 
 _ADVICE = {
     "tcp": "check host and port, and ask the partner whether it listens and lets your address through its firewall",
-    "tls": "import the authority of its certificate with 'oftp2d cert import FILE --anchor', or the certificate itself"
-    " with --partner; if it is the partner that breaks off, it does not trust yours",
     "ready": "something else than an OFTP station listens there: ask for the port of OFTP2 over TLS, usually 6619",
     "code": "compare the codes (SSID) of both sides: ours is in 'oftp2d station list', theirs in 'oftp2d partner show'",
     "password": "compare both passwords with the partner, capitals too, and set them with 'oftp2d partner change'"
@@ -107,7 +105,7 @@ _ADVICE = {
     " sides: see 'oftp2d partner show'",
     "leave": "try again; if it stays so, ask the partner what its log says",
 }
-"""What to do when a step of a connection test fails."""
+"""What to do when a step of a connection test fails; a handshake that fails says so itself."""
 
 
 def add_routes(app: Klein, desk: Desk) -> None:

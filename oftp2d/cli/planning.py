@@ -102,7 +102,7 @@ def _add_planning(cert: click.Group) -> None:
         body = {"to": new} | ({"at": at} if at else {})
         with terminal.client() as client:
             document = client.post(path_of("certificates", old, "rollover"), body)
-        terminal.show(document, lambda: _rolled(document))
+        terminal.show(document, lambda: _rolled(old, new, document))
 
     @command(cert, "timeslice")
     @click.argument("certificate", metavar="CERT")
@@ -217,11 +217,11 @@ def _history(document: Mapping[str, Any]) -> RenderableType:
     return table(["time", "partner", "event~", "details~"], rows, empty="nothing yet")
 
 
-def _rolled(document: Mapping[str, Any]) -> RenderableType:
+def _rolled(old: str, new: str, document: Mapping[str, Any]) -> RenderableType:
     planned = properties(
         {
-            "from": str(document.get("from"))[:16],
-            "to": str(document.get("to"))[:16],
+            "from": old,
+            "to": new,
             "at": moment(document.get("at")),
             "both are valid from": moment(document.get("overlap_from")),
             "both are valid until": moment(document.get("overlap_until")),

@@ -7,8 +7,9 @@ takes the other usages away (the caution in acx.md 4.4 rule B).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import StrEnum
+from typing import Final
 
 DIGITAL_SIGNATURE = "digitalSignature"
 KEY_ENCIPHERMENT = "keyEncipherment"
@@ -16,6 +17,14 @@ KEY_ENCIPHERMENT = "keyEncipherment"
 SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
 ANY_EXTENDED = "2.5.29.37.0"
+PURPOSES: Final[Mapping[str, str]] = {
+    SERVER_AUTH: "serverAuth",
+    CLIENT_AUTH: "clientAuth",
+    "1.3.6.1.5.5.7.3.3": "codeSigning",
+    "1.3.6.1.5.5.7.3.4": "emailProtection",
+    ANY_EXTENDED: "anyExtendedKeyUsage",
+}
+"""What RFC 5280 section 4.2.1.12 calls the extended key usages that are met most."""
 
 
 class Usage(StrEnum):
