@@ -369,6 +369,11 @@ class Revocation:
         " be, in seconds (15 days).",
     )
     max_octets: int = whole(1024, 2**30, 20 * 1024**2, "The largest list, in octets (20 MiB).")
+    allow_local: bool = flag(
+        False,  # noqa: FBT003 - a default
+        "Whether lists are also read from this machine itself and its link (loopback, link-local): true or false. Partners'"
+        " certificates say where their lists are, and must not lead the station to services that only it can reach.",
+    )
 
 
 @attrs.frozen(kw_only=True)

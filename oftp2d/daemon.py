@@ -178,7 +178,7 @@ class Daemon:
             ledger=context.ledger,
             workers=context.workers,
             authorities=context.certificates.authorities,
-            fetcher=Fetcher(self._reactor),
+            fetcher=Fetcher(self._reactor, allow_local=True),
             now=context.now,
             changed=self.certificates_changed,
         )

@@ -1,7 +1,9 @@
 """Documents of other people's web servers: trust lists and revocation lists (acx.md section 10).
 
 Whoever serves them is not trusted: what is fetched proves itself by its signature. So it is bounded here what a server
-can cost: in size, from its first octet on, in time as a whole, and in the places it sends us to. Nothing is sent along
+can cost: in size, from its first octet on, in time as a whole, and in the places it sends us to. Whoever names an address may
+mean a service that only we can reach, so this machine itself and its link are not asked, unless that is allowed; what counts
+is the address that is connected to, not the name of it. Nothing is sent along
 that tells who asks: no cookies, no credentials. Over https the server must have a certificate that the operating system
 trusts.
 """
@@ -12,6 +14,7 @@ trusts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -26,7 +29,7 @@ from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, ResponseDo
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS, IResponse
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer, providedBy
 
 REDIRECTS: Final = 3
 """Times a server may send us elsewhere."""
@@ -41,11 +44,32 @@ class FetchError(Exception):
     """A document could not be had; the text is one sentence that says why."""
 
 
-class Fetcher:
-    """Gets documents by http and https, one connection for each."""
+class _LocalError(Exception):
+    """An address is not asked because of where it leads."""
 
-    def __init__(self, reactor: Any, policy: IPolicyForHTTPS | None = None) -> None:
-        self._reactor = reactor
+
+def is_local(address: str) -> bool:
+    """Whether a numeric address is of this machine, of its link, or of no single machine: none that the world is served from.
+
+    Private networks (RFC 1918, RFC 4193) are not: the authorities of companies serve their lists there.
+    """
+    try:
+        numeric = ip_address(address)
+    except ValueError:
+        return True
+    if isinstance(numeric, IPv6Address) and numeric.ipv4_mapped is not None:
+        numeric = numeric.ipv4_mapped
+    return numeric.is_loopback or numeric.is_link_local or numeric.is_multicast or numeric.is_unspecified
+
+
+class Fetcher:
+    """Gets documents by http and https, one connection for each.
+
+    ``allow_local``: also from addresses that are :func:`is_local`, as for those that an administrator has set himself.
+    """
+
+    def __init__(self, reactor: Any, policy: IPolicyForHTTPS | None = None, *, allow_local: bool = False) -> None:
+        self._reactor = reactor if allow_local else _Outward(reactor)
         self._policy = policy or BrowserLikePolicyForHTTPS()
 
     async def get(self, url: str, *, limit: int, seconds: float) -> bytes:
@@ -157,6 +181,8 @@ def _reason(error: Exception) -> str:
     match error:
         case DNSLookupError():
             return "its host is not known"
+        case _LocalError():
+            return f"its address {error} is of this machine or its link, and is not asked (allow_local in [revocation])"
         case ConnectError():
             return "its host takes no connection"
     reasons = getattr(error, "reasons", None)
@@ -200,6 +226,23 @@ class _Body(Protocol):
         self._pieces = []
         if not self.finished.called:
             self.finished.callback(document)
+
+
+class _Outward:
+    """A reactor that connects to no local address, whatever name, number or redirect led there."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def connectTCP(self, host: str, *arguments: Any, **more: Any) -> Any:  # noqa: N802 - Twisted's name
+        """Connect to a resolved address; the endpoint makes a failed attempt of the error."""
+        if is_local(host):
+            raise _LocalError(host)
+        return self._reactor.connectTCP(host, *arguments, **more)
 
 
 class _Meter:

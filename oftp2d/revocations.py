@@ -109,7 +109,7 @@ class Revocations:
         self._lists = lists
         self._settings = settings
         self._now = now
-        self._fetcher = fetcher or Fetcher(reactor)
+        self._fetcher = fetcher or Fetcher(reactor, allow_local=settings.allow_local)
         self.changed: Callable[[Sequence[Barred], Sequence[Barred]], Coroutine[Any, Any, None]] = _ignore
         """Called with what is barred from now on, and with what is not any more."""
         self._barred: Mapping[tuple[int, str], Barred] = {}

@@ -185,7 +185,7 @@ class Station:
         usual = (
             ("retry", "first_seconds = 1"),
             ("spool", "free_octets_reserved = 0"),
-            ("revocation", 'mode = "off"'),
+            ("revocation", 'mode = "off"\nallow_local = true'),
         )
         for section, line in usual:
             if f"[{section}]" not in given:

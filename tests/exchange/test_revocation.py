@@ -35,7 +35,7 @@ from tests.exchange.station import (
 from tests.pki import Issued
 
 CONTENT = b"content" * 1000
-QUICK = '[revocation]\nmode = "{mode}"\nrefresh_seconds = 1\nretry_seconds = 1\nmax_age_seconds = {age}\n'
+QUICK = '[revocation]\nmode = "{mode}"\nrefresh_seconds = 1\nretry_seconds = 1\nmax_age_seconds = {age}\nallow_local = true\n'
 
 
 @pytest.fixture

@@ -463,7 +463,7 @@ def authority(request: pytest.FixtureRequest) -> Iterator[Authority]:
 async def judging(tmp_path: Path, log: Log, authority: Authority) -> AsyncIterator[Station]:
     """Station A, running, which trusts the trust list alone and holds CB01 of B."""
     lists = f'[trust_list]\nenabled = true\nurl = "{authority.url}{LIST}"\nstamp_url = "{authority.url}{STAMP}"\n'
-    station = station_a(tmp_path, settings=f'{lists}[revocation]\nmode = "tolerate"\n', anchors=())
+    station = station_a(tmp_path, settings=f'{lists}[revocation]\nmode = "tolerate"\nallow_local = true\n', anchors=())
     held = {"password_ours": PASSWORD_A, "password_theirs": PASSWORD_B, "transport": Transport.TCP}
     station.hold(station.add_partner(CODE_B, acx=AcxMode.KNOWN, **held), pki.certificate("CB01", authority.url))
     await station.start()

@@ -262,7 +262,7 @@ def publish(authority: Authority, services: Iterable[Service], **how: Any) -> No
     authority.put(STAMP, sha256(content).hexdigest().encode())
 
 
-STRICT = '[revocation]\nmode = "strict"\n'
+STRICT = '[revocation]\nmode = "strict"\nallow_local = true\n'
 UNAWARE = '[revocation]\nmode = "off"\n'
 """A station that reads no revocation lists, as a partner of ours might not."""
 

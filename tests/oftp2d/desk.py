@@ -285,7 +285,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
             ledger=ledger,
             workers=workers,
             authorities=context.certificates.authorities,
-            fetcher=Fetcher(reactor),
+            fetcher=Fetcher(reactor, allow_local=True),
             now=lambda: datetime.now(UTC),
             changed=office.house.certificates_changed,
         ),

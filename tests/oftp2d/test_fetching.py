@@ -15,10 +15,12 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.web.client import BrowserLikePolicyForHTTPS
 from zope.interface import implementer
 
-from oftp2d.fetching import Fetcher, FetchError
+from oftp2d.fetching import Fetcher, FetchError, is_local
 from tests import pki
 
 LIMIT = 100_000
+FETCHER = Fetcher(reactor, allow_local=True)
+"""As for addresses that an administrator has set: what serves here is on loopback."""
 
 
 class Server(Protocol):
@@ -90,9 +92,9 @@ def redirect(location: str) -> bytes:
     return f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
 
 
-async def refused(url: str, *, seconds: float = 20.0) -> str:
+async def refused(url: str, *, seconds: float = 20.0, fetcher: Fetcher = FETCHER) -> str:
     with pytest.raises(FetchError) as error:
-        await Fetcher(reactor).get(url, limit=LIMIT, seconds=seconds)
+        await fetcher.get(url, limit=LIMIT, seconds=seconds)
     text = str(error.value)
     assert text.isprintable()
     assert len(text) < 600
@@ -103,7 +105,7 @@ async def refused(url: str, *, seconds: float = 20.0) -> str:
 async def test_a_document_comes_as_it_is_and_nothing_is_told_of_who_asks(server: Servers) -> None:
     body = bytes(range(256)) * 300
 
-    assert await Fetcher(reactor).get(server.answers_with("/list", ok(body)), limit=LIMIT, seconds=20) == body
+    assert await FETCHER.get(server.answers_with("/list", ok(body)), limit=LIMIT, seconds=20) == body
 
     asked = server.requests[0].lower()
     assert asked.startswith("get /list http/1.1")
@@ -120,14 +122,12 @@ async def test_a_document_comes_as_it_is_and_nothing_is_told_of_who_asks(server:
     ids=["in chunks", "of untold length"],
 )
 async def test_a_document_may_come_without_its_length(server: Servers, answer: bytes) -> None:
-    assert await Fetcher(reactor).get(server.answers_with("/list", answer), limit=LIMIT, seconds=20) == b"abcde"
+    assert await FETCHER.get(server.answers_with("/list", answer), limit=LIMIT, seconds=20) == b"abcde"
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_document_of_exactly_the_limit_is_taken_and_an_octet_more_is_not(server: Servers) -> None:
-    assert (
-        len(await Fetcher(reactor).get(server.answers_with("/fit", ok(bytes(LIMIT))), limit=LIMIT, seconds=20)) == LIMIT
-    )
+    assert len(await FETCHER.get(server.answers_with("/fit", ok(bytes(LIMIT))), limit=LIMIT, seconds=20)) == LIMIT
 
     told = await refused(server.answers_with("/told", ok(bytes(LIMIT + 1)), more=True))
     untold = await refused(server.answers_with("/untold", b"HTTP/1.0 200 OK\r\n\r\n" + bytes(LIMIT + 1)))
@@ -182,7 +182,7 @@ async def test_a_redirect_is_followed_to_another_place(server: Servers) -> None:
     server.answers_with("/old", redirect("/new?of=today"))
     server.answers_with("/new?of=today", ok(b"the list"))
 
-    assert await Fetcher(reactor).get(server.url + "/old", limit=LIMIT, seconds=20) == b"the list"
+    assert await FETCHER.get(server.url + "/old", limit=LIMIT, seconds=20) == b"the list"
 
 
 @pytest_twisted.ensureDeferred
@@ -230,6 +230,58 @@ async def test_only_plain_addresses_are_asked(url: str) -> None:
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "127.9.9.9", "2130706433", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"],  # noqa: S104
+)
+async def test_this_machine_is_not_asked_by_whatever_name_unless_that_is_allowed(server: Servers, host: str) -> None:
+    server.answers_with("/list", ok(b"the list"))
+
+    text = await refused(f"http://{host}:{server.port.getHost().port}/list", fetcher=Fetcher(reactor))
+
+    assert "is of this machine or its link" in text or "its host is not known" in text
+    assert (server.open, server.requests) == ([], [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_redirect_does_not_lead_to_this_machine_either(
+    server: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oftp2d.fetching.is_local", lambda address: address == "127.0.0.2")
+    server.answers_with("/list", redirect(f"http://127.0.0.2:{server.port.getHost().port}/secret"))
+
+    text = await refused(server.url + "/list", fetcher=Fetcher(reactor))
+
+    assert "its address 127.0.0.2 is of this machine or its link" in text
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("127.0.0.1", True),
+        ("169.254.169.254", True),
+        ("224.0.0.1", True),
+        ("0.0.0.0", True),  # noqa: S104 - not to listen on
+        ("::1", True),
+        ("::", True),
+        ("::ffff:169.254.169.254", True),
+        ("fe80::1%eth0", True),
+        ("ff02::1", True),
+        ("localhost", True),
+        ("10.0.0.1", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("fd00::1", False),
+        ("192.0.2.1", False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_private_networks_are_not_local_but_this_machine_and_its_link_are(address: str, local: bool) -> None:
+    assert is_local(address) is local
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
     ("answer", "why"),
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "answered with 404"),
@@ -264,7 +316,7 @@ async def test_over_https_the_certificate_counts() -> None:
     anchors = ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(shown.pem)])
 
     assert "certificate is not trusted" in await refused(url)
-    trusting = Fetcher(reactor, BrowserLikePolicyForHTTPS(anchors))
+    trusting = Fetcher(reactor, BrowserLikePolicyForHTTPS(anchors), allow_local=True)
     assert await trusting.get(url, limit=LIMIT, seconds=20) == b"the list"
     await servers.port.stopListening()
 
@@ -278,7 +330,7 @@ async def test_https_is_not_left_for_http(server: Servers) -> None:
     url = f"https://localhost:{servers.port.getHost().port}/list"
 
     with pytest.raises(FetchError, match="from https to http"):
-        await Fetcher(reactor, BrowserLikePolicyForHTTPS(anchors)).get(url, limit=LIMIT, seconds=20)
+        await Fetcher(reactor, BrowserLikePolicyForHTTPS(anchors), allow_local=True).get(url, limit=LIMIT, seconds=20)
     assert server.requests == []
     await servers.port.stopListening()
 

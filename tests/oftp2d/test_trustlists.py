@@ -79,7 +79,7 @@ class House:
             ledger=self.ledger,
             workers=self.workers,
             authorities=self.certificates.authorities,
-            fetcher=Fetcher(reactor),
+            fetcher=Fetcher(reactor, allow_local=True),
             now=lambda: datetime.now(UTC) + self.ahead,
             changed=changed,
         )
