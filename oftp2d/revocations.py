@@ -2,9 +2,10 @@
 
 Wanted are the lists that certificates of the store name whose way to an anchor is proven, and those about which somebody
 asked meanwhile, as of a certificate that a peer showed in TLS. They are read when nobody has, when they are a day old, and when
-they say that there is a newer one; what fails is tried again after a while. What was read is in the ledger and holds over a
-restart. No session ever waits for a list; only the verdict on a certificate that the exchange brought waits a few seconds for
-the first reading.
+they say that there is a newer one; what fails is tried again after a while. Those of the store come first, one of each host at
+a time, and what a list says counts as soon as it was read: no slow server holds up the news of the others. What was read is in
+the ledger and holds over a restart. No session ever waits for a list; only the verdict on a certificate that the exchange
+brought waits a few seconds for the first reading.
 
 When a list says that a certificate in the store was revoked, an error line says so, once, its history has an entry, and the
 status warns of it for as long as it is there.
@@ -16,8 +17,9 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock, succeed
 from twisted.logger import Logger
 
 from oftp2.certs.facts import CertificateFacts
@@ -46,6 +48,10 @@ AT_ONCE: Final = 3
 """Lists that are fetched at the same time."""
 SECONDS: Final = 120
 """The longest that reading one may take."""
+HOST_SECONDS: Final = 60.0
+"""So long further lists of one host are begun in one round; the others of it have their turn in the next."""
+ROUND_SECONDS: Final = 300.0
+"""So long further lists are begun at all in one round: then it is looked anew which of them is the first."""
 FIRST_SECONDS: Final = 5.0
 """So long the verdict on a certificate waits for a list that was never read."""
 
@@ -85,6 +91,37 @@ class Barred:
         )
 
 
+class Queue:
+    """Lists that wait to be read in one round: first in, first out, but one of each host at a time, and not for ever."""
+
+    def __init__(self, lists: Iterable[tuple[str, CertificateFacts]], seconds: Callable[[], float]) -> None:
+        self._waiting = dict(lists)
+        self._seconds = seconds
+        self._until = seconds() + ROUND_SECONDS
+        self._begun: dict[str, float] = {}
+        """When a list of a host that is being read was begun, by the host."""
+        self._spent: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take(self) -> tuple[str, CertificateFacts] | None:
+        """The next one; None where all that wait are of hosts that are being read, or have had their time."""
+        if self._seconds() >= self._until:
+            return None
+        for url in self._waiting:
+            host = _host(url)
+            if host not in self._begun and self._spent.get(host, 0.0) < HOST_SECONDS:
+                self._begun[host] = self._seconds()
+                return url, self._waiting.pop(url)
+        return None
+
+    def over(self, url: str) -> None:
+        """One that was taken is read, or is not to be had."""
+        host = _host(url)
+        self._spent[host] = self._spent.get(host, 0.0) + self._seconds() - self._begun.pop(host)
+
+
 class Revocations:
     """The revocation lists of the station, from ``start`` to ``stop``."""
 
@@ -122,6 +159,9 @@ class Revocations:
         self._waiting: dict[str, list[Deferred[None]]] = {}
         """Who waits for a list that is being read, by its address."""
         self._reading: set[Deferred[None]] = set()
+        self._looking = DeferredLock()
+        self._unseen = False
+        """Whether something was read that nobody has looked at."""
         self._running = False
         self._round_over: Deferred[None] = succeed(None)
         self._again = False
@@ -214,7 +254,7 @@ class Revocations:
         return f"could not be read for {span(self._now() - reading.read_at)}"
 
     async def refresh(self) -> None:
-        """Read every list that is wanted now, whenever it was read last."""
+        """Read every list that is wanted now, whenever it was read last; for a few minutes, where servers are slow."""
         if not self._lists.read:
             raise OperatorError("revocation lists are switched off", 'set mode = "tolerate" in [revocation]')
         await self._read_all((await self._wanted()).items())
@@ -354,14 +394,17 @@ class Revocations:
             self._lists.put(reading)
 
     async def _read_all(self, wanted: Iterable[tuple[str, CertificateFacts]]) -> None:
-        """Read these, a few at once."""
-        waiting = list(wanted)
+        """Read these, a few at once, and look after each what follows."""
+        queue = Queue(wanted, self._reactor.seconds)
 
         async def some() -> None:
-            while waiting and self._running:
-                await self._fetch(*waiting.pop())
+            # Who finds none leaves: the others that wait are of hosts that somebody else is reading, and goes on with.
+            while self._running and (taken := queue.take()) is not None:
+                await self._fetch(*taken)
+                queue.over(taken[0])
+                await self._look_at_news()
 
-        await DeferredList([Deferred.fromCoroutine(some()) for _ in range(min(AT_ONCE, len(waiting)))])
+        await DeferredList([Deferred.fromCoroutine(some()) for _ in range(min(AT_ONCE, len(queue)))])
 
     def _fetch(self, url: str, issuer: CertificateFacts) -> Deferred[None]:
         """Read one; who wants one that is being read already waits for that. Never fails."""
@@ -413,6 +456,7 @@ class Revocations:
         await self._workers.database(self._ledger.revocation_lists.save, record)
         self._lists.put(Reading(url=url, list=found, read_at=now, tried_at=now))
         is_news = before is None or before.list is None or bool(before.error)
+        self._unseen = self._unseen or is_news or not _is_same(before, found)
         told = self.log.info if is_news else self.log.debug
         told(
             "read the revocation list of {issuer}: {entries} revoked, from {url}",
@@ -435,7 +479,28 @@ class Revocations:
     # --- what follows -------------------------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        """See what is barred by now, and tell what has changed."""
+        """See what is barred by now, and tell what has changed; one look at a time."""
+        self._unseen = True
+        await self._look_once()
+
+    async def _look_at_news(self) -> None:
+        """The same where something new was read. Never fails: the look at the end of the round does."""
+        try:
+            await self._look_once()
+        except Exception:  # noqa: BLE001 - see above
+            self._unseen = True
+
+    async def _look_once(self) -> None:
+        await self._looking.acquire()
+        try:
+            # Else a look that began later has seen it.
+            if self._unseen:
+                self._unseen = False
+                await self._see()
+        finally:
+            self._looking.release()
+
+    async def _see(self) -> None:
         found: dict[tuple[int, str], Barred] = {}
         for some in await self._in_use():
             found.update(await self._workers.database(self._findings, some))
@@ -497,6 +562,21 @@ def _check_follows(before: Reading | None, found: RevocationList, issuer: Certif
         return
     if not found.follows(before.list):
         raise UnusableListError("it is older than the one that was read before")
+
+
+def _is_same(before: Reading | None, found: RevocationList) -> bool:
+    """Whether a list says what it said when it was read before."""
+    if before is None or before.list is None:
+        return False
+    was = before.list
+    return (was.number, was.this_update, was.entries) == (found.number, found.this_update, found.entries)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _finish(over: Deferred[None]) -> None:

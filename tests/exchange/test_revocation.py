@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.task import Clock
 
+from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.usages import TLS_USAGES, Usage
 from oftp2.reasons import NegativeResponseReason
 from oftp2.values import SecurityLevel
 from oftp2d.ledger import Authentication, ExchangeState, RevocationListRecord, TransferState
+from oftp2d.revocations import HOST_SECONDS, ROUND_SECONDS, Queue
 from tests import pki
 from tests.authority import Authority, Mischief, serving
 from tests.exchange.station import (
@@ -272,6 +275,51 @@ async def test_a_peer_cannot_make_us_read_ever_more_lists(
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_host_that_hangs_holds_up_no_news_of_another(world: World, log: Log) -> None:
+    slow = [
+        world.authority.misbehave(f"/slow{n}.crl", Mischief.HANG).replace("127.0.0.1", "localhost") for n in range(4)
+    ]
+    hanging = pki.make(subject="CN=slow.test", station=CODE_B, issuer=world.of_b, days=(-50, 300), points=slow)
+    introduce(world.a, world.b)
+    with world.a._closed() as (ledger, store):
+        partner = ledger.partners.list()[0]
+        for octets in (hanging.der, world.cert_b.der):
+            store.import_partner(octets, partner_id=partner.id, station=CODE_B, now=datetime.now(UTC))
+    world.publish(world.cert_b)
+    await world.a.start()
+
+    await logged(log, f"the certificate of {CODE_B} b.test is used for nothing: revoked on ")
+
+    async def hangs() -> list[str]:
+        return [path for path in world.authority.requests if path.startswith("/slow")]
+
+    assert len(await eventually("the first that hangs", hangs)) == 1
+
+
+def test_lists_are_read_first_in_first_out_one_of_each_host_at_a_time_and_for_so_long_only() -> None:
+    clock = Clock()
+    issuer = CertificateFacts.of(pki.issuing("A").der)
+    urls = [f"http://{name}.test/{n}" for n in range(3) for name in ("one", "two")]
+    queue = Queue([(url, issuer) for url in urls], clock.seconds)
+
+    def taken() -> str | None:
+        found = queue.take()
+        return found and found[0]
+
+    assert [taken(), taken(), taken()] == [urls[0], urls[1], None]
+    queue.over(urls[1])
+    assert [taken(), taken()] == [urls[3], None]
+    clock.advance(HOST_SECONDS)
+    queue.over(urls[0])
+    queue.over(urls[3])
+    assert (taken(), len(queue)) == (None, 3)
+
+    queue = Queue([(url, issuer) for url in urls], clock.seconds)
+    clock.advance(ROUND_SECONDS)
+    assert taken() is None
+
+
+@pytest_twisted.ensureDeferred
 async def test_our_own_certificate_is_revoked_and_people_are_told_what_to_do(world: World, log: Log) -> None:
     world.publish(world.cert_a)
     world.know()
@@ -375,7 +423,7 @@ async def test_no_session_waits_for_a_server_that_never_ends(world: World, misch
     world.authority.misbehave(world.path_a, mischief)
     world.know()
     await start(world.a, world.b)
-    await world.read(world.path_b)
+    await world.read(world.path_a)
     before = CLOCK.seconds()
 
     assert (await world.a.call(CODE_B)).last_error is None
