@@ -10,6 +10,7 @@ from twisted.internet import reactor
 
 from oftp2d.daemon import Daemon
 from oftp2d.ledger import LedgerUnavailableError
+from oftp2d.outlook import Outlook
 from tests.exchange.station import CODE_A, CODE_B, Station, eventually, introduce, pause, start
 
 
@@ -98,10 +99,10 @@ async def test_a_start_that_fails_at_its_very_end_leaves_nothing_running(
     await b.start()
     daemon = Daemon(reactor, a.config)
 
-    def locked() -> list[str]:
+    def locked(_outlook: Outlook) -> None:
         raise LedgerUnavailableError("database is locked")
 
-    monkeypatch.setattr(daemon, "_expiring", locked)
+    monkeypatch.setattr(Outlook, "_ask", locked)
     with pytest.raises(LedgerUnavailableError):
         await daemon.start()
     assert not daemon.dialler._loop.running
@@ -109,4 +110,5 @@ async def test_a_start_that_fails_at_its_very_end_leaves_nothing_running(
     assert not daemon.listeners()
     assert not a.config.socket_path.exists()
     # Nothing holds the home any more: the next start goes well.
+    monkeypatch.undo()
     await a.start()
