@@ -193,7 +193,7 @@ def _add_announcing(app: Klein, desk: Desk) -> None:
         if not (wish["subject"] or wish["common_name"] or wish["host"]):
             raise InputError("it is not said what the certificate looks like", "give common_name, host or subject")
         announced, partner = await desk.workers.database(_announce, desk, code, wish)
-        return documents.announcement(announced, {partner.id: partner.code})
+        return documents.announcement(announced, {partner.id: partner.code}) | {"acx": partner.acx}
 
     @route(app, "GET", "/v1/announcements/<int:number>")
     async def announcement(request: HttpRequest, number: int) -> Document:

@@ -18,7 +18,7 @@ from oftp2d.client import path_of
 from oftp2d.errors import OperatorError
 
 from . import planning
-from .forms import day, items, moment, properties, table, timeslice
+from .forms import day, items, moment, properties, table, timeslice, words
 from .options import (
     CODE,
     HOST,
@@ -283,7 +283,9 @@ def _add_announcing(cert: click.Group) -> None:
         body = {"partner": partner} | {name: value for name, value in given.items() if value}
         with terminal.client() as client:
             document = client.post("/v1/announcements", body)
-        terminal.show(document, lambda: Text(f"announcement {document.get('id')} for {partner}"))
+        switched_off = document.get("acx") == "off"
+        advice = f"; the exchange is off: 'oftp2d partner change {partner} --acx announced'" if switched_off else ""
+        terminal.show(document, lambda: words(f"announcement {document.get('id')} for {partner}{advice}"))
 
 
 def _add_announced(cert: click.Group) -> None:

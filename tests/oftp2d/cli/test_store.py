@@ -335,8 +335,13 @@ def refuse(office: Office, der: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_was_announced_stands_beside_what_arrived_or_was_refused(office: Office) -> None:
     await add_partner(office)
-    await good(office, "cert", "announce", THEIRS, "--host", "other.test", "--key-usage", "digitalSignature")
-    ((announced),) = (await good(office, "cert", "announcements"))["announcements"]
+    await good(office, "partner", "change", THEIRS, "--acx", "off")
+    out = await seen(office, "cert", "announce", THEIRS, "--host", "other.test", "--key-usage", "digitalSignature")
+    assert f"the exchange is off: 'oftp2d partner change {THEIRS} --acx announced'" in out
+    await good(office, "partner", "change", THEIRS, "--acx", "announced")
+    assert "is off" not in await seen(office, "cert", "announce", THEIRS, "--cn", "another.test")
+    await good(office, "cert", "unannounce", "2")
+    (announced,) = (await good(office, "cert", "announcements"))["announcements"]
     number = str(announced["id"])
     assert announced["host"] == "other.test"
     assert "other.test" in await seen(office, "cert", "announcements")
