@@ -147,6 +147,7 @@ def _shown(desk: Desk, number: int) -> Document:
         "destination": transfer.destination,
         "dataset": transfer.dataset,
         "stamp": f"{transfer.date} {transfer.time}",
+        "transfer_state": transfer.state,
         "describes": documents.clid(parse_clid(transfer.description)),
         "end_response": transfer.end_response,
         "raw_kept": transfer.raw_name is not None,

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import click
+from rich.console import Group
 
-from oftp2d.client import path_of
+from oftp2d.client import AdminClient, path_of
 
 from . import exchanged, renewals
 from .forms import items, words
@@ -56,20 +59,79 @@ def _chosen(function: Command) -> Command:
     return function
 
 
-def _exchange(path: str) -> Callable[..., None]:
-    def carry_out(terminal: Terminal, partner: str, **chosen: str | None) -> None:
-        body = {"partner": partner, **chosen}
-        with terminal.client() as client:
-            document = client.post(
-                path_of("exchange", path), {name: value for name, value in body.items() if value is not None}
-            )
-        count = len(items(document, "exchanges"))
-        terminal.show(
-            document,
-            lambda: words(f"{count} message(s) queued for {partner}; see 'oftp2d exchange list {partner}'"),
-        )
+def _waiting(function: Command) -> Command:
+    for decorate in (
+        click.option(
+            "--timeout",
+            type=DURATION,
+            default="1h",
+            show_default=True,
+            help="With --wait: leave after so long. It goes on.",
+        ),
+        click.option("--wait", is_flag=True, help="Stay until the partner, or with --all every partner, has answered."),
+    ):
+        function = decorate(function)
+    return function
 
-    return carry_out
+
+POLL_SECONDS: Final = 0.5
+_GONE: Final = frozenset({"failed", "cancelled"})
+"""States of a transfer in which its message gets no answer any more."""
+
+
+def _exchange(
+    terminal: Terminal, kind: str, partner: str, chosen: Mapping[str, str | None], *, wait: bool, timeout: int
+) -> int:
+    """Queue messages for a partner, and stay until they are answered if that is wished; the exit code."""
+    body = {"partner": partner} | {name: value for name, value in chosen.items() if value is not None}
+    with terminal.client() as client:
+        document = client.post(path_of("exchange", kind), body)
+        queued = items(document, "exchanges")
+        if not wait:
+            told = f"{len(queued)} message(s) queued for {partner}; see 'oftp2d exchange list {partner}'"
+            terminal.show(document, lambda: words(told))
+            return Exit.DONE
+        answered = _answered(terminal, client, [int(each["id"]) for each in queued], timeout)
+    terminal.show({"exchanges": answered}, lambda: Group(*map(words, _outcomes(answered))))
+    states = {str(each.get("state")) for each in answered}
+    if states == {"accepted"}:
+        return Exit.DONE
+    gone = any(each.get("transfer_state") in _GONE for each in answered)
+    return Exit.REFUSED if gone or "refused" in states else Exit.TIMEOUT
+
+
+def _answered(terminal: Terminal, client: AdminClient, numbers: list[int], timeout: int) -> Sequence[Mapping[str, Any]]:
+    """The messages once each has its answer or gets none any more, or as they stand when the time is over."""
+    end = time.monotonic() + timeout
+    try:
+        while True:
+            found = [client.get(path_of("exchange", str(number))) for number in numbers]
+            open_ones = [
+                each
+                for each in found
+                if each.get("state") in {"queued", "sent"} and each.get("transfer_state") not in _GONE
+            ]
+            if not open_ones or time.monotonic() >= end:
+                return found
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        terminal.hint("it goes on: see 'oftp2d exchange list'")
+        raise
+
+
+def _outcomes(answered: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for each in answered:
+        partner, number = each.get("partner"), each.get("id")
+        named = f"{each.get('message')} {number} of {(each.get('certificate') or {}).get('subject')}"
+        match each.get("state"), each.get("transfer_state"):
+            case "accepted", _:
+                yield f"{named}: accepted by {partner}"
+            case "refused", _:
+                yield f"{named}: refused by {partner}: {each.get('text') or 'without a reason'}"
+            case _, ("failed" | "cancelled") as what:
+                yield f"{named}: {what}; see 'oftp2d transfer show {each.get('transfer_id')}'"
+            case _:
+                yield f"{named}: no answer yet; see 'oftp2d exchange show {number}'"
 
 
 def add_to(group: click.Group) -> None:
@@ -91,16 +153,7 @@ def add_to(group: click.Group) -> None:
     @_chosen
     @click.option("--all", "everybody", is_flag=True, help="Give it to every partner, and follow each: a renewal.")
     @click.option("--until", type=MOMENT, help="With --all: the former one stays in use until then at least, in UTC.")
-    @click.option(
-        "--wait", is_flag=True, help="With --all: stay until every partner has it, and show how they take it up."
-    )
-    @click.option(
-        "--timeout",
-        type=DURATION,
-        default="1h",
-        show_default=True,
-        help="With --wait: leave after so long. It goes on.",
-    )
+    @_waiting
     def deliver(
         terminal: Terminal,
         partner: str | None,
@@ -126,10 +179,9 @@ def add_to(group: click.Group) -> None:
         if (partner is None) is not everybody:
             raise click.UsageError("It is not clear who is meant: name a partner, or say --all.")
         if partner is not None:
-            if until is not None or wait:
-                raise click.UsageError("--until and --wait go with --all.")
-            _exchange("deliver")(terminal, partner, **chosen)
-            return Exit.DONE
+            if until is not None:
+                raise click.UsageError("--until goes with --all.")
+            return _exchange(terminal, "deliver", partner, chosen, wait=wait, timeout=timeout)
         if chosen["station"] or chosen["to"]:
             raise click.UsageError("--station and --to go with one partner.")
         if chosen["certificate"] is None:
@@ -139,22 +191,24 @@ def add_to(group: click.Group) -> None:
     @command(exchange, "request")
     @partner_argument
     @_chosen
-    def request(terminal: Terminal, partner: str, **chosen: str | None) -> None:
+    @_waiting
+    def request(terminal: Terminal, partner: str, *, wait: bool, timeout: int, **chosen: str | None) -> int:
         """Give a partner your certificate and ask for theirs in return.
 
         Use it for the first exchange. Announce the certificate you expect before: see 'oftp2d cert announce'.
         """
-        _exchange("request")(terminal, partner, **chosen)
+        return _exchange(terminal, "request", partner, chosen, wait=wait, timeout=timeout)
 
     @command(exchange, "recall")
     @partner_argument
     @_chosen
-    def recall(terminal: Terminal, partner: str, **chosen: str | None) -> None:
+    @_waiting
+    def recall(terminal: Terminal, partner: str, *, wait: bool, timeout: int, **chosen: str | None) -> int:
         """Replace your certificate with a partner at once; earlier ones become invalid.
 
         Use it when a private key may be known to others, or when a wrong certificate was given out.
         """
-        _exchange("recall")(terminal, partner, **chosen)
+        return _exchange(terminal, "recall", partner, chosen, wait=wait, timeout=timeout)
 
     exchanged.add_to(exchange)
     renewals.add_to(exchange)

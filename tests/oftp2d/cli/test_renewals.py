@@ -95,8 +95,7 @@ async def test_leaving_the_view_leaves_the_renewal_running(office: Office, monke
     [
         ((), "name a partner, or say --all"),
         ((THEIRS, "--all"), "name a partner, or say --all"),
-        ((THEIRS, "--wait"), "--until and --wait go with --all"),
-        ((THEIRS, "--until", "2099-01-01"), "--until and --wait go with --all"),
+        ((THEIRS, "--until", "2099-01-01"), "--until goes with --all"),
         (("--all",), "Name the new certificate with --certificate"),
         (("--all", "--cert", "new", "--to", THEIRS), "--station and --to go with one partner"),
     ],
