@@ -958,6 +958,7 @@ async def test_an_announcement_is_made_listed_and_withdrawn(office: Office) -> N
         "station": "O0013000002SUB",
     }
     made = await office.ask("post", "/v1/announcements", wish)
+    assert made.pop("acx") == "off"
     assert (made["partner"], made["common_name"], made["fulfilled_by"]) == (THEIRS, "a0.test", None)
     assert made["issuer"] == issuer["fingerprint"]
     (listed,) = (await office.ask("get", "/v1/announcements", partner=THEIRS))["announcements"]
