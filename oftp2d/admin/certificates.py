@@ -33,7 +33,7 @@ from . import documents
 from .collaborators import Desk
 from .fields import Fields, InputError
 from .http import HttpRequest
-from .lookup import aliases, all_certificates, all_partners, codes, codes_for, partner_of
+from .lookup import aliases, all_partners, codes, codes_for, entries_of, partner_of
 from .routing import Document, MissingError, body, query, route
 
 LARGEST_CONTENT = 1024 * 1024
@@ -217,7 +217,7 @@ def _listed(desk: Desk, holder: Holder | None, code: str | None) -> tuple[Sequen
     ledger = desk.ledger
     partner_id = partner_of(ledger, code).id if code else None
     known = codes(ledger)
-    entries = all_certificates(ledger, holder, partner_id)
+    entries = ledger.certificates.every(holder, partner_id)
     barred = desk.certificates.barred(entries, desk.now())
     found = [documents.certificate(each, known) | {"barred": _barred(each, barred)} for each in entries]
     ours = code is None and holder in {None, Holder.OWN}
@@ -237,7 +237,7 @@ def _shown(desk: Desk, name: str) -> Document:
 def _told(desk: Desk, found: StoredCertificate) -> Document:
     """One certificate with all that is known of it; its usages are those of all its entries with this holder."""
     ledger = desk.ledger
-    entries = _entries_of(ledger, found)
+    entries = entries_of(ledger, found)
     known = codes(ledger)
     confirmed = [code for number, code in known.items() if found.fingerprint in ledger.certificates.confirmed(number)]
     return {
@@ -257,7 +257,7 @@ async def _switched(desk: Desk, name: str, *, active: bool) -> Document:
 
 def _switch(desk: Desk, name: str, active: bool) -> StoredCertificate:  # noqa: FBT001 - handed to a worker
     found = desk.certificates.find(name)
-    for entry in _entries_of(desk.ledger, found):
+    for entry in entries_of(desk.ledger, found):
         desk.ledger.certificates.set_active(entry.id, active=active)
     _audit(desk, _partner_in(desk.ledger, found), f"certificate {'' if active else 'de'}activated", found)
     return replace(found, active=active)
@@ -274,13 +274,6 @@ def _remove(desk: Desk, name: str) -> Document:
     desk.certificates.remove(found)
     _audit(desk, _partner_in(desk.ledger, found), "certificate removed", found)
     return {"fingerprint": found.fingerprint, "alias": found.alias, "holder": found.holder}
-
-
-def _entries_of(ledger: Ledger, certificate: StoredCertificate) -> list[StoredCertificate]:
-    """All entries of a certificate with its holder, in whatever places it stands; one partner's are not another's."""
-    entries = all_certificates(ledger, certificate.holder, certificate.partner_id)
-    whose = certificate.fingerprint, certificate.partner_id
-    return [each for each in entries if (each.fingerprint, each.partner_id) == whose]
 
 
 def _partner_in(ledger: Ledger, certificate: StoredCertificate) -> Partner | None:

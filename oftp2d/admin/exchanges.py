@@ -20,7 +20,7 @@ from . import documents
 from .collaborators import Desk
 from .fields import InputError
 from .http import HttpRequest
-from .lookup import aliases, all_certificates, all_partners, codes_for, partner_of
+from .lookup import aliases, all_partners, codes_for, partner_of
 from .routing import Document, body, query, route
 
 TOGETHER = 20
@@ -107,13 +107,13 @@ def _partners(ledger: Ledger, code: str | None) -> Sequence[Partner]:
 
 def _standings(desk: Desk, partners: Sequence[Partner]) -> list[Standing]:
     ledger, now = desk.ledger, desk.now()
-    ours = all_certificates(ledger, Holder.OWN)
+    ours = ledger.certificates.every(Holder.OWN)
     return [standing(_known(desk, partner, ours, now), now) for partner in partners]
 
 
 def _known(desk: Desk, partner: Partner, ours: Sequence[StoredCertificate], now: datetime) -> Known:
     ledger = desk.ledger
-    theirs = all_certificates(ledger, Holder.PARTNER, partner.id)
+    theirs = ledger.certificates.every(Holder.PARTNER, partner.id)
     return Known(
         partner=partner,
         theirs=theirs,

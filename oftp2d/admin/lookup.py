@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from oftp2d.ledger import Holder, Ledger, Partner, StoredCertificate, Transfer, UnknownError
+from oftp2d.ledger import Ledger, Partner, StoredCertificate, Transfer, UnknownError
 
 from .routing import MissingError
 
@@ -52,16 +52,11 @@ def transfer_of(ledger: Ledger, transfer_id: str, listing: str = "oftp2d transfe
         raise MissingError(f"there is no transfer {transfer_id}", f"see '{listing}'") from None
 
 
-def all_certificates(
-    ledger: Ledger, holder: Holder | None = None, partner_id: int | None = None
-) -> list[StoredCertificate]:
-    """All certificates of a holder and partner, in the order they were added."""
-    found: list[StoredCertificate] = []
-    while page := ledger.certificates.list(holder, partner_id, limit=_PAGE, after=found[-1].id if found else 0):
-        found += page
-        if len(page) < _PAGE:
-            break
-    return found
+def entries_of(ledger: Ledger, certificate: StoredCertificate) -> list[StoredCertificate]:
+    """All entries of a certificate with its holder, in whatever places it stands; one partner's are not another's."""
+    entries = ledger.certificates.every(certificate.holder, certificate.partner_id)
+    whose = certificate.fingerprint, certificate.partner_id
+    return [each for each in entries if (each.fingerprint, each.partner_id) == whose]
 
 
 def aliases(ledger: Ledger, fingerprints: Iterable[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from . import documents
 from .collaborators import Desk
 from .fields import InputError
 from .http import HttpRequest
-from .lookup import all_certificates, partner_of
+from .lookup import entries_of, partner_of
 from .routing import Document, body, query, route
 
 _DIGITS = 64
@@ -104,7 +104,7 @@ def _add_exporting(app: Klein, desk: Desk) -> None:
 def _explained(desk: Desk, purpose: Purpose, code: str | None, station: str | None, at: datetime) -> Document:
     partner = partner_of(desk.ledger, code) if code else None
     found = desk.certificates.explain(purpose, now=at, partner=partner, station=station)
-    stored = {each.fingerprint: each for each in reversed(all_certificates(desk.ledger))}
+    stored = {each.fingerprint: each for each in reversed(desk.ledger.certificates.every())}
 
     def row(item: Considered) -> Document:
         facts = item.entry.facts
@@ -195,8 +195,7 @@ def _slice(desk: Desk, name: str, begins: datetime | None, ends: datetime | None
 
 def _entries(desk: Desk, certificate: StoredCertificate) -> list[StoredCertificate]:
     """The entries of a certificate that are used outbound."""
-    entries = desk.ledger.certificates.every(certificate.holder, certificate.partner_id)
-    return [each for each in entries if each.fingerprint == certificate.fingerprint and each.slot is Slot.CURRENT]
+    return [each for each in entries_of(desk.ledger, certificate) if each.slot is Slot.CURRENT]
 
 
 def _export(desk: Desk, name: str, form: Form) -> Exportable:

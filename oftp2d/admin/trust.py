@@ -20,7 +20,7 @@ from .certificates import content_of
 from .collaborators import Desk
 from .fields import Fields, InputError
 from .http import HttpRequest
-from .lookup import all_certificates, codes, partner_of
+from .lookup import codes, partner_of
 from .routing import Document, body, query, route
 
 _DIGITS: Final = 64
@@ -107,7 +107,7 @@ def _judged(desk: Desk, trust: Trust, facts: CertificateFacts, chain: tuple[Cert
 
 def _anchors(desk: Desk) -> list[Document]:
     known = codes(desk.ledger)
-    return [_anchor(entry, known) for entry in all_certificates(desk.ledger, Holder.ANCHOR)]
+    return [_anchor(entry, known) for entry in desk.ledger.certificates.every(Holder.ANCHOR)]
 
 
 def _anchor(entry: StoredCertificate, known: documents.Codes) -> Document:
