@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -38,6 +39,7 @@ class Context:
     revocations: Revocations
     owner: str = field(default_factory=new_owner)
     stopping: bool = False
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def lease(self) -> timedelta:
@@ -46,4 +48,4 @@ class Context:
 
     def now(self) -> datetime:
         """The time of day, UTC."""
-        return datetime.now(UTC)
+        return self.clock()

@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -60,13 +60,16 @@ LEFT_OVER = 1000
 
 
 class Daemon:
-    """One running station."""
+    """One running station. ``clock`` tells it the time of day, UTC."""
 
     log = Logger(namespace="daemon")
 
-    def __init__(self, reactor: Any, config: Config) -> None:
+    def __init__(
+        self, reactor: Any, config: Config, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._reactor = reactor
         self._config = config
+        self._clock = clock
         self._runs = False
         self._tls_fault = ""
         """Why there is no certificate for TLS; it is told once."""
@@ -108,6 +111,7 @@ class Daemon:
             vault=vault,
             certificates=certificates,
             revocations=revocations,
+            clock=self._clock,
         )
         self.started_at = context.now()
         self._look_out(context)
@@ -125,7 +129,7 @@ class Daemon:
         self._reminders = Reminders(context, queued=self._nudge_dialler)
         self._delivery = Delivery(context, owed=self._nudge_dialler)
         self.securing = Securing(context, queued=self._nudge_dialler)
-        self.traces = Traces(context.reactor, workers, self._config.home / "traces")
+        self.traces = Traces(context.reactor, workers, self._config.home / "traces", now=context.now)
         self._undo += [self.renewals.stop, self._delivery.stop, self.securing.stop, self.traces.finish]
         self.running = Sessions(
             context,
@@ -191,7 +195,9 @@ class Daemon:
         lists = Lists(settings.mode, timedelta(seconds=settings.max_age_seconds))
         oldest = self._config.selection.prefer is Preference.OLDEST
         certificates = Certificates(ledger, vault, lists=lists, oldest=oldest)
-        return certificates, Revocations(self._reactor, workers, ledger, certificates, lists, settings=settings)
+        return certificates, Revocations(
+            self._reactor, workers, ledger, certificates, lists, settings=settings, now=self._clock
+        )
 
     def _nudge_dialler(self, partner_id: int) -> None:
         """Something became due for a partner outside of a session."""

@@ -1,0 +1,135 @@
+"""When a credential is renewed: pure functions over its end and the time.
+
+Before ``lead_days`` nothing is due. From then on it is asked once a day, in the alarm and the critical phase more often. Sets
+whose credentials end at once are spread: each has a place of its own within ``spread_hours``, always the same for one end, so
+that a restart moves nobody. What is late is spread again, over a shorter while.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final, TypeAlias
+
+DAY: Final = timedelta(days=1)
+LATE_SPREAD: Final = timedelta(hours=1)
+"""Over how long those are spread that should have been asked for before, such as after the station stood still."""
+
+
+class Phase(StrEnum):
+    """How close the end of a credential is."""
+
+    NONE = "none"
+    """There is no credential yet."""
+    VALID = "valid"
+    DUE = "due"
+    ALARM = "alarm"
+    CRITICAL = "critical"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The numbers of a renewal; days before the end of the credential."""
+
+    lead_days: int = 60
+    """The source has a successor from here on."""
+    alarm_days: int = 30
+    """There should be a successor by now: it is said louder, and asked more often."""
+    critical_days: int = 7
+    store_days: int = 60
+    """So long a source keeps a successor for us, counted from ``lead_days``."""
+    valid_days: int = 730
+    """How long a new credential is usually valid."""
+    spread_hours: int = 24
+    alarm_attempts: int = 2
+    """Attempts a day in the alarm phase; before it there is one."""
+    critical_attempts: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class NotDue:
+    """Nothing to do before ``next``."""
+
+    next: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """It is time, since the beginning of this phase."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """It has ended; where the source takes it no more, a plugin says Blocked instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Nothing is tried before a person has done something."""
+
+    reason: str
+    advice: str
+
+
+Plan: TypeAlias = NotDue | Due | Overdue | Blocked
+
+
+def phase(ends: datetime | None, terms: Terms, now: datetime) -> Phase:
+    """How close the end is."""
+    if ends is None:
+        return Phase.NONE
+    left = ends - now
+    if left <= timedelta():
+        return Phase.EXPIRED
+    for within, days in (
+        (Phase.CRITICAL, terms.critical_days),
+        (Phase.ALARM, terms.alarm_days),
+        (Phase.DUE, terms.lead_days),
+    ):
+        if left <= days * DAY:
+            return within
+    return Phase.VALID
+
+
+def plan(name: str, ends: datetime | None, terms: Terms, now: datetime) -> Plan:
+    """Whether it is time to renew a credential that ends then; one that was never there is due."""
+    found = phase(ends, terms, now)
+    if ends is not None and found is Phase.VALID:
+        return NotDue(_planned(name, ends, terms))
+    return Overdue() if found is Phase.EXPIRED else Due(found)
+
+
+def first_attempt(name: str, ends: datetime | None, terms: Terms, now: datetime) -> datetime:
+    """When it is asked for the first time; never before now."""
+    planned = now if ends is None else _planned(name, ends, terms)
+    if ends is not None and planned >= now:
+        return planned
+    spread = min(terms.spread_hours * timedelta(hours=1), LATE_SPREAD)
+    return now + spread * _place(name, ends)
+
+
+def next_attempt(last: datetime, found: Phase, terms: Terms, after: timedelta | None = None) -> datetime:
+    """When it is asked again behind an attempt at ``last`` that brought nothing; ``after`` is what the source demands."""
+    attempts = {
+        Phase.ALARM: terms.alarm_attempts,
+        Phase.CRITICAL: terms.critical_attempts,
+        Phase.EXPIRED: terms.critical_attempts,
+    }
+    return last + max(DAY / attempts.get(found, 1), after or timedelta())
+
+
+def _planned(name: str, ends: datetime, terms: Terms) -> datetime:
+    # The place lies inside of the lead time, however short that is.
+    room = min(terms.spread_hours * timedelta(hours=1), terms.lead_days * DAY / 2)
+    return ends - terms.lead_days * DAY + room * _place(name, ends)
+
+
+def _place(name: str, ends: datetime | None) -> float:
+    """A number from 0 to 1 that looks like chance and is the same for one set and one end."""
+    seed = f"{name} {ends.timestamp() if ends else ''}".encode()
+    return int.from_bytes(sha256(seed).digest()[:8], "big") / 2**64
