@@ -7,6 +7,7 @@ The only place that installs the global reactor (asyncio on uvloop, see ``loop``
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from oftp2d.cli.app import execute
 from oftp2d.cli.terminal import Terminal, console
@@ -15,12 +16,12 @@ from oftp2d.config import Config
 
 def main() -> None:
     """Carry out the command line of the process and leave with its exit code."""
-    terminal = Terminal(out=console(sys.stdout), err=console(sys.stderr), serve=_serve)
+    terminal = Terminal(out=console(sys.stdout), err=console(sys.stderr), serve=serve)
     sys.exit(execute(sys.argv[1:], terminal))
 
 
-def _serve(config: Config) -> int:
-    """Run the station until it is stopped; the exit code."""
+def serve(config: Config, **injected: Any) -> int:
+    """Run the station until it is stopped; the exit code. What is ``injected`` is for ``daemon.run``, such as a clock."""
     # Everything here takes time to load, and some of it may only be imported once the reactor is installed.
     from twisted.logger import globalLogBeginner  # noqa: PLC0415
 
@@ -36,7 +37,7 @@ def _serve(config: Config) -> int:
 
     from oftp2d.daemon import run  # noqa: PLC0415
 
-    return run(reactor, config)
+    return run(reactor, config, **injected)
 
 
 if __name__ == "__main__":

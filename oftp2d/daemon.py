@@ -59,17 +59,31 @@ LEFT_OVER = 1000
 """Received files that are looked at each time; the next time goes on behind them."""
 
 
+def usual_clock() -> datetime:
+    """The time of day of the machine, UTC."""
+    return datetime.now(UTC)
+
+
 class Daemon:
-    """One running station. ``clock`` tells it the time of day, UTC."""
+    """One running station.
+
+    ``clock`` tells it the time of day, UTC; ``upkeep`` is how often it looks after what was left over, UPKEEP unless given.
+    """
 
     log = Logger(namespace="daemon")
 
     def __init__(
-        self, reactor: Any, config: Config, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        reactor: Any,
+        config: Config,
+        *,
+        clock: Callable[[], datetime] = usual_clock,
+        upkeep: timedelta | None = None,
     ) -> None:
         self._reactor = reactor
         self._config = config
         self._clock = clock
+        self._every = upkeep or UPKEEP
         self._runs = False
         self._tls_fault = ""
         """Why there is no certificate for TLS; it is told once."""
@@ -161,7 +175,7 @@ class Daemon:
         self.trust_lists.start()
         await self.outlook.look()
         self.renewals.look()
-        self._upkeep_over = self._upkeep.start(UPKEEP.total_seconds(), now=False).addErrback(
+        self._upkeep_over = self._upkeep.start(self._every.total_seconds(), now=False).addErrback(
             lambda failure: self.log.failure("the upkeep failed", failure)
         )
         self._runs = True
@@ -262,7 +276,7 @@ class Daemon:
                 return
             partner, transfer = found
             self._looked_at = transfer.id
-            if context.now() - transfer.updated_at < UPKEEP and self._upkeep.running:
+            if context.now() - transfer.updated_at < self._every and self._upkeep.running:
                 continue
             try:
                 if transfer.kind is Kind.EXCHANGE:
@@ -471,9 +485,11 @@ class Daemon:
             await undo()
 
 
-def run(reactor: Any, config: Config) -> int:
+def run(
+    reactor: Any, config: Config, *, clock: Callable[[], datetime] = usual_clock, upkeep: timedelta | None = None
+) -> int:
     """Run a station on ``reactor`` until it is told to stop; the exit code."""
-    service = _Service(reactor, Daemon(reactor, config))
+    service = _Service(reactor, Daemon(reactor, config, clock=clock, upkeep=upkeep))
     reactor.callWhenRunning(service.begin)
     reactor.run(installSignalHandlers=True)
     return service.code
