@@ -12,19 +12,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import json
 import random
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
+from report import Report, carry_out
 from stations import (
     PATIENCE,
     SECURED,
@@ -44,39 +41,23 @@ SECURED_NUMBER, RENEWED_NUMBER = 9998, 9999
 """Of the files that are sent then."""
 
 
-@dataclass
-class Report:
-    """What happened, for people line by line and for machines as one object."""
+class Exchanged(Report):
+    """What the two stations have exchanged."""
 
-    quiet: bool
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    files: list[dict[str, Any]] = field(default_factory=list)
-    evidence: dict[str, Any] | None = None
-    """The verification of the evidence file, once there is one."""
-    renewal: dict[str, Any] | None = None
-    """How the renewed certificate was taken up, once it was."""
-
-    def say(self, text: str) -> None:
-        print(text, file=sys.stderr if self.quiet else sys.stdout, flush=True)
-
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        begun = time.monotonic()
-        ok = False
-        try:
-            yield
-            ok = True
-        finally:
-            seconds = round(time.monotonic() - begun, 3)
-            self.steps.append({"name": name, "ok": ok, "seconds": seconds})
-            self.say(f"{'ok    ' if ok else 'FAILED'} {seconds:8.2f} s  {name}")
+    def __init__(self, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self.files: list[dict[str, Any]] = []
+        self.evidence: dict[str, Any] | None = None
+        """The verification of the evidence file, once there is one."""
+        self.renewal: dict[str, Any] | None = None
+        """How the renewed certificate was taken up, once it was."""
 
     @property
     def result(self) -> dict[str, Any]:
-        sent = all(file["acknowledged"] for file in self.files)
-        proven = self.evidence is not None and self.renewal is not None
-        ok = bool(self.files) and sent and proven and all(step["ok"] for step in self.steps)
-        return {"ok": ok, "steps": self.steps, "files": self.files, "evidence": self.evidence, "renewal": self.renewal}
+        usual = super().result
+        sent = bool(self.files) and all(file["acknowledged"] for file in self.files)
+        ok = usual["ok"] and sent and self.evidence is not None and self.renewal is not None
+        return {**usual, "ok": ok, "files": self.files, "evidence": self.evidence, "renewal": self.renewal}
 
 
 @dataclass(frozen=True)
@@ -138,7 +119,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def demonstrate(report: Report, folder: Path, given: list[Path]) -> None:
+def demonstrate(report: Exchanged, folder: Path, given: list[Path]) -> None:
     with contextlib.ExitStack() as stack:
         with report.step("make two stations"):
             ours, theirs, authority = prepare(folder)
@@ -184,7 +165,7 @@ def demonstrate(report: Report, folder: Path, given: list[Path]) -> None:
                 station.stop()
 
 
-def send_secured(report: Report, ours: Station, theirs: Station, file: File, number: int) -> None:
+def send_secured(report: Exchanged, ours: Station, theirs: Station, file: File, number: int) -> None:
     """And look at what was agreed: that it was secured, that the session was authenticated, that the receipt is signed."""
     done = transfer(ours, theirs, file, number)
     report.files.append(done)
@@ -196,7 +177,7 @@ def send_secured(report: Report, ours: Station, theirs: Station, file: File, num
             raise FailedError(f"session authentication with {partner.code} is not on")
 
 
-def prove(report: Report, ours: Station, authority: Authority, folder: Path) -> dict[str, Any]:
+def prove(report: Exchanged, ours: Station, authority: Authority, folder: Path) -> dict[str, Any]:
     """The evidence file as its verification tells it, and what it is about."""
     shown = sent(ours, SECURED_NUMBER)
     evidence, anchor = folder / "evidence.pem", folder / "authority.pem"
@@ -210,7 +191,7 @@ def prove(report: Report, ours: Station, authority: Authority, folder: Path) -> 
     return {"transfer": shown, "verification": verified}
 
 
-def renewed(report: Report, ours: Station, authority: Authority) -> dict[str, Any]:
+def renewed(report: Exchanged, ours: Station, authority: Authority) -> dict[str, Any]:
     """The renewal that the import of the new certificate began, once it has ended."""
     fingerprint = renew(ours, authority, "renewed")
     wait_for("the end of the renewal", lambda: ours.ask("exchange", "renewal")["state"] == "finished")
@@ -229,7 +210,7 @@ def sent(sender: Station, number: int) -> dict[str, Any]:
     return shown
 
 
-def send_all(report: Report, ours: Station, theirs: Station, files: list[File]) -> None:
+def send_all(report: Exchanged, ours: Station, theirs: Station, files: list[File]) -> None:
     """Both ways at once, one file at a time each way."""
 
     def way(sender: Station, receiver: Station) -> None:
@@ -264,20 +245,9 @@ def main() -> int:
     for path in arguments.files:
         if not path.is_file():
             parser.error(f"{path} is no file")
-    report = Report(quiet=arguments.json)
-    folder = arguments.keep or Path(tempfile.mkdtemp(prefix="oftp2d-demo-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        demonstrate(report, folder.resolve(), [path.resolve() for path in arguments.files])
-    except Exception as error:  # noqa: BLE001 - whatever it is, the report must come
-        report.say(f"failed: {error if isinstance(error, FailedError) else repr(error)}")
-    finally:
-        if arguments.keep:
-            report.say(f"the stations are in {folder}: OFTP2D_HOME={folder}/alpha oftp2d run")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    print(json.dumps(report.result), flush=True)
-    return 0 if report.result["ok"] else 1
+    report = Exchanged(quiet=arguments.json)
+    files = [path.resolve() for path in arguments.files]
+    return carry_out(report, lambda folder: demonstrate(report, folder, files), arguments.keep)
 
 
 if __name__ == "__main__":
