@@ -106,11 +106,25 @@ class Trial:
     advice: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What is known of a secret without seeing it; nothing of one that is kept elsewhere (a file, the environment)."""
+
+    changed_at: datetime | None = None
+    """Since when its value counts."""
+    proposed_at: datetime | None = None
+    """Since when another value waits beside it to be settled; None where none does. While one does, nobody knows for sure
+    which of the two the source takes."""
+
+
 class Secrets(Protocol):
     """The secrets of one credential set, by the names its options give them; never in a repr, never logged."""
 
     async def get(self, name: str) -> Secret[str]:
         """The secret behind a reference of the options, such as ``password``. Raises OperatorError."""
+
+    async def held(self, name: str) -> Held:
+        """What is known of a secret without seeing it."""
 
     async def propose(self, name: str, value: Secret[str]) -> None:
         """Keep a new value beside the one that counts, durably: before a source is told of it. Raises OperatorError."""
