@@ -11,6 +11,23 @@ from __future__ import annotations
 from oftp2.values import FileIdentity
 from oftp2d.config import Transport
 from oftp2d.ledger.audit import Audit
+from oftp2d.ledger.candidates import (
+    AttemptOutcome,
+    Block,
+    Candidate,
+    CandidateFacts,
+    CandidateProblem,
+    CandidateState,
+    Contents,
+    CredentialSetRecord,
+    IllegalCandidateMoveError,
+    SetBlockedError,
+    SetNotification,
+    SetSecret,
+    Telling,
+    TellingEvent,
+    TellingState,
+)
 from oftp2d.ledger.certificates import Certificates
 from oftp2d.ledger.certified import (
     Announcement,
@@ -39,6 +56,8 @@ from oftp2d.ledger.certified import (
     TrustListRecord,
     Unanswered,
 )
+from oftp2d.ledger.credentialsecrets import CredentialSecrets
+from oftp2d.ledger.credentialsets import CredentialSets
 from oftp2d.ledger.database import Database
 from oftp2d.ledger.errors import AmbiguousError, ClaimLostError, LedgerUnavailableError, UnknownError
 from oftp2d.ledger.evidence import Evidences
@@ -79,6 +98,7 @@ from oftp2d.ledger.records import (
 from oftp2d.ledger.renewals import Renewals
 from oftp2d.ledger.states import Direction, IllegalMoveError, Kind, TransferState
 from oftp2d.ledger.stations import Stations
+from oftp2d.ledger.tellings import Tellings
 from oftp2d.ledger.transfers import Transfers
 
 __all__ = [
@@ -86,13 +106,21 @@ __all__ = [
     "AmbiguousError",
     "Announcement",
     "Answered",
+    "AttemptOutcome",
     "AuditEntry",
     "Authentication",
+    "Block",
     "Busy",
     "CallPolicy",
+    "Candidate",
+    "CandidateFacts",
+    "CandidateProblem",
+    "CandidateState",
     "ClaimLostError",
     "Conclusion",
     "Confirmation",
+    "Contents",
+    "CredentialSetRecord",
     "Demand",
     "Direction",
     "Duplicate",
@@ -104,6 +132,7 @@ __all__ = [
     "Forwarding",
     "HeldResponse",
     "Holder",
+    "IllegalCandidateMoveError",
     "IllegalMoveError",
     "Kind",
     "Ledger",
@@ -135,10 +164,16 @@ __all__ = [
     "Reply",
     "Retirement",
     "RevocationListRecord",
+    "SetBlockedError",
+    "SetNotification",
+    "SetSecret",
     "SignedResponse",
     "Slot",
     "Station",
     "StoredCertificate",
+    "Telling",
+    "TellingEvent",
+    "TellingState",
     "Traffic",
     "Transfer",
     "TransferState",
@@ -165,6 +200,9 @@ class Ledger:
         self.trust_lists = TrustLists(database)
         self.revocation_lists = RevocationLists(database)
         self.forwardings = Forwardings(database)
+        self.credential_sets = CredentialSets(database)
+        self.tellings = Tellings(database)
+        self.credential_secrets = CredentialSecrets(database)
         self.audit = Audit(database)
 
     @classmethod

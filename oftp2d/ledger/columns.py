@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -102,6 +103,25 @@ class Detail(TypeDecorator[Mapping[str, Any]]):
         """The mapping."""
         mapping: dict[str, Any] = json.loads(value or "{}")
         return mapping
+
+
+class Records(TypeDecorator[tuple[Any, ...]]):
+    """Small frozen dataclasses of texts and numbers in their order, stored as a JSON list of objects."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, kind: type[Any]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: tuple[Any, ...] | None, dialect: Dialect) -> str:  # noqa: ARG002
+        """The JSON text."""
+        return json.dumps([asdict(each) for each in value or ()], sort_keys=True, ensure_ascii=False)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> tuple[Any, ...]:  # noqa: ARG002
+        """The dataclasses."""
+        return tuple(self.kind(**each) for each in json.loads(value or "[]"))
 
 
 def enumeration(kind: type[E], name: str, *, checked: bool = True) -> sa.Enum:

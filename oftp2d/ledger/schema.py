@@ -10,8 +10,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from oftp2d.config import Transport
+from oftp2d.ledger.candidates import CandidateProblem, CandidateState, SetNotification, TellingEvent, TellingState
 from oftp2d.ledger.certified import ExchangeMessage, ExchangeState, Holder, Origin, RenewalState, Slot
-from oftp2d.ledger.columns import Detail, Fingerprints, Instant, Names, Usages, enumeration
+from oftp2d.ledger.columns import Detail, Fingerprints, Instant, Names, Records, Usages, enumeration
 from oftp2d.ledger.records import (
     AcxMode,
     Authentication,
@@ -385,6 +386,87 @@ revocation_lists = sa.Table(
     sa.Column("read_at", Instant),
     sa.Column("tried_at", Instant),
     sa.Column("error", sa.Text, nullable=False),
+)
+
+credential_sets = sa.Table(
+    "credential_sets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    *(
+        sa.Column(name, sa.Text, nullable=False)
+        for name in ("verdict", "code", "text", "advice", "transaction_id", "attempt_id")
+    ),
+    sa.Column("attempted_at", Instant),
+    sa.Column("answered_at", Instant),
+    sa.Column("attempts_day", sa.String(10), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("next_at", Instant, index=True),
+    sa.Column("blocked", sa.Text, nullable=False),
+    sa.Column("blocked_advice", sa.Text, nullable=False),
+    sa.Column("blocked_at", Instant),
+    sa.Column("secret_digest", sa.Text, nullable=False),
+    sa.Column("notifications", Records(SetNotification), nullable=False),
+    sa.Column("password_changed_at", Instant),
+    sa.Column("tended_at", Instant),
+    sa.Column("owner", sa.Text),
+    sa.Column("lease_until", Instant),
+)
+
+candidates = sa.Table(
+    "candidates",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("set_name", sa.ForeignKey("credential_sets.name"), nullable=False),
+    sa.Column("state", enumeration(CandidateState, "state"), nullable=False),
+    sa.Column("imported", sa.Boolean, nullable=False),
+    sa.Column("answer", sa.LargeBinary),
+    sa.Column("container", sa.LargeBinary),
+    sa.Column("passphrase", sa.LargeBinary),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("serial", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("valid_from", Instant),
+    sa.Column("valid_until", Instant),
+    sa.Column("transaction_id", sa.Text, nullable=False),
+    sa.Column("fetched_at", Instant, nullable=False),
+    sa.Column("staged_at", Instant),
+    sa.Column("activated_at", Instant),
+    sa.Column("ended_at", Instant),
+    sa.Column("problems", Records(CandidateProblem), nullable=False),
+    sa.Column("trial", sa.Text, nullable=False),
+    sa.Column("trial_ok", sa.Boolean),
+    sa.Index("ix_candidates_set_name", "set_name", "state", "id"),
+    sa.Index("ix_candidates_state", "state", "valid_until"),
+)
+_active = candidates.c.state == CandidateState.ACTIVE.value
+sa.Index("uq_candidates_active", candidates.c.set_name, unique=True, sqlite_where=_active, postgresql_where=_active)
+
+tellings = sa.Table(
+    "tellings",
+    metadata,
+    sa.Column("set_name", sa.ForeignKey("credential_sets.name"), primary_key=True),
+    sa.Column("consumer", sa.Text, primary_key=True),
+    sa.Column("candidate_id", sa.ForeignKey("candidates.id"), nullable=False, index=True),
+    sa.Column("former_id", sa.ForeignKey("candidates.id")),
+    sa.Column("event", enumeration(TellingEvent, "event"), nullable=False),
+    sa.Column("since", Instant, nullable=False),
+    sa.Column("state", enumeration(TellingState, "state"), nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_at", Instant, index=True),
+    sa.Column("told_at", Instant),
+)
+
+credential_secrets = sa.Table(
+    "credential_secrets",
+    metadata,
+    sa.Column("set_name", sa.ForeignKey("credential_sets.name"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("proposed", sa.LargeBinary),
+    sa.Column("changed_at", Instant, nullable=False),
+    sa.Column("proposed_at", Instant),
 )
 
 audit = sa.Table(
