@@ -9,21 +9,14 @@ station runs. Nothing secret belongs into this file.
 
 from __future__ import annotations
 
-import difflib
 import os
-import textwrap
-import tomllib
-from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import attrs
-from cattrs import Converter
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
-from cattrs.gen import make_dict_structure_fn, override
 
 from .errors import OperatorError
+from .sections import Fault, FaultsError, Reader, document, section
 from .settings import UnfitError, choice, flag, sha256, shown, text, web_address, whole
 
 FILE_NAME = "oftp2d.toml"
@@ -425,18 +418,6 @@ class Config:
         return self.home / self.spool.path
 
 
-@attrs.frozen(kw_only=True)
-class Fault:
-    """One thing wrong in the file: where, what, and what to do about it."""
-
-    path: str
-    what: str
-    advice: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.what}; {self.advice}"
-
-
 class ConfigurationError(OperatorError):
     """The configuration can't be used. ``faults`` holds every fault found, at least one."""
 
@@ -493,14 +474,9 @@ def load(home: Path) -> Config:
 def parse(content: str, home: Path) -> Config:
     """The configuration out of the text of the file; raises ConfigurationError with all faults."""
     try:
-        document = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
-        fault = Fault(path="(file)", what=f"it is not TOML: {error}", advice="correct that line, see https://toml.io")
-        raise ConfigurationError((fault,)) from None
-    try:
-        config = _converter.structure(document, Config)
-    except Exception as error:  # noqa: BLE001 - cattrs gathers every kind of error; all become faults
-        raise ConfigurationError(tuple(_faults(error, ""))) from None
+        config = _reader.read(document(content), Config)
+    except FaultsError as error:
+        raise ConfigurationError(error.faults) from None
     return attrs.evolve(config, home=home.absolute())
 
 
@@ -510,74 +486,13 @@ def example(listeners: tuple[Listener, ...] = (Listener(),)) -> str:
         f"# {FILE_NAME}: the configuration of an OFTP2 station. 'oftp2d check' names every mistake.\n",
         "# A setting behind '#' shows what holds without it.\n",
     ]
-    parts += [_section("[[listeners]]", listener, active=True) for listener in listeners]
+    parts += [section("[[listeners]]", listener, active=True) for listener in listeners]
     usual = Config()
     for field in attrs.fields(Config):
         value = getattr(usual, field.name)
         if attrs.has(type(value)):
-            parts.append(_section(f"[{field.name}]", value, active=False))
+            parts.append(section(f"[{field.name}]", value, active=False))
     return "\n".join(parts)
-
-
-def _section(heading: str, section: attrs.AttrsInstance, *, active: bool) -> str:
-    lines = [f"# {(type(section).__doc__ or '').strip()}", heading]
-    for field in attrs.fields(type(section)):
-        value = getattr(section, field.name)
-        lines += textwrap.wrap(field.metadata["doc"], 110, initial_indent="# ", subsequent_indent="# ")
-        quoted = '"..."' if value is None else str(value).lower() if isinstance(value, int) else f'"{value}"'
-        lines.append(f"{'' if active else '#'}{field.name} = {quoted}")
-    return "\n".join(lines) + "\n"
-
-
-def _faults(error: BaseException, path: str) -> Iterator[Fault]:
-    """Every fault in what cattrs gathered, with its path."""
-    if isinstance(error, ClassValidationError):
-        named, unnamed = error.group_exceptions()
-        for inner, note in named:
-            yield from _faults(inner, f"{path}.{note.name}" if path else note.name)
-        for inner_error in unnamed:
-            yield from _faults(inner_error, path)
-    elif isinstance(error, IterableValidationError):
-        numbered, _ = error.group_exceptions()
-        for inner, index_note in numbered:
-            yield from _faults(inner, f"{path}[{index_note.index}]")
-    elif isinstance(error, ForbiddenExtraKeysError):
-        yield from _unknown(error, path)
-    elif isinstance(error, UnfitError):
-        yield Fault(path=path or "(file)", what=error.what, advice=error.advice)
-    else:
-        yield Fault(path=path or "(file)", what=f"it can't be read ({error})", advice="leave it out")
-
-
-def _unknown(error: ForbiddenExtraKeysError, path: str) -> Iterator[Fault]:
-    known = [field.name for field in attrs.fields(error.cl) if field.name != "home"]
-    for name in sorted(error.extra_fields):
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        advice = f"did you mean {near[0]!r}?" if near else f"known here are: {', '.join(known)}"
-        yield Fault(path=f"{path}.{name}" if path else name, what="there is no such setting", advice=advice)
-
-
-def _table(cls: type[attrs.AttrsInstance]) -> Callable[[object, type], object]:
-    """The reading of one section: each value through its own check, unknown names refused."""
-    overrides: dict[str, Any] = {
-        field.name: override(struct_hook=_checked(field.metadata["check"]))
-        for field in attrs.fields(cls)
-        if "check" in field.metadata
-    }
-    if cls is Config:
-        overrides["home"] = override(omit=True)
-    read = make_dict_structure_fn(cls, _converter, _cattrs_forbid_extra_keys=True, **overrides)
-
-    def structure(value: object, kind: type) -> object:
-        if not isinstance(value, dict):
-            raise UnfitError(f"{shown(value)} is not a section", "write its name in brackets, on a line of its own")
-        return read(value, kind)
-
-    return structure
-
-
-def _checked(check: Callable[[object], object]) -> Callable[[object, object], object]:
-    return lambda value, _kind: check(value)
 
 
 def _listeners(value: object, _kind: type) -> tuple[Listener, ...]:
@@ -585,9 +500,7 @@ def _listeners(value: object, _kind: type) -> tuple[Listener, ...]:
         raise UnfitError(f"{shown(value)} is not a list", "write [[listeners]], with two brackets, for each address")
     if not value:
         raise UnfitError("the list is empty", "leave it out, or write a section [[listeners]]")
-    return tuple(_converter.structure(value, list[Listener]))
+    return tuple(_reader.converter.structure(value, list[Listener]))
 
 
-_converter = Converter(detailed_validation=True)
-_converter.register_structure_hook_factory(attrs.has, _table)
-_converter.register_structure_hook_func(lambda kind: kind == tuple[Listener, ...], _listeners)
+_reader = Reader(omitted={Config: "home"}, lists={tuple[Listener, ...]: _listeners})

@@ -10,14 +10,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 
 Check = Callable[[object], object]
+_Item = TypeVar("_Item")
 
 LONGEST_URL: Final = 2000
+LONGEST_PATH: Final = 1000
+REQUIRED: Final = attrs.NOTHING
+"""The default of a setting that has none: it must be given."""
+
+IN_FILE: Final = "file:"
+IN_ENVIRONMENT: Final = "env:"
+IN_STORE: Final = "store"
+"""Where a secret may be: a file of its own, a variable of the environment, or sealed in the ledger."""
 
 
 class UnfitError(Exception):
@@ -29,9 +39,15 @@ class UnfitError(Exception):
         self.advice = advice
 
 
-def setting(check: Check, default: object, doc: str, *, values: str, secret: bool = False) -> Any:
-    """A field with its documentation, its possible values and its check; ``secret`` keeps it out of every repr."""
-    return attrs.field(default=default, repr=not secret, metadata={"doc": doc, "values": values, "check": check})
+def setting(
+    check: Check, default: object, doc: str, *, values: str, secret: bool = False, example: object = None
+) -> Any:
+    """A field with its documentation, its possible values and its check; ``secret`` keeps it out of every repr.
+
+    ``example`` is a value like those that people give, for a template of the section.
+    """
+    metadata = {"doc": doc, "values": values, "check": check, "example": example}
+    return attrs.field(default=default, repr=not secret, metadata=metadata)
 
 
 def whole(lowest: int, highest: int, default: object, doc: str) -> Any:
@@ -50,9 +66,13 @@ def whole(lowest: int, highest: int, default: object, doc: str) -> Any:
     return setting(check, default, doc, values=f"{lowest} to {highest}")
 
 
-def text(longest: int, default: object, doc: str, *, secret: bool = False) -> Any:
+def text(longest: int, default: object, doc: str, *, secret: bool = False, example: object = None) -> Any:
     """One line of text, not empty, without control characters. A secret one is never repeated in a fault."""
+    values = f"text of 1 to {longest} characters"
+    return setting(_line(longest, secret=secret), default, doc, values=values, secret=secret, example=example)
 
+
+def _line(longest: int, *, secret: bool = False) -> Callable[[object], str]:
     def check(value: object) -> str:
         if not isinstance(value, str):
             found = "the value" if secret else shown(value)
@@ -66,7 +86,102 @@ def text(longest: int, default: object, doc: str, *, secret: bool = False) -> An
             raise UnfitError("the text holds control characters", "write it on one line, without tabs")
         return value
 
-    return setting(check, default, doc, values=f"text of 1 to {longest} characters", secret=secret)
+    return check
+
+
+def texts(longest: int, most: int, default: object, doc: str, *, fewest: int = 0, example: object = None) -> Any:
+    """A list of lines of text, each like :func:`text`."""
+    line = _line(longest)
+
+    def check(value: object) -> tuple[str, ...]:
+        return _each(value, line, fewest, most)
+
+    values = f"a list of {fewest} to {most} texts of 1 to {longest} characters"
+    return setting(check, default, doc, values=values, example=example)
+
+
+def matching(pattern: str, default: object, doc: str, *, values: str, example: object = None) -> Any:
+    """A text of a certain form: the whole of it matches a regular expression, which ``values`` says in words."""
+
+    def check(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise UnfitError(f"{shown(value)} does not stand here", f"write {values}, in quotes")
+        return value
+
+    return setting(check, default, doc, values=values, example=example)
+
+
+def each_matching(pattern: str, most: int, default: object, doc: str, *, values: str, example: object = None) -> Any:
+    """A list of texts of a certain form; ``values`` says in words what each is."""
+
+    def one(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise UnfitError(f"{shown(value)} does not stand here", f"write {values}, in quotes")
+        return value
+
+    def check(value: object) -> tuple[str, ...]:
+        return _each(value, one, 0, most)
+
+    return setting(check, default, doc, values=f"a list of at most {most}, each {values}", example=example)
+
+
+def expression(longest: int, default: object, doc: str, *, example: object = None) -> Any:
+    """A regular expression; empty for none."""
+
+    def check(value: object) -> str:
+        if value == "":
+            return ""
+        found = _line(longest)(value)
+        try:
+            re.compile(found)
+        except (re.error, RecursionError, OverflowError) as error:
+            what = f"{shown(value)} is no regular expression ({error})"
+            raise UnfitError(what, "write letters and digits as they are, and a backslash before other signs") from None
+        return found
+
+    return setting(check, default, doc, values=f"a regular expression of at most {longest} characters", example=example)
+
+
+def file_path(default: object, doc: str, *, example: object = None) -> Any:
+    """The path of a file or folder, absolute or below the home folder of the station, and in it."""
+
+    def check(value: object) -> Path:
+        path = Path(_line(LONGEST_PATH)(value))
+        if not path.is_absolute() and ".." in path.parts:
+            raise UnfitError(f"{shown(value)} leads out of the home folder", "write the whole path, with / before it")
+        return path
+
+    return setting(check, default, doc, values="a path, absolute or below the home folder", example=example)
+
+
+def secret_reference(default: object, doc: str, *, example: object = IN_STORE) -> Any:
+    """Where a secret is, never the secret itself: "file:/path", "env:NAME" or "store".
+
+    What is none of these is not repeated in the fault: it may be the secret.
+    """
+
+    def check(value: object) -> str:
+        fit = isinstance(value, str) and (
+            value == IN_STORE
+            or re.fullmatch(rf"{IN_ENVIRONMENT}[A-Za-z_][A-Za-z0-9_]{{0,254}}", value)
+            or (value.startswith(IN_FILE) and value.isprintable() and len(IN_FILE) < len(value) <= LONGEST_PATH)
+        )
+        if not fit:
+            raise UnfitError("it does not say where the secret is", f"write {_REFERENCE}, and not the secret itself")
+        return str(value)
+
+    return setting(check, default, doc, values=_REFERENCE, example=example)
+
+
+_REFERENCE: Final = '"store", "file:/path" or "env:NAME"'
+
+
+def _each(value: object, one: Callable[[object], _Item], fewest: int, most: int) -> tuple[_Item, ...]:
+    if not isinstance(value, list):
+        raise UnfitError(f"{shown(value)} is not a list", 'write it in brackets, like ["one", "two"]')
+    if not fewest <= len(value) <= most:
+        raise UnfitError(f"the list has {len(value)} entries", f"give {fewest} to {most}")
+    return tuple(one(each) for each in value)
 
 
 def flag(default: object, doc: str) -> Any:
@@ -119,14 +234,30 @@ def sha256(default: object, doc: str) -> Any:
 
 def choice(kind: type[StrEnum], default: object, doc: str) -> Any:
     """One word out of an enumeration."""
-    words = " or ".join(f'"{word}"' for word in kind)
+    return setting(_word(kind), default, doc, values=_words(kind))
 
+
+def choices(kind: type[StrEnum], default: object, doc: str) -> Any:
+    """A list of words out of an enumeration, at least one, as a frozen set."""
+    one = _word(kind)
+
+    def check(value: object) -> frozenset[StrEnum]:
+        return frozenset(_each(value, one, 1, len(kind)))
+
+    return setting(check, default, doc, values=f"a list of {_words(kind)}", example=tuple(kind))
+
+
+def _words(kind: type[StrEnum]) -> str:
+    return " or ".join(f'"{word}"' for word in kind)
+
+
+def _word(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
     def check(value: object) -> StrEnum:
         if not isinstance(value, str) or value not in list(kind):
-            raise UnfitError(f"{shown(value)} is not known here", f"write {words}, with the quotes")
+            raise UnfitError(f"{shown(value)} is not known here", f"write {_words(kind)}, with the quotes")
         return kind(value)
 
-    return setting(check, default, doc, values=words)
+    return check
 
 
 def shown(value: object) -> str:
