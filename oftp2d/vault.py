@@ -8,6 +8,7 @@ never written anywhere else, and nothing here shows a secret in a ``repr`` or in
 
 from __future__ import annotations
 
+import hmac
 import os
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from binascii import Error as Base64Error
@@ -66,6 +67,7 @@ class Vault:
             )
         self._fernet = Fernet(urlsafe_b64encode(_derived(master_key, b"oftp2d sealed values")))
         self._passphrase = b64encode(_derived(master_key, b"oftp2d private keys"))
+        self._digest_key = _derived(master_key, b"oftp2d keyed digests")
 
     @classmethod
     def create(cls, path: Path) -> Vault:
@@ -123,6 +125,10 @@ class Vault:
                 "a sealed value does not open with this master key",
                 "use the master key with which the station was made",
             ) from None
+
+    def digest(self, octets: bytes) -> str:
+        """A keyed digest (HMAC-SHA256, lower-case hexadecimal): without the master key nobody can try values against it."""
+        return hmac.digest(self._digest_key, octets, "sha256").hex()
 
     def passphrase(self) -> bytes:
         """The passphrase for private keys at rest (PKCS#8)."""

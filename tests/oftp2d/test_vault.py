@@ -34,6 +34,14 @@ def test_what_is_sealed_opens_again_and_only_with_the_same_master_key() -> None:
         vault.open_sealed(sealed[:-4])
 
 
+def test_a_digest_tells_two_values_apart_and_nothing_to_who_has_another_master_key() -> None:
+    vault = Vault(MASTER)
+    assert vault.digest(b"password") == Vault(MASTER).digest(b"password")
+    assert vault.digest(b"password") != vault.digest(b"Password")
+    assert vault.digest(b"password") != Vault(bytes(32)).digest(b"password")
+    assert len(bytes.fromhex(vault.digest(b""))) == 32
+
+
 def test_the_passphrase_is_derived_and_stays_the_same() -> None:
     assert Vault(MASTER).passphrase() == Vault(MASTER).passphrase()
     assert Vault(MASTER).passphrase() != Vault(bytes(32)).passphrase()
