@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,32 @@ def test_a_ledger_in_use_becomes_one_with_origins_and_histories_and_back(tmp_pat
         ]
         assert connection.execute("SELECT * FROM exchanges").fetchall() == [], "a held message is judged again"
         assert connection.execute("SELECT count(*) FROM audit").fetchone() == (3,)
+
+
+def test_a_ledger_in_use_becomes_one_with_credential_sets_and_back(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "ledger.db"
+    migrate(url, "0008")
+    before = _definitions(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO stations (code, name, main) VALUES ('O0055US', 'ours', 1)")
+        connection.execute("INSERT INTO audit (id, at, event, detail) VALUES (1, 1, 'station made', '{}')")
+    ledger = Ledger.open(url)
+    now = datetime(2026, 3, 4, tzinfo=UTC)
+    ledger.credential_sets.keep_answer("site-1", b"sealed", None, now)
+    ledger.credential_secrets.put("site-1", "password", b"sealed", now)
+    assert [station.code for station in ledger.stations.list()] == ["O0055US"]
+    ledger.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        with pytest.raises(sqlite3.IntegrityError, match="ck_candidates_state"):
+            connection.execute("UPDATE candidates SET state = 'elsewhere'")
+    _downgrade(url, "0008")
+    assert _definitions(path) == before
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT code FROM stations").fetchall() == [("O0055US",)]
+        assert connection.execute("SELECT count(*) FROM audit").fetchone() == (3,), "what happened stays told"
+    migrate(url)
+    assert _definitions(path).keys() > before.keys()
 
 
 def test_the_schema_compiles_for_postgresql() -> None:
