@@ -131,6 +131,7 @@ class Importing(Holdings):
         usages: frozenset[Usage] | None = None,
         private_key: bytes | None = None,
         passphrase: bytes | None = None,
+        origin: Origin = Origin.IMPORTED,
     ) -> StoredCertificate:
         """Store a certificate of ours; its key is in the file, in ``private_key``, pending, or held already.
 
@@ -153,7 +154,7 @@ class Importing(Holdings):
             alias=alias or (pending.alias if pending else facts.subject.common_name or facts.fingerprint[:16]),
             station=station or (pending.station if pending else self._station_in(facts)),
             usages=usages,
-            origin=Origin.IMPORTED,
+            origin=origin,
         )
         self._keep_chain(others, now)
         return self._ledger.certificates.add(new, now, pending_key_id=pending.id if pending else None)

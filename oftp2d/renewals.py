@@ -115,6 +115,18 @@ class Renewals:
         else:
             self._context.reactor.callFromThread(self.look)  # type: ignore[attr-defined]
 
+    def taken_back(self, fingerprint: str, why: str) -> int:
+        """A certificate of ours is not used any more, and offered to nobody else; how many renewals ended by that.
+
+        In the database worker. Partners that have confirmed it keep it.
+        """
+        ledger, now = self._context.ledger, self._context.now()
+        running = [each for each in ledger.renewals.running() if each.fingerprint == fingerprint]
+        for renewal in running:
+            ledger.renewals.end(renewal.id, RenewalState.CANCELLED, why, now)
+            self._note("cancelled", renewal, now)
+        return len(running)
+
     async def cancel(self, renewal_id: int) -> Account:
         """Offer it to nobody else. Partners that have confirmed it keep it. Raises :class:`OperatorError`."""
         await self._context.workers.database(self._cancel, renewal_id)
@@ -382,7 +394,8 @@ def _check(
     running: Sequence[Renewal],
 ) -> None:
     """Raises OperatorError for what cannot be renewed so."""
-    same = next((each for each in running if each.fingerprint == certificate.fingerprint), None)
+    offered = (certificate.fingerprint, certificate.station or PARTY)
+    same = next((each for each in running if (each.fingerprint, each.station) == offered), None)
     if same is not None:
         raise OperatorError(
             f"renewal {same.id} offers {certificate.alias} already", f"see 'oftp2d exchange renewal {same.id}'"

@@ -72,9 +72,11 @@ class Renewals:
             return connection.execute(found).scalar_one_or_none() is RenewalState.RUNNING
 
     def pending(self) -> frozenset[str]:
-        """Fingerprints of ours that not every partner is known to have: the last renewal runs, or was cancelled."""
+        """Fingerprints of ours that not every partner is known to have: the last renewal of a station runs, or was cancelled."""
         later = renewals.alias()
-        last = sa.select(sa.func.max(later.c.id)).where(later.c.fingerprint == renewals.c.fingerprint)
+        last = sa.select(sa.func.max(later.c.id)).where(
+            later.c.fingerprint == renewals.c.fingerprint, later.c.station == renewals.c.station
+        )
         found = sa.select(renewals.c.fingerprint).where(
             renewals.c.id == last.scalar_subquery(), renewals.c.state != RenewalState.FINISHED
         )
