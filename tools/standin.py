@@ -39,14 +39,15 @@ class _Input(protocol.Protocol):
 
 
 async def _run(running: Any, folder: Path, now: datetime) -> None:
-    standin = StandIn(running, folder, now=now)
-    addresses = await standin.start()
-    told = asdict(addresses) | {"profile": str(standin.profile_path), "ca_bundle": str(standin.bundle_path)}
-    print(json.dumps(told | {"now": now.isoformat()}), flush=True)
     ended: Deferred[None] = Deferred()
+    # Before anybody is told that it runs, and so may want to end it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.callFromThread(lambda: None if ended.called else ended.callback(None)))
+    standin = StandIn(running, folder, now=now)
+    addresses = await standin.start()
     stdio.StandardIO(_Input(ended))
+    told = asdict(addresses) | {"profile": str(standin.profile_path), "ca_bundle": str(standin.bundle_path)}
+    print(json.dumps(told | {"now": now.isoformat()}), flush=True)
     await ended
     await standin.stop()
 

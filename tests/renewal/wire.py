@@ -103,6 +103,25 @@ def post(
     return deferToThread(_post, context, url, content, dict(headers or {}), seconds)
 
 
+def most(standin: StandIn, url: str, content: bytes, client: Issue, octets: int) -> Deferred[int]:
+    """How much of an answer comes before it ends, or until this much came."""
+    context = ssl.create_default_context(cafile=str(standin.bundle_path))
+    context.load_cert_chain(_pem(standin.folder, client))
+    return deferToThread(_most, context, url, content, octets)
+
+
+def _most(context: ssl.SSLContext, url: str, content: bytes, octets: int) -> int:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    connection = http.client.HTTPSConnection(parts.hostname, parts.port, context=context, timeout=10)
+    connection.request("POST", parts.path, content, {"Content-Type": "application/soap+xml"})
+    answer, came = connection.getresponse(), 0
+    while came <= octets and (piece := answer.read(1 << 20)):
+        came += len(piece)
+    connection.close()
+    return came
+
+
 def _post(context: ssl.SSLContext, url: str, content: bytes, headers: dict[str, str], seconds: float) -> Reply:
     parts = urlsplit(url)
     assert parts.hostname is not None

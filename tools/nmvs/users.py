@@ -70,7 +70,8 @@ class Users:
 
 def admitted(user: User, habits: Habits, now: datetime) -> str:
     """The code with which a user who gave the right password is sent away all the same; empty: none."""
-    if user.initial or (_left(user, habits, now) or timedelta(1)) <= timedelta():
+    left = _left(user, habits, now)
+    if user.initial or (left is not None and left <= timedelta()):
         return "NMVS_FE_AU_11"
     return "NMVS_FE_AU_23" if user.terms_until is not None and user.terms_until <= now else ""
 
