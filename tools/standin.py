@@ -40,7 +40,8 @@ class _Input(protocol.Protocol):
 
 async def _run(running: Any, folder: Path, now: datetime) -> None:
     ended: Deferred[None] = Deferred()
-    # Before anybody is told that it runs, and so may want to end it.
+    # Before anybody is told that it runs, and so may want to end it; but behind the reactor, which has handlers of its own.
+    await task.deferLater(running, 0)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.callFromThread(lambda: None if ended.called else ended.callback(None)))
     standin = StandIn(running, folder, now=now)
