@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,15 +21,21 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from oftp2.certs.facts import CertificateFacts
-from oftp2d.credentials import issued
+from oftp2.certs.facts import CertificateFacts, UnreadableCertificateError
+from oftp2d.credentials import issued, key_fingerprint
 from oftp2d.errors import OperatorError
+from oftp2d.renewal.effort import MOST_ROUNDS, is_bearable
 from oftp2d.vault import Secret
 
-MAX_OCTETS = 1_048_576
+MAX_OCTETS = 256 << 10
 """Of a container; real ones have some 5 KiB."""
 MAX_CHAIN = 10
 """Certificates beside that of the key."""
+
+_KEY = re.compile(
+    rb"-----BEGIN (?P<protection>[A-Z]+ |)PRIVATE KEY-----(?P<base64>.*?)-----END (?P=protection)PRIVATE KEY-----",
+    re.DOTALL,
+)
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -71,23 +80,25 @@ class Material:
 def opened(container: Container) -> Material:
     """The credential in a container. Raises OperatorError, which shows neither the content nor the passphrase."""
     content = container.content.reveal()
+    # That it has an empty passphrase or none is the same to both forms.
     passphrase = container.passphrase.reveal() if container.passphrase else None
     if len(content) > MAX_OCTETS:
         raise OperatorError(
             f"the container has {len(content)} octets, more than {MAX_OCTETS}", "give one credential only"
         )
-    key, found = _from_pem(content, passphrase) if b"-----BEGIN " in content else _from_pkcs12(content, passphrase)
+    try:
+        key, found = _from_pem(content, passphrase) if b"-----BEGIN " in content else _from_pkcs12(content, passphrase)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise OperatorError(
+            "the container does not open",
+            "check that it is PKCS#12, or PEM with a certificate and its key, and that its passphrase is right",
+        ) from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise OperatorError("the private key is neither RSA nor of an elliptic curve", "ask the source for an RSA key")
+        what = "there is no private key in the container" if key is None else "its private key is of no known kind"
+        raise OperatorError(what, "give a certificate together with its RSA key, or that of an elliptic curve")
     if len(found) > 1 + MAX_CHAIN:
         raise OperatorError(f"the container holds {len(found)} certificates", "give one certificate with its chain")
-    mine = next((each for each in found if each.public_key() == key.public_key()), None)
-    if mine is None:
-        raise OperatorError(
-            "the private key of the container belongs to none of its certificates",
-            "ask the source for the matching pair",
-        )
-    return Material(certificate=mine, key=key, chain=_ordered(mine, found))
+    return _assembled(key, found)
 
 
 def packed(material: Material, passphrase: bytes, name: str) -> bytes:
@@ -104,34 +115,50 @@ def pem_pair(material: Material) -> tuple[bytes, bytes]:
 
 
 def _from_pkcs12(content: bytes, passphrase: bytes | None) -> tuple[object, Sequence[x509.Certificate]]:
-    try:
-        key, certificate, others = pkcs12.load_key_and_certificates(content, passphrase)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise OperatorError(
-            "the container does not open", "check that it is PKCS#12 or PEM, and that its passphrase is right"
-        ) from None
+    _bear(content)
+    key, certificate, others = pkcs12.load_key_and_certificates(content, passphrase)
     return key, [*([certificate] if certificate else []), *others]
 
 
 def _from_pem(content: bytes, passphrase: bytes | None) -> tuple[object, Sequence[x509.Certificate]]:
-    try:
-        found = x509.load_pem_x509_certificates(content)
-        begins = content.find(b"-----BEGIN", content.find(b"PRIVATE KEY-----") - 40)
-        # cryptography wants a passphrase for an encrypted key, and none for another.
-        key = load_pem_private_key(content[max(begins, 0) :], passphrase if b"ENCRYPTED" in content else None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    found = x509.load_pem_x509_certificates(content)
+    armour = _KEY.search(content)
+    if armour is None:
+        return None, found
+    if armour["protection"] == b"ENCRYPTED ":
+        _bear(b64decode(armour["base64"]))
+    # cryptography wants a passphrase for an encrypted key, and none for another.
+    return load_pem_private_key(armour[0], passphrase if b"ENCRYPTED" in armour[0] else None), found
+
+
+def _bear(content: bytes) -> None:
+    if not is_bearable(content):
         raise OperatorError(
-            "the container does not open",
-            "check that it holds a certificate and its key, and that its passphrase is right",
-        ) from None
-    return key, found
+            "to open the container would take too long: its passphrase is hashed too often",
+            f"have it made again with fewer rounds; up to {MOST_ROUNDS} in all are taken",
+        )
 
 
-def _ordered(leaf: x509.Certificate, found: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+def _assembled(key: PrivateKey, found: Sequence[x509.Certificate]) -> Material:
+    """The certificate of the key, with the authorities above it. One that cannot be read is neither."""
+    readable = []
+    for each in found:
+        with suppress(UnreadableCertificateError):
+            readable.append(CertificateFacts.of(each))
+    mine = key_fingerprint(key.public_key())
+    leaf = next((each for each in readable if each.key_fingerprint == mine), None)
+    if leaf is None:
+        raise OperatorError(
+            "the private key of the container belongs to none of its certificates",
+            "ask the source for the matching pair",
+        )
+    return Material(certificate=leaf.certificate, key=key, chain=_ordered(leaf, readable))
+
+
+def _ordered(leaf: CertificateFacts, pool: Sequence[CertificateFacts]) -> tuple[x509.Certificate, ...]:
     """The authorities above a certificate, its issuer first; what belongs to another chain is left out."""
-    pool = [CertificateFacts.of(each) for each in found]
     chain: list[CertificateFacts] = []
-    below = CertificateFacts.of(leaf)
+    below = leaf
     while not below.self_signed:
         above = next((each for each in pool if each not in chain and issued(each, below)), None)
         if above is None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from typing import Final
 
 from oftp2.certs.facts import CertificateFacts
 from oftp2d.renewal.material import Material
 
-MIN_RSA_BITS = 2048
+LEAST_BITS: Final[Mapping[str, int]] = {"RSA": 2048, "EC": 224}
+"""Of a key, by its type: 112 bits of security (NIST SP 800-57 part 1)."""
 
 
 class Identity(StrEnum):
@@ -79,24 +78,18 @@ def _of_period(old: Material | None, new: Material, demands: Demands, now: datet
 
 
 def _of_key(new: Material) -> Iterator[Problem]:
-    public = new.certificate.public_key()
-    if isinstance(public, rsa.RSAPublicKey) and public.key_size < MIN_RSA_BITS:
-        yield Problem(
-            key="weak key", text=f"its key has {public.key_size} bits, fewer than {MIN_RSA_BITS}", may_be_overruled=True
-        )
+    bits, least = new.facts.key_bits or 0, LEAST_BITS.get(new.facts.key_type, 0)
+    if bits < least:
+        yield Problem(key="weak key", text=f"its key has {bits} bits, fewer than {least}", may_be_overruled=True)
     # Opening a container has compared the two; a plugin of others may have made the material in another way.
-    if isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and public != new.key.public_key():
+    if new.certificate.public_key() != new.key.public_key():
         yield Problem(key="key of another", text="its private key does not belong to it", may_be_overruled=False)
 
 
 def _of_usages(new: Material, demands: Demands) -> Iterator[Problem]:
-    try:
-        extension = new.certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-        present = {each.dotted_string for each in extension.value}
-    except x509.ExtensionNotFound:
-        # Without the extension a certificate is good for everything (RFC 5280 section 4.2.1.12).
-        return
-    missing = [each for each in demands.extended_usages if each not in present]
+    present = new.facts.extended
+    # Without the extension a certificate is good for everything (RFC 5280 section 4.2.1.12).
+    missing = [] if present is None else [each for each in demands.extended_usages if each not in present]
     if missing:
         yield Problem(key="usage", text=f"its extended key usage lacks {', '.join(missing)}", may_be_overruled=True)
 

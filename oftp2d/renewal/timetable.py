@@ -105,11 +105,15 @@ def plan(name: str, ends: datetime | None, terms: Terms, now: datetime) -> Plan:
 
 
 def first_attempt(name: str, ends: datetime | None, terms: Terms, now: datetime) -> datetime:
-    """When it is asked for the first time; never before now."""
-    planned = now if ends is None else _planned(name, ends, terms)
-    if ends is not None and planned >= now:
+    """When it is asked for the first time: never before now, and while it is valid never behind its end.
+
+    Before its time that is always the same moment. For one that is late it counts from ``now``: to be asked once, and noted.
+    """
+    if ends is not None and (planned := _planned(name, ends, terms)) >= now:
         return planned
     spread = min(terms.spread_hours * timedelta(hours=1), LATE_SPREAD)
+    if ends is not None and ends > now:
+        spread = min(spread, (ends - now) / 2)
     return now + spread * _place(name, ends)
 
 
