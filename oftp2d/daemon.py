@@ -41,6 +41,7 @@ from oftp2d.outlook import Outlook, of_certificates
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
 from oftp2d.reminders import Reminders, of_exchange
+from oftp2d.renewal.renewer import Renewer
 from oftp2d.renewals import Renewals
 from oftp2d.revocation import Lists
 from oftp2d.revocations import Barred, Revocations
@@ -140,6 +141,7 @@ class Daemon:
         )
         self.renewals = Renewals(context, self.exchange, nudge=self._nudge_dialler, changed=self.certificates_changed)
         self.outlook.add(self.renewals.concerns)
+        self.renewer = Renewer(context)
         self._reminders = Reminders(context, queued=self._nudge_dialler)
         self._delivery = Delivery(context, owed=self._nudge_dialler)
         self.securing = Securing(context, queued=self._nudge_dialler)
@@ -371,6 +373,7 @@ class Daemon:
             dialler=self.dialler,
             exchange=self.exchange,
             renewals=self.renewals,
+            renewer=self.renewer,
             securing=self.securing,
             traces=self.traces,
             trust_lists=self.trust_lists,

@@ -29,6 +29,7 @@ from oftp2d.certificates import Certificates
 from oftp2d.client import AdminClient
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Holder, Ledger, Partner, Slot, StoredCertificate
+from oftp2d.renewal import survey
 from oftp2d.vault import Vault
 
 EXPIRY_WARNING = timedelta(days=30)
@@ -168,6 +169,8 @@ def _contents(settings: config.Config, vault: Vault | None, now: datetime) -> It
                 for partner in all_partners(ledger):
                     if partner.active:
                         yield from _partner(partner, certificates, now)
+            for subject, what, advice in survey.findings(settings.home, ledger, vault):
+                yield Finding(subject=subject, ok=not advice, what=what, advice=advice)
     except OperatorError as error:
         yield _fault("database", error)
 

@@ -28,7 +28,18 @@ from oftp2.layouts import COMMAND_OCTETS, LAYOUTS
 from oftp2.tables import IMPOSSIBLE, USER_ERROR, Input, State
 from oftp2.values import Level
 from oftp2d import config
-from oftp2d.admin import certificates, exchanges, inbox, overview, partners, renewals, traces, transfers, trust
+from oftp2d.admin import (
+    certificates,
+    credentials,
+    exchanges,
+    inbox,
+    overview,
+    partners,
+    renewals,
+    traces,
+    transfers,
+    trust,
+)
 from oftp2d.cli.app import cli
 from oftp2d.retries import RULES
 
@@ -343,7 +354,18 @@ def interface() -> Iterator[str]:
         ' ``{"error": {"what": ..., "advice": ...}}``. Listings take ``limit`` (1 to 1000).\n'
     )
     routes = Routes()
-    for module in (overview, partners, certificates, trust, exchanges, renewals, transfers, inbox, traces):
+    for module in (
+        overview,
+        partners,
+        certificates,
+        trust,
+        exchanges,
+        renewals,
+        credentials,
+        transfers,
+        inbox,
+        traces,
+    ):
         # The functions look at the desk only when a request comes.
         cast("ModuleType", module).add_routes(cast("Any", routes), cast("Any", None))
     yield table(

@@ -19,6 +19,7 @@ from oftp2d.ledger import ExchangeRecord, Ledger, Partner, StoredCertificate
 from oftp2d.metrics import Metrics
 from oftp2d.offers import Route
 from oftp2d.probe import TestReport
+from oftp2d.renewal.renewer import Renewer
 from oftp2d.renewals import Renewals
 from oftp2d.revocations import Revocations
 from oftp2d.spool import Spool
@@ -149,6 +150,7 @@ class Desk:
     dialler: Dialler
     exchange: ExchangeDesk
     renewals: Renewals
+    renewer: Renewer
     securing: Securing
     traces: Traces
     trust_lists: TrustLists

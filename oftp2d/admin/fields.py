@@ -87,14 +87,15 @@ class Fields:
             raise InputError(f"{name} is no text for here", f"give at most {longest} characters")
         return value if isinstance(value, str) else None
 
-    def secret(self, name: str, *, longest: int) -> str | None:
-        """A password; never repeated in a fault."""
+    def secret(self, name: str, *, longest: int, plain: bool = True) -> str | None:
+        """A password, of ASCII characters where it is to be ``plain``; never repeated in a fault."""
         value = self._take(name)
         if value is None:
             return None
-        fit = isinstance(value, str) and value.isascii() and (value.isprintable() or not value)
+        fit = isinstance(value, str) and (value.isascii() or not plain) and (value.isprintable() or not value)
         if not isinstance(value, str) or not fit or len(value) > longest:
-            raise InputError(f"{name} can't be used", f"give at most {longest} plain ASCII characters")
+            kind = "plain ASCII" if plain else "printable"
+            raise InputError(f"{name} can't be used", f"give at most {longest} {kind} characters")
         return value
 
     def code(self, name: str) -> str | None:

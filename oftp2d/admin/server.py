@@ -18,7 +18,19 @@ from twisted.web.server import Site
 
 from oftp2d.errors import OperatorError
 
-from . import certificates, exchanges, inbox, overview, partners, planning, renewals, traces, transfers, trust
+from . import (
+    certificates,
+    credentials,
+    exchanges,
+    inbox,
+    overview,
+    partners,
+    planning,
+    renewals,
+    traces,
+    transfers,
+    trust,
+)
 from .bodies import room_for
 from .collaborators import Desk
 from .routing import answer_unrouted
@@ -58,6 +70,7 @@ class AdminServer:
             planning,
             exchanges,
             renewals,
+            credentials,
             transfers,
             inbox,
             traces,

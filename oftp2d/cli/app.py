@@ -11,7 +11,20 @@ from click.shell_completion import get_completion_class
 
 from oftp2d.errors import OperatorError
 
-from . import certificates, evidence, exchanges, house, inbox, partners, stations, status, traces, transfers, trust
+from . import (
+    certificates,
+    evidence,
+    exchanges,
+    house,
+    inbox,
+    partners,
+    renew,
+    stations,
+    status,
+    traces,
+    transfers,
+    trust,
+)
 from .options import Section
 from .terminal import Exit, Terminal
 
@@ -32,7 +45,7 @@ Words used throughout
 \b
 Exit codes
   0  done                              4  oftp2d.toml has faults
-  1  it failed                         5  the partner refused, or it failed for good
+  1  it failed                         5  the partner or source refused, or it failed for good
   2  the command line is wrong         6  the wait was over before the end was known
   3  the daemon is not running         130  stopped from the keyboard
 
@@ -83,7 +96,20 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "oftp2d", "_OFTP2D_COMPLETE").source())
 
 
-for module in (house, status, stations, partners, certificates, trust, exchanges, transfers, inbox, evidence, traces):
+for module in (
+    house,
+    status,
+    stations,
+    partners,
+    certificates,
+    trust,
+    exchanges,
+    renew,
+    transfers,
+    inbox,
+    evidence,
+    traces,
+):
     module.add_to(cli)
 cli.add_command(cli.commands.pop("completion"))
 

@@ -111,8 +111,8 @@ def _add_check(group: click.Group) -> None:
         """Check everything that can be checked from here; exit code 0 only if all is well.
 
         The configuration with every fault, owners and modes of files, the database, free space, the dates of
-        your certificates, what of the file security agreed with each partner is weak or lacks a certificate, and whether
-        the ports are free (or held by the running daemon).
+        your certificates, what of the file security agreed with each partner is weak or lacks a certificate, the definitions
+        of credential sets with their profiles and secrets, and whether the ports are free (or held by the running daemon).
         """
         from oftp2d import inspection  # noqa: PLC0415 - see the top of the module
 

@@ -138,6 +138,25 @@ class Moment(click.ParamType[str]):
 MOMENT = Moment()
 
 
+_SET = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+
+
+class SetName(click.ParamType[str]):
+    """The name of a credential set."""
+
+    name = "set"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, or a usage error that says what may stand there."""
+        if not _SET.fullmatch(str(value)):
+            advice = "it has at most 64 small letters, digits, dots and hyphens; see 'oftp2d renew status'"
+            self.fail(f"{value!r} is no name of a credential set: {advice}", param, ctx)
+        return str(value)
+
+
+SET = SetName()
+
+
 def hint_about(terminal: Terminal, code: str) -> None:
     """Point at a code of an unusual shape; some partners do use one, so it is no error."""
     if not CODE_SHAPE.fullmatch(code):
@@ -154,13 +173,14 @@ def completing(path: str, listing: str, key: str) -> Callable[..., list[Completi
         except OperatorError:
             return []
         values = (str(each.get(key)) for each in found)
-        return [CompletionItem(value) for value in values if value.startswith(begun.upper())]
+        return [CompletionItem(value) for value in values if value.upper().startswith(begun.upper())]
 
     return complete
 
 
 complete_partner = completing("/v1/partners", "partners", "code")
 complete_station = completing("/v1/stations", "stations", "code")
+complete_set = completing("/v1/credential-sets", "credential_sets", "name")
 
 
 def partner_argument(function: Command) -> Command:
@@ -201,4 +221,29 @@ def secret(*, file: Path | None, variable: str, question: str, longest: int | No
         raise OperatorError("a password holds characters other than plain ASCII", "agree on another one")
     if longest is not None and len(value) > longest:
         raise OperatorError(f"a password has more than {longest} characters", "agree on a shorter one")
+    return value
+
+
+def entered(question: str, *, stdin: bool, longest: int, twice: bool = False) -> str:
+    """A secret that must be there: the first line of the standard input (``stdin``), else asked for without showing it.
+
+    Raises:
+        click.UsageError: there is nobody to ask.
+        OperatorError: it is empty, too long, or holds characters that cannot be typed.
+    """
+    if stdin:
+        value = sys.stdin.readline(longest + 2).rstrip("\r\n")
+    elif sys.stdin.isatty():
+        value = click.prompt(question, hide_input=True, default="", show_default=False, err=True)
+    else:
+        raise click.UsageError(f"{question}: there is nobody to ask. Give it on the standard input, and say so.")
+    if not value or len(value) > longest or not value.isprintable():
+        advice = f"give 1 to {longest} characters on one line, without tabs"
+        raise OperatorError(f"{question}: what was given can't be it", advice)
+    if (
+        twice
+        and not stdin
+        and click.prompt("Once more", hide_input=True, default="", show_default=False, err=True) != value
+    ):
+        raise OperatorError(f"{question}: the two differ", "say the command again, and type it twice alike")
     return value

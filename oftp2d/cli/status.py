@@ -11,7 +11,7 @@ from rich.text import Text
 
 from oftp2d.client import path_of
 
-from .forms import items, moment, properties, table, words
+from .forms import Cell, items, moment, properties, table, words
 from .options import CODE, command, complete_partner, partner_argument
 from .terminal import Terminal
 
@@ -76,6 +76,7 @@ def _status(document: Mapping[str, Any]) -> RenderableType:
                 "end responses owed": document.get("end_responses_owed"),
                 "partners": document.get("partners"),
             }
+            | _credentials(document.get("credential_sets") or {})
         )
     ]
     sessions = items(document, "sessions")
@@ -107,6 +108,12 @@ def _status(document: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(f"{told}, see 'oftp2d transfer list --direction in --state refused'", style="red"))
     parts += [Text(f"! {words(warning).plain}", style="yellow") for warning in document.get("warnings") or []]
     return Group(*parts)
+
+
+def _credentials(counts: Mapping[str, Any]) -> dict[str, Cell]:
+    """A line about credential sets, where there are any."""
+    told = [f"{count} {name}" for name, count in counts.items() if name != "total"]
+    return {"credential sets": told} if counts.get("total") else {}
 
 
 def _audit(document: Mapping[str, Any]) -> RenderableType:

@@ -185,6 +185,10 @@ class Plugin(ABC):
         """Faults of the options beyond their form, each a sentence with advice; reads no network. Blocks."""
         return ()
 
+    def profile(self) -> str:
+        """A further file that a site fills in, for 'oftp2d renew example --profile'; empty where there is none. Blocks."""
+        return ""
+
     async def plan(self, case: Case, now: datetime) -> Plan:
         """Whether it is time, by the end of the current credential alone."""
         ends = None if case.current is None else case.current.valid_until

@@ -43,6 +43,7 @@ from oftp2d.ledger import (
 from oftp2d.metrics import Metrics
 from oftp2d.offers import Route
 from oftp2d.probe import TestReport, TestStep
+from oftp2d.renewal.renewer import Renewer
 from oftp2d.renewals import Renewals
 from oftp2d.revocation import Lists
 from oftp2d.revocations import Revocations
@@ -277,6 +278,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         dialler=office.dialler,
         exchange=office.exchange,
         renewals=office.renewals,
+        renewer=Renewer(context),
         securing=office.securing,
         traces=office.traces,
         trust_lists=TrustLists(
