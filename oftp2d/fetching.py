@@ -13,23 +13,20 @@ trusts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint, ITCPTransport
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, ResponseDone
-from twisted.web.http import PotentialDataLoss
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS, IResponse
 from zope.interface import directlyProvides, implementer, providedBy
+
+from oftp2d.metering import Body, Meter, MeteredEndpoint
 
 REDIRECTS: Final = 3
 """Times a server may send us elsewhere."""
@@ -100,7 +97,7 @@ class Fetcher:
         raise FetchError(f"{_shown(url)} is one redirect too many, at most {REDIRECTS} are followed")
 
     async def _ask(self, url: str, limit: int) -> bytes | _Elsewhere:
-        meter = _Meter(limit + limit // 8 + _OVERHEAD)
+        meter = Meter(limit + limit // 8 + _OVERHEAD)
         agent = Agent.usingEndpointFactory(self._reactor, _Endpoints(self._reactor, self._policy, meter))
         headers = Headers({"User-Agent": ["oftp2d"], "Accept": ["*/*"], "Accept-Encoding": ["identity"]})
         try:
@@ -164,7 +161,7 @@ def _accept(url: str, response: IResponse, limit: int) -> None:
 
 
 async def _body(response: IResponse, url: str, limit: int) -> bytes:
-    body = _Body(limit)
+    body = Body(limit)
     response.deliverBody(body)
     octets = await body.finished
     if octets is None:
@@ -198,36 +195,6 @@ def _shown(url: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in short) or "nowhere"
 
 
-class _Body(Protocol):
-    """Gathers a document; ``finished`` fires with it, or with ``None`` once it is larger than allowed."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._pieces: list[bytes] = []
-        self._octets = 0
-        self.finished: Deferred[bytes | None] = Deferred()
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
-        """Octets of it."""
-        self._octets += len(data)
-        if self._octets > self._limit:
-            self._finish(None)
-        else:
-            self._pieces.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
-        """There is no more of it. Where nothing told its length, its signature shows whether it is all."""
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self._finish(b"".join(self._pieces))
-        elif not self.finished.called:
-            self.finished.errback(reason)
-
-    def _finish(self, document: bytes | None) -> None:
-        self._pieces = []
-        if not self.finished.called:
-            self.finished.callback(document)
-
-
 class _Outward:
     """A reactor that connects to no local address, whatever name, number or redirect led there."""
 
@@ -245,74 +212,9 @@ class _Outward:
         return self._reactor.connectTCP(host, *arguments, **more)
 
 
-class _Meter:
-    """Counts what a server sends, headers and all, and cuts the connection when it is too much or not needed any more."""
-
-    def __init__(self, most: int) -> None:
-        self._left = most
-        self._cut: Callable[[], None] = lambda: None
-        self.exceeded = False
-
-    def attach(self, cut: Callable[[], None]) -> None:
-        """There is a connection, and ``cut`` ends it."""
-        self._cut = cut
-
-    def count(self, octets: int) -> bool:
-        """Whether so many more may be taken; they end the connection if not."""
-        self._left -= octets
-        if self._left < 0 and not self.exceeded:
-            self.exceeded = True
-            self._cut()
-        return not self.exceeded
-
-    def cut(self) -> None:
-        """End the connection, if it is still there."""
-        self._cut()
-
-
-class _Metered(ProtocolWrapper):
-    """One connection under the meter."""
-
-    factory: _MeteringFactory
-
-    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
-        """It stands."""
-        assert self.transport is not None  # noqa: S101 - Twisted has just set it
-        self.factory.meter.attach(cast("ITCPTransport", self.transport).abortConnection)
-        super().connectionMade()
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
-        """Octets from the server."""
-        if self.factory.meter.count(len(data)):
-            super().dataReceived(data)
-
-
-class _MeteringFactory(WrappingFactory):
-    protocol = _Metered
-    noisy = False
-
-    def __init__(self, inner: Factory, meter: _Meter) -> None:
-        super().__init__(inner)
-        self.meter = meter
-
-
-@implementer(IStreamClientEndpoint)
-class _Endpoint:
-    """An endpoint whose connection is under the meter."""
-
-    def __init__(self, endpoint: IStreamClientEndpoint, meter: _Meter) -> None:
-        self._endpoint = endpoint
-        self._meter = meter
-
-    def connect(self, protocolFactory: Any) -> Deferred[IProtocol]:  # noqa: N803 - Twisted's name
-        """Connect, and give the client the protocol it knows, not its wrapper."""
-        connecting: Deferred[Any] = self._endpoint.connect(_MeteringFactory(protocolFactory, self._meter))
-        return connecting.addCallback(lambda wrapper: wrapper.wrappedProtocol)
-
-
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    def __init__(self, reactor: Any, policy: IPolicyForHTTPS, meter: _Meter) -> None:
+    def __init__(self, reactor: Any, policy: IPolicyForHTTPS, meter: Meter) -> None:
         self._reactor = reactor
         self._policy = policy
         self._meter = meter
@@ -322,4 +224,4 @@ class _Endpoints:
         endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, uri.host.decode("ascii"), uri.port)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
-        return _Endpoint(endpoint, self._meter)
+        return MeteredEndpoint(endpoint, self._meter)

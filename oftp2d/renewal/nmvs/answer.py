@@ -1,0 +1,409 @@
+"""What an answer says: its code, its notifications, and the certificate in it; and what it is where it is none (nmvs.md 3, 8.3).
+
+An answer may be anything. What is not understood is a :class:`Refusal` with a text of its own, so that who reads it knows what
+came: HTML, a SOAP fault, half a message, a document type, an error of HTTP. Names are compared by namespace, never by prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from email.message import Message as Mime
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import Final
+from urllib.parse import unquote
+
+from oftp2d.renewal.interface import Notification, Refusal, Verdict
+from oftp2d.renewal.nmvs.codes import LONGEST_CODE, Codes, shown
+from oftp2d.renewal.nmvs.markup import ENVELOPES, Element, MarkupError, parsed, text_of, whole_text_of
+from oftp2d.renewal.nmvs.profile import CertEncoding, Contract, PassphraseFrom
+from oftp2d.renewal.nmvs.reply import Reply
+from oftp2d.vault import Secret
+
+MOST_NOTIFICATIONS: Final = 20
+MOST_PARTS: Final = 10
+LONGEST_RETRY_AFTER: Final = timedelta(days=1)
+
+_INCLUDE: Final = "{http://www.w3.org/2004/08/xop/include}Include"
+_COMPARE: Final = "compare the profile with FD-002; the answer is kept for you"
+
+
+class RefusedError(Exception):
+    """The answer brings no credential: ``refusal`` says why."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """An answer that was understood, whether it brings something or not."""
+
+    verdict: Verdict
+    """FETCHED for success, whatever succeeded."""
+    code: str
+    text: str = ""
+    advice: str = ""
+    after: timedelta | None = None
+    transaction: str = ""
+    notifications: tuple[Notification, ...] = ()
+    root: Element = field(default=None, repr=False)
+    parts: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def refusal(self) -> Refusal:
+        """The same for who waits for a credential."""
+        return Refusal(
+            verdict=self.verdict,
+            code=self.code,
+            text=self.text,
+            advice=self.advice,
+            after=self.after,
+            transaction=self.transaction,
+            notifications=self.notifications,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What a successful answer holds."""
+
+    content: Secret[bytes]
+    passphrase: Secret[bytes] | None
+
+
+def understood(contract: Contract, expected: str, reply: Reply, secrets: Iterable[str] = ()) -> Said:
+    """What a call with a result code brought. ``secrets`` are never repeated, whatever the server repeats of them.
+
+    Raises:
+        RefusedError: it is not the answer of the service.
+    """
+    root, parts = _service(contract, expected, reply, secrets)
+    places = contract.places
+    code = _printable(_first(places.code.found(root)))
+    if not code:
+        raise _refused(Verdict.FATAL, "the answer has no result code", _COMPARE)
+    meaning = contract.codes.meaning(code)
+    told = _scrubbed(_first(places.desc.found(root)) if places.desc else "", secrets)
+    text = (
+        meaning.text or told or ("the server says no more" if meaning.known else "this result code is not known here")
+    )
+    if told and told not in text:
+        text = f"{text} ({told})"
+    return Said(
+        verdict=meaning.verdict,
+        code=_scrubbed(code, secrets),
+        text=text,
+        advice=meaning.advice,
+        after=meaning.after,
+        transaction=_scrubbed(_first(places.transaction.found(root)) if places.transaction else "", secrets)[
+            :LONGEST_CODE
+        ],
+        notifications=_notifications(contract, root, secrets),
+        root=root,
+        parts=parts,
+    )
+
+
+def answered(contract: Contract, expected: str, reply: Reply) -> None:
+    """A call without a result code, such as a ping, was answered as expected. Raises RefusedError."""
+    _service(contract, expected, reply, ())
+
+
+def certificate(contract: Contract, said: Said, tan: Secret[bytes] | None, agreed: Secret[str] | None) -> Certificate:
+    """The certificate in a successful answer. ``agreed`` is the passphrase that was agreed on, if there is one.
+
+    Raises:
+        RefusedError: there is none, or it cannot be had.
+    """
+    found = contract.places.cert.found(said.root)
+    if not found or not (text_of(found[0]) or _included(found[0])):
+        advice = f"call the help desk with the number of the transaction; {_COMPARE}"
+        raise _refused(Verdict.FATAL, "the server says success, and no certificate came with it", advice, said)
+    if len(found) > 1:
+        raise _refused(Verdict.FATAL, f"{len(found)} certificates came where one is expected", _COMPARE, said)
+    content = _decoded(contract.profile.response.encoding, found[0], said)
+    return Certificate(content=Secret(content), passphrase=_passphrase(contract, said, tan, agreed))
+
+
+def _passphrase(
+    contract: Contract, said: Said, tan: Secret[bytes] | None, agreed: Secret[str] | None
+) -> Secret[bytes] | None:
+    match contract.profile.response.passphrase_from:
+        case PassphraseFrom.NONE:
+            return None
+        case PassphraseFrom.TAN:
+            if tan is None:
+                advice = "correct response.passphrase_from in the profile: no TAN was sent; the answer is kept for you"
+                raise _refused(Verdict.FATAL, "the passphrase is to be the TAN, and there was none", advice, said)
+            return tan
+        case PassphraseFrom.SECRET:
+            if agreed is None:
+                advice = "set passphrase in the credential set, or correct response.passphrase_from; the answer is kept for you"
+                raise _refused(Verdict.FATAL, "no passphrase was agreed on", advice, said)
+            return Secret(agreed.reveal().encode())
+    place = contract.places.passphrase
+    found = place.found(said.root) if place else []
+    # White space at its ends belongs to a passphrase.
+    passphrase = whole_text_of(found[0]) if found else ""
+    if not passphrase:
+        advice = f"correct response.passphrase in the profile, or call the help desk; {_COMPARE}"
+        raise _refused(Verdict.FATAL, "the certificate came without its passphrase", advice, said)
+    return Secret(passphrase.encode())
+
+
+# --- from octets to the element of the service -------------------------------------------------------------------------
+
+
+def _service(
+    contract: Contract, expected: str, reply: Reply, secrets: Iterable[str]
+) -> tuple[Element, Mapping[str, bytes]]:
+    """The element of the service in an answer, and the attachments beside it. Raises RefusedError."""
+    octets, parts = _root_part(reply)
+    try:
+        root = parsed(octets)
+    except MarkupError as error:
+        raise _no_xml(reply, octets, error) from None
+    body = next((root.find(f"{{{ns}}}Body") for ns in ENVELOPES.values() if root.tag == f"{{{ns}}}Envelope"), None)
+    if body is None:
+        raise _no_soap(reply, root)
+    first = next(iter(body), None)
+    if first is None:
+        raise _of_status(reply) or _refused(Verdict.FATAL, "an empty SOAP message came", _COMPARE)
+    for namespace in ENVELOPES.values():
+        if first.tag == f"{{{namespace}}}Fault":
+            raise _fault(contract.codes, first, namespace, secrets)
+    if first.tag != expected:
+        raise _unexpected(first.tag, expected)
+    return first, parts
+
+
+def _root_part(reply: Reply) -> tuple[bytes, Mapping[str, bytes]]:
+    """The message, and attachments by their Content-ID, where they came beside it (MTOM, RFC 2387)."""
+    if not reply.content_type.strip().lower().startswith("multipart/"):
+        return reply.body, {}
+    head = f"Content-Type: {reply.content_type}\r\nMIME-Version: 1.0\r\n\r\n".encode("ascii", "replace")
+    try:
+        whole = BytesParser(policy=HTTP).parsebytes(head + reply.body)
+        found = [part for part in whole.iter_parts() if not part.is_multipart()] if whole.is_multipart() else []
+        contents = [(_identity(part), _content(part)) for part in found[: MOST_PARTS + 1]]
+        start = str(whole.get_param("start") or "").strip("<> ")
+    except (ValueError, LookupError, TypeError, AttributeError, IndexError):
+        contents, start = [], ""
+    if not contents or len(contents) > MOST_PARTS:
+        raise _refused(Verdict.FATAL, "a message of several parts came that cannot be taken apart", _COMPARE)
+    root = next((content for name, content in contents if start and name == start), contents[0][1])
+    return root, dict(contents)
+
+
+def _identity(part: Mime) -> str:
+    return str(part.get("Content-ID", "")).strip("<> \r\n")
+
+
+def _content(part: Mime) -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _included(found: Element | str) -> str:
+    """The Content-ID of an attachment that stands for the content of an element; empty without one."""
+    include = None if isinstance(found, str) else found.find(_INCLUDE)
+    return "" if include is None else unquote(include.get("href", "").removeprefix("cid:"))
+
+
+def _decoded(encoding: CertEncoding, found: Element | str, said: Said) -> bytes:
+    included = _included(found)
+    if included or encoding is CertEncoding.MTOM:
+        if encoding is not CertEncoding.MTOM:
+            advice = 'write response.encoding = "mtom" in the profile if FD-002 says so; the answer is kept for you'
+            raise _refused(Verdict.FATAL, "the certificate came as an attachment", advice, said)
+        content = said.parts.get(included, b"")
+        if not content:
+            raise _refused(Verdict.FATAL, "the attachment with the certificate is missing", _COMPARE, said)
+        return content
+    text = text_of(found)
+    try:
+        match encoding:
+            case CertEncoding.BASE64:
+                return b64decode(re.sub(r"\s", "", text), validate=True)
+            case CertEncoding.HEX:
+                return bytes.fromhex(text)
+            case _:
+                return text.encode("ascii")
+    except (Base64Error, ValueError):
+        advice = f"correct response.encoding in the profile; {_COMPARE}"
+        raise _refused(Verdict.FATAL, f"the certificate is not written in {encoding}", advice, said) from None
+
+
+# --- what is no answer of the service ----------------------------------------------------------------------------------
+
+
+def _no_xml(reply: Reply, octets: bytes, error: MarkupError) -> RefusedError:
+    if of_status := _of_status(reply):
+        return of_status
+    start = octets[:2000].lstrip().lower()
+    if not start:
+        return _refused(Verdict.RETRY, "an empty answer came")
+    if start.startswith((b"<!doctype html", b"<html")) or b"<html" in start:
+        return _web_page(reply)
+    if "DTD" in str(error) or "nested" in str(error):
+        return _refused(Verdict.FATAL, f"what came is refused: {error}", f"call the help desk; {_COMPARE}")
+    if start.startswith(b"<") and not octets.rstrip().endswith(b">"):
+        return _refused(Verdict.RETRY, "the answer was cut off", "if it stays so, call the help desk")
+    return _refused(Verdict.FATAL, f"what came is no SOAP message: {error}{_typed(reply)}", _COMPARE)
+
+
+def _no_soap(reply: Reply, root: Element) -> RefusedError:
+    if of_status := _of_status(reply):
+        return of_status
+    if str(root.tag).rpartition("}")[2].lower() == "html":
+        return _web_page(reply)
+    return _refused(Verdict.FATAL, f"what came is XML, and no SOAP message{_typed(reply)}", _COMPARE)
+
+
+def _web_page(reply: Reply) -> RefusedError:
+    what = f"a web page came instead of an answer of the service{_typed(reply)}"
+    advice = "compare the url in the profile with the one you were given; a proxy or a portal may stand between, too"
+    return _refused(Verdict.FATAL, what, advice)
+
+
+def _typed(reply: Reply) -> str:
+    kind = shown(reply.content_type.partition(";")[0], 60)
+    return f" (it is said to be {kind})" if kind else ""
+
+
+def _unexpected(tag: str, expected: str) -> RefusedError:
+    name, wanted = str(tag).rpartition("}")[2], expected.rpartition("}")[2]
+    if name == wanted:
+        namespace = shown(str(tag).partition("}")[0].strip("{"), 100)
+        what = f"the answer is of another version of the interface: {namespace or 'no namespace'}"
+        return _refused(Verdict.FATAL, what, f"correct [ns] in the profile; {_COMPARE}")
+    return _refused(Verdict.FATAL, f"the answer is {shown(name, 60)} instead of {wanted}", _COMPARE)
+
+
+def _fault(codes: Codes, fault: Element, namespace: str, secrets: Iterable[str]) -> RefusedError:
+    """A SOAP fault, of either version: its code is looked up like a result code, as ``soap:Name``."""
+    code = fault.findtext(f"{{{namespace}}}Code/{{{namespace}}}Value") or fault.findtext("faultcode") or ""
+    reason = fault.findtext(f"{{{namespace}}}Reason/{{{namespace}}}Text") or fault.findtext("faultstring") or ""
+    name = "soap:" + _printable(code).rpartition(":")[2].partition(".")[0]
+    meaning = codes.meaning(name)
+    told = _scrubbed(reason, secrets)
+    refusal = Refusal(
+        verdict=meaning.verdict,
+        code=_scrubbed(name, secrets),
+        text=f"the server answered with a SOAP fault{f': {told}' if told else ''}",
+        advice=meaning.advice,
+        after=meaning.after,
+    )
+    return RefusedError(refusal)
+
+
+def _of_status(reply: Reply) -> RefusedError | None:
+    """What an HTTP status without a message of the service says (RFC 9110 section 15); None for one of success."""
+    status = reply.status
+    if 200 <= status < 300:
+        return None
+    verdict, text, advice = _STATUSES.get(status) or _CLASSES.get(status // 100) or _CLASSES[4]
+    refusal = Refusal(
+        verdict=verdict,
+        code=f"HTTP {status}",
+        text=text,
+        advice=advice,
+        after=_retry_after(reply) if verdict is Verdict.RETRY else None,
+    )
+    return RefusedError(refusal)
+
+
+def _retry_after(reply: Reply) -> timedelta | None:
+    digits = reply.retry_after.strip()
+    if not re.fullmatch("[0-9]{1,9}", digits):
+        return timedelta(hours=12) if reply.status == 429 else None
+    return min(timedelta(seconds=int(digits)), LONGEST_RETRY_AFTER)
+
+
+_HELP_DESK = "the help desk of your national medicines verification organisation"
+_BACK = (
+    f"see 'oftp2d renew status'; if it has ended or was revoked, ask {_HELP_DESK} for a new TAN, then"
+    " 'oftp2d renew run {name} --tan'"
+)
+_ADDRESS = "compare the url in the profile with FD-002: older versions of the interface are switched off"
+_STATUSES: Final[Mapping[int, tuple[Verdict, str, str]]] = {
+    401: (
+        Verdict.AUTH_FAILED,
+        "the server refuses the login",
+        "log in to the portal once with the right password, then give it here with 'oftp2d renew secret {name}'",
+    ),
+    403: (
+        Verdict.FATAL,
+        "the server refuses our certificate: it is missing, expired, revoked, or of another user",
+        _BACK,
+    ),
+    404: (Verdict.FATAL, "there is no such service at this address", _ADDRESS),
+    405: (Verdict.FATAL, "there is no such service at this address", _ADDRESS),
+    410: (Verdict.FATAL, "the service at this address is gone", _ADDRESS),
+    406: (Verdict.FATAL, "the server takes no request of this form", "compare [soap] in the profile with FD-002"),
+    415: (
+        Verdict.FATAL,
+        "the server does not take the media type",
+        'compare [soap] content_type in the profile with FD-002; "text/xml" is often taken',
+    ),
+    408: (Verdict.RETRY, "the server waited too long for the request", ""),
+    429: (Verdict.RETRY, "the server was asked too often", ""),
+    500: (Verdict.RETRY, "the server has technical trouble", ""),
+    502: (Verdict.RETRY, "the service behind the server does not answer", ""),
+    503: (Verdict.RETRY, "the service is out of operation for now", ""),
+    504: (Verdict.RETRY, "the service behind the server does not answer", ""),
+}
+_CLASSES: Final[Mapping[int, tuple[Verdict, str, str]]] = {
+    1: (Verdict.FATAL, "the server answers with nothing that ends", _ADDRESS),
+    3: (Verdict.FATAL, "the server sends us elsewhere, which is not followed with a login", _ADDRESS),
+    4: (Verdict.FATAL, "the server refuses the request", _ADDRESS),
+    5: (Verdict.RETRY, "the server has technical trouble", ""),
+}
+
+
+# --- texts of the source ------------------------------------------------------------------------------------------------
+
+
+def _notifications(contract: Contract, root: Element, secrets: Iterable[str]) -> tuple[Notification, ...]:
+    places = contract.places
+    found = places.notifications.found(root) if places.notifications else []
+    return tuple(
+        Notification(
+            code=_scrubbed(_first(places.notification_code.found(each)) if places.notification_code else "", secrets)[
+                :LONGEST_CODE
+            ],
+            text=_scrubbed(_first(places.notification_text.found(each)) if places.notification_text else "", secrets),
+        )
+        for each in found[:MOST_NOTIFICATIONS]
+        if not isinstance(each, str)
+    )
+
+
+def _first(found: list[Element | str]) -> str:
+    return text_of(found[0]) if found else ""
+
+
+def _printable(code: str) -> str:
+    return shown(code, LONGEST_CODE)
+
+
+def _scrubbed(text: str, secrets: Iterable[str]) -> str:
+    """A text on one line, without the secrets that the server repeats in it."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return shown(text)
+
+
+def _refused(verdict: Verdict, text: str, advice: str = "", said: Said | None = None) -> RefusedError:
+    refusal = Refusal(verdict=verdict, text=text, advice=advice)
+    if said is not None:
+        refusal = replace(refusal, code=said.code, transaction=said.transaction, notifications=said.notifications)
+    return RefusedError(refusal)
