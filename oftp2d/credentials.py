@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -57,7 +57,7 @@ class Profile:
 
     common_name: str
     station: str
-    """The Odette code; it becomes the serialNumber of the subject."""
+    """The Odette code; it becomes the serialNumber of the subject. Empty where it is not to be there."""
     organisation: str | None = None
     country: str | None = None
     """Two letters, ISO 3166."""
@@ -72,7 +72,7 @@ class Profile:
             (NameOID.COUNTRY_NAME, self.country),
             (NameOID.ORGANIZATION_NAME, self.organisation),
             (NameOID.COMMON_NAME, self.common_name),
-            (NameOID.SERIAL_NUMBER, self.station),
+            (NameOID.SERIAL_NUMBER, self.station or None),
         )
         try:
             return x509.Name([x509.NameAttribute(oid, value) for oid, value in values if value is not None])
@@ -133,20 +133,51 @@ def generate_key(bits: int = KEY_BITS) -> rsa.RSAPrivateKey:
 def self_signed(key: rsa.RSAPrivateKey, profile: Profile, now: datetime, days: int = VALID_DAYS) -> x509.Certificate:
     """A certificate that vouches for itself, valid for ``days`` from ``now``."""
     subject = profile.subject()
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    builder = _leaf(key, profile, now - _BACKDATED, now + timedelta(days=days)).issuer_name(subject)
+    return builder.add_extension(identifier, critical=False).sign(key, hashes.SHA256())
+
+
+def signed_by(
+    authority: x509.Certificate,
+    authority_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
+    *,
+    key: rsa.RSAPrivateKey,
+    profile: Profile,
+    now: datetime,
+    days: int = VALID_DAYS,
+) -> x509.Certificate:
+    """A certificate that an authority of ours vouches for, valid for ``days`` from ``now``, and no longer than that itself."""
+    until = min(now + timedelta(days=days), authority.not_valid_after_utc)
+    since = max(now - _BACKDATED, authority.not_valid_before_utc)
+    builder = _leaf(key, profile, since, until).issuer_name(authority.subject)
+    return builder.add_extension(_identifier_of(authority), critical=False).sign(authority_key, hashes.SHA256())
+
+
+def _identifier_of(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """How certificates name the key of their authority: as its own certificate does, where it does."""
+    try:
+        own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    except x509.ExtensionNotFound:
+        public = authority.public_key()
+        assert isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey)  # noqa: S101 - as its private key is
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
+
+
+def _leaf(key: rsa.RSAPrivateKey, profile: Profile, since: datetime, until: datetime) -> x509.CertificateBuilder:
     builder = (
         x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
+        .subject_name(profile.subject())
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_before(since)
+        .not_valid_after(until)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
     )
     for extension, critical in profile.extensions():
         builder = builder.add_extension(extension, critical=critical)
-    return builder.sign(key, hashes.SHA256())
+    return builder
 
 
 def signing_request(key: rsa.RSAPrivateKey, profile: Profile) -> bytes:
