@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Ledger, SetSecret
 from oftp2d.renewal.interface import Held
+from oftp2d.renewal.keeping import Keeping
 from oftp2d.settings import IN_ENVIRONMENT, IN_FILE, IN_STORE
-from oftp2d.vault import Secret, Vault
-from oftp2d.workers import Workers
+from oftp2d.vault import Secret
 
 MAX_OCTETS: Final = 65_536
 """Of a secret: a private key is the longest that is met."""
@@ -35,18 +34,14 @@ class References:
         set_name: str,
         options: Any,
         *,
-        ledger: Ledger,
-        vault: Vault,
-        workers: Workers,
+        keeping: Keeping,
         home: Path,
         now: Callable[[], datetime],
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._set_name = set_name
         self._options = options
-        self._ledger = ledger
-        self._vault = vault
-        self._workers = workers
+        self._keeping = keeping
         self._home = home
         self._now = now
         self._environ = environ
@@ -57,38 +52,45 @@ class References:
     async def get(self, name: str) -> Secret[str]:
         """The secret that counts. Raises OperatorError where there is none."""
         reference = self._reference(name)
-        if reference == IN_STORE:
-            return await self._workers.database(self._kept, name)
         if reference.startswith(IN_FILE):
-            return await self._workers.disk(self._in_file, name, reference.removeprefix(IN_FILE))
-        return self._in_environment(name, reference.removeprefix(IN_ENVIRONMENT))
+            return await self._keeping.workers.disk(self._in_file, name, reference.removeprefix(IN_FILE))
+        if reference.startswith(IN_ENVIRONMENT):
+            return self._in_environment(name, reference.removeprefix(IN_ENVIRONMENT))
+        found = await self._keeping.secret(self._set_name, name)
+        if found is None:
+            raise OperatorError(
+                f"the {name} of credential set {self._set_name} was not told yet",
+                f"say 'oftp2d renew secret {self._set_name} {name}'",
+            )
+        return found
 
     async def held(self, name: str) -> Held:
         """Since when it counts, and whether a new value waits beside it; nothing of one that is not in the store."""
-        if self._reference(name) != IN_STORE:
-            return Held()
-        found = await self._workers.database(self._ledger.credential_secrets.get, self._set_name, name)
-        return Held() if found is None else Held(changed_at=found.changed_at, proposed_at=found.proposed_at)
+        stored = self._reference(name) == IN_STORE
+        return (await self._keeping.held(self._set_name, name) if stored else None) or Held()
 
     async def proposed(self, name: str) -> Secret[str] | None:
         """The value that waits beside the one that counts; None where none does."""
-        return await self._workers.database(self._waiting, name) if self._reference(name) == IN_STORE else None
+        stored = self._reference(name) == IN_STORE
+        return await self._keeping.proposed_secret(self._set_name, name) if stored else None
 
     async def propose(self, name: str, value: Secret[str]) -> None:
-        """Keep a new value beside the one that counts, durably. Raises OperatorError."""
+        """Keep a new value beside the one that counts, durably. Raises OperatorError, also where none counts."""
         self._must_be_stored(name)
-        await self._workers.database(self._propose, name, value)
+        _check(value)
+        await self.get(name)
+        await self._keeping.propose_secret(self._set_name, name, value, self._now())
 
     async def settle(self, name: str, *, accepted: bool) -> None:
         """The proposed value counts from now on, or is forgotten. Raises OperatorError."""
         self._must_be_stored(name)
-        secrets = self._ledger.credential_secrets
-        await self._workers.database(secrets.settle, self._set_name, name, self._now(), accepted=accepted)
+        await self._keeping.settle_secret(self._set_name, name, self._now(), accepted=accepted)
 
     async def keep(self, name: str, value: Secret[str]) -> None:
         """This value counts from now on: what 'oftp2d renew secret' does. Raises OperatorError."""
         self._must_be_stored(name)
-        await self._workers.database(self._put, name, value)
+        _check(value)
+        await self._keeping.keep_secret(self._set_name, name, value, self._now())
 
     # --- where it is -------------------------------------------------------------------------------------------
 
@@ -134,40 +136,11 @@ class References:
             raise OperatorError(what, "write the secret there, on one line")
         return Secret(value)
 
-    # --- in the database worker --------------------------------------------------------------------------------
 
-    def _kept(self, name: str) -> Secret[str]:
-        found = self._found(name)
-        if found is None:
-            raise OperatorError(
-                f"the {name} of credential set {self._set_name} was not told yet",
-                f"say 'oftp2d renew secret {self._set_name} {name}'",
-            )
-        return self._opened(found.value)
-
-    def _waiting(self, name: str) -> Secret[str] | None:
-        found = self._found(name)
-        return None if found is None or found.proposed is None else self._opened(found.proposed)
-
-    def _propose(self, name: str, value: Secret[str]) -> None:
-        # What is proposed takes the place of what is known: a set without a secret has none to be changed.
-        self._kept(name)
-        self._ledger.credential_secrets.propose(self._set_name, name, self._sealed(value), self._now())
-
-    def _put(self, name: str, value: Secret[str]) -> None:
-        self._ledger.credential_secrets.put(self._set_name, name, self._sealed(value), self._now())
-
-    def _found(self, name: str) -> SetSecret | None:
-        return self._ledger.credential_secrets.get(self._set_name, name)
-
-    def _sealed(self, value: Secret[str]) -> bytes:
-        octets = value.reveal().encode()
-        if not 0 < len(octets) <= MAX_OCTETS:
-            raise OperatorError(f"the secret has {len(octets)} octets", f"give one of 1 to {MAX_OCTETS}")
-        return self._vault.seal(octets)
-
-    def _opened(self, sealed: bytes) -> Secret[str]:
-        return Secret(self._vault.open_sealed(sealed).decode())
+def _check(value: Secret[str]) -> None:
+    octets = len(value.reveal().encode())
+    if not 0 < octets <= MAX_OCTETS:
+        raise OperatorError(f"the secret has {octets} octets", f"give one of 1 to {MAX_OCTETS}")
 
 
 def _read(path: Path) -> bytes:

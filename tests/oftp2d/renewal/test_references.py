@@ -15,6 +15,7 @@ from twisted.internet import reactor
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Ledger
 from oftp2d.renewal.interface import Held
+from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.references import MAX_OCTETS, References
 from oftp2d.vault import Secret, Vault
 from oftp2d.workers import Workers
@@ -51,9 +52,7 @@ def secrets(tmp_path: Path, ledger: Ledger, workers: Workers) -> References:
     return References(
         "one",
         options,
-        ledger=ledger,
-        vault=VAULT,
-        workers=workers,
+        keeping=Keeping(ledger=ledger, vault=VAULT, workers=workers),
         home=tmp_path,
         now=lambda: NOW,
         environ={"SITE_PASSWORD": "from the environment"},
@@ -111,7 +110,7 @@ async def test_a_secret_of_the_environment_must_be_there(secrets: References, mo
 
 @pytest_twisted.ensureDeferred
 async def test_a_secret_in_the_store_is_sealed_and_says_since_when_it_counts(
-    tmp_path: Path, secrets: References, workers: Workers
+    tmp_path: Path, secrets: References
 ) -> None:
     error = await refused(secrets.get("stored"))
     assert error.advice == "say 'oftp2d renew secret one stored'"
