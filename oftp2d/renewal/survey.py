@@ -18,6 +18,7 @@ from oftp2d.ledger import Ledger
 from oftp2d.renewal import sets
 from oftp2d.renewal.definitions import CredentialSet
 from oftp2d.renewal.interface import House
+from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.plugins import Listed, Registry
 from oftp2d.renewal.references import References
 from oftp2d.settings import IN_ENVIRONMENT
@@ -88,9 +89,7 @@ def _of_set(
         secrets = References(
             definition.name,
             definition.options,
-            ledger=ledger,
-            vault=vault,
-            workers=_AtOnce(cast("IReactorFromThreads", Clock())),
+            keeping=Keeping(ledger=ledger, vault=vault, workers=_AtOnce(cast("IReactorFromThreads", Clock()))),
             home=home,
             now=lambda: datetime.now(UTC),
         )
