@@ -337,7 +337,7 @@ _STATUSES: Final[Mapping[int, tuple[Verdict, str, str]]] = {
     401: (
         Verdict.AUTH_FAILED,
         "the server refuses the login",
-        "log in to the portal once with the right password, then give it here with 'oftp2d renew secret {name}'",
+        "log in to the portal once with the right password, then give it here with 'oftp2d renew secret {name} password'",
     ),
     403: (
         Verdict.FATAL,

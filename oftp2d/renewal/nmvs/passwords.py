@@ -30,15 +30,15 @@ def is_due(policy: PasswordChange, held: Held, now: datetime) -> bool:
     return held.changed_at is not None and now >= held.changed_at + (policy.valid_days - policy.lead_days) * DAY
 
 
-def unsettled(name: str) -> Refusal:
-    """A new password was sent, and nobody knows whether the server has taken it."""
+def unsettled() -> Refusal:
+    """A new password was sent, and nobody knows whether the server has taken it; ``{name}`` in the advice stands for the set."""
     return Refusal(
         verdict=Verdict.LOCKED,
         code="password unsettled",
         text="the password was being changed, and it is not known whether the server has taken the new one; neither is tried",
         advice=(
-            "log in to the portal with the old one, once: if it works, give it again with 'oftp2d renew secret"
-            f" {name}'; if it does not, have the help desk of your national medicines verification organisation reset it, and"
-            f" give the new one with 'oftp2d renew secret {name}'; then 'oftp2d renew unblock {name}'"
+            "log in to the portal with the old one, once; if it does not work, have the help desk of your national medicines"
+            " verification organisation set another; give the one that works with 'oftp2d renew secret {name} password', then"
+            " 'oftp2d renew unblock {name}'"
         ),
     )

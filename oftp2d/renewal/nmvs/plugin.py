@@ -16,7 +16,7 @@ from oftp2d.renewal.nmvs.account import PASSPHRASE, PASSWORD, PROXY_PASSWORD, Ac
 from oftp2d.renewal.nmvs.answer import RefusedError, Said
 from oftp2d.renewal.nmvs.calls import Caller, CallError, Line
 from oftp2d.renewal.nmvs.markup import MarkupError
-from oftp2d.renewal.nmvs.profile import Contract, Message, PassphraseFrom, ProfileError, Profiles, TanMode
+from oftp2d.renewal.nmvs.profile import Contract, Message, PassphraseFrom, ProfileError, Profiles, TanMode, shipped
 from oftp2d.renewal.nmvs.reply import NoReplyError, Reply
 from oftp2d.renewal.rules import Demands
 from oftp2d.renewal.timetable import Blocked, NotDue, Plan, Terms
@@ -62,6 +62,10 @@ class Nmvs(Plugin):
             return [str(error)]
         return list(_misfits(contract, options))
 
+    def profile(self) -> str:
+        """The shipped profile, to be compared with FD-002 line by line."""
+        return shipped()
+
     async def plan(self, case: Case, now: datetime) -> Plan:
         """As usual while there is a certificate to show; otherwise only a TAN helps."""
         advice = _BY_TAN.format(name=case.name)
@@ -89,7 +93,7 @@ class Nmvs(Plugin):
             advice = _BY_TAN.format(name=case.name)
             return Refusal(verdict=Verdict.FATAL, text="there is no valid certificate to ask with", advice=advice)
         if (await case.secrets.held(PASSWORD)).proposed_at is not None:
-            return passwords.unsettled(case.name)
+            return _named(case, passwords.unsettled())
         sent = tan.reveal() if tan else _instead_of_tan(contract)
         transaction = new_transaction(contract.profile.request.client_trx_id_length)
         try:
@@ -167,7 +171,7 @@ class Nmvs(Plugin):
             return None
         held = await case.secrets.held(PASSWORD)
         if held.proposed_at is not None:
-            return passwords.unsettled(case.name)
+            return _named(case, passwords.unsettled())
         contract = await self._contract(case)
         if contract.password is None or case.current is None or _has_ended(case.current, now):
             return None
@@ -200,15 +204,15 @@ class Nmvs(Plugin):
             raise
         except CallError as error:
             if error.sent:
-                return replace(passwords.unsettled(case.name), transaction=transaction)
+                return _named(case, passwords.unsettled(), transaction)
             await case.secrets.settle(PASSWORD, accepted=False)
             return _named(case, error.refusal, transaction)
         except RefusedError:
             # Whatever that was, it does not say that nothing was changed.
-            return replace(passwords.unsettled(case.name), transaction=transaction)
+            return _named(case, passwords.unsettled(), transaction)
         if said.verdict is Verdict.RETRY:
             # The server broke off somewhere, perhaps behind the change.
-            return replace(passwords.unsettled(case.name), transaction=said.transaction or transaction)
+            return _named(case, passwords.unsettled(), said.transaction or transaction)
         await case.secrets.settle(PASSWORD, accepted=said.verdict is Verdict.FETCHED)
         return None if said.verdict is Verdict.FETCHED else _named(case, said.refusal, transaction)
 

@@ -118,7 +118,7 @@ def _is_https(value: str) -> bool:
     )
 
 
-def _free(longest: int, doc: str) -> Any:
+def _free(longest: int, doc: str, *, secret: bool = False) -> Any:
     """A text that may be empty, and may have several lines."""
 
     def check(value: object) -> str:
@@ -128,7 +128,7 @@ def _free(longest: int, doc: str) -> Any:
             raise UnfitError(f"the text has {len(value)} characters", f"give at most {longest}")
         return value
 
-    return setting(check, REQUIRED, doc, values=f"a text of at most {longest} characters")
+    return setting(check, REQUIRED, doc, values=f"a text of at most {longest} characters", secret=secret)
 
 
 def _fitting(pattern: str, doc: str, values: str) -> Any:
@@ -224,7 +224,7 @@ class Request:
     element: str = _free(200, "The element in the body of the envelope, as prefix:Name.")
     operation: str = _free(200, "The operation.")
     tan_mode: TanMode = choice(TanMode, REQUIRED, "What stands for the TAN where the certificate authenticates.")
-    tan: str = _free(255, 'The word for tan_mode = "fixed".')
+    tan: str = _free(255, 'The word for tan_mode = "fixed".', secret=True)
     header: str = _free(20_000, "The part that all requests have, as XML with placeholders.")
     body: str = _free(20_000, "What follows it.")
     template: str = _fitting(
