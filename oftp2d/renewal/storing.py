@@ -85,7 +85,7 @@ class Storing(Consumer):
         if wrong:
             raise OperatorError(
                 f"the certificate store cannot take it: {wrong[0].text}",
-                f"then say 'oftp2d renew activate {telling.definition.name}' again",
+                "correct that, it is tried again by itself; or go back with 'oftp2d renew rollback'",
             )
         if telling.event is TellingEvent.ROLLED_BACK:
             return self._back(telling)
