@@ -25,6 +25,23 @@ def new_owner() -> str:
     return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
 
 
+def owner_alive(owner: str) -> bool:
+    """Whether the run of that name may still live; of another machine nothing is known. This run itself is not asked about."""
+    host, _, rest = owner.rpartition("/")[0].rpartition("/")
+    if host != socket.gethostname() or not rest.isdecimal():
+        return True
+    if int(rest) == os.getpid():
+        # A run before this one had the same number, as in a container.
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 @dataclass(slots=True, kw_only=True)
 class Context:
     """The rooms of a running daemon."""

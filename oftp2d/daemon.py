@@ -2,7 +2,7 @@
 
 Start: ledger and what crashed sessions left, spool, TLS, administration, ports, calls. Stop: ports and calls first;
 running sessions finish their file and leave, at the deadline they are ended with ESID 05; then administration,
-workers, ledger. A second signal skips to the deadline. SIGHUP takes up new certificates.
+workers, ledger. A second signal skips to the deadline. SIGHUP takes up new certificates and definitions of credential sets.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from oftp2d.outlook import Outlook, of_certificates
 from oftp2d.overdue import give_up_overdue
 from oftp2d.partners import BadAttempts, Gate
 from oftp2d.reminders import Reminders, of_exchange
+from oftp2d.renewal.consumers import Consumers
 from oftp2d.renewal.renewer import Renewer
 from oftp2d.renewals import Renewals
 from oftp2d.revocation import Lists
@@ -139,9 +140,7 @@ class Daemon:
             changed=self.certificates_changed,
             confirmed=lambda: self.renewals.confirmed(),  # noqa: PLW0108 - it is made behind the exchange
         )
-        self.renewals = Renewals(context, self.exchange, nudge=self._nudge_dialler, changed=self.certificates_changed)
-        self.outlook.add(self.renewals.concerns)
-        self.renewer = Renewer(context)
+        self._renew(context)
         self._reminders = Reminders(context, queued=self._nudge_dialler)
         self._delivery = Delivery(context, owed=self._nudge_dialler)
         self.securing = Securing(context, queued=self._nudge_dialler)
@@ -175,6 +174,7 @@ class Daemon:
         revocations.changed = self._barred_changed
         revocations.start()
         self.trust_lists.start()
+        await self.renewer.start()
         await self.outlook.look()
         self.renewals.look()
         self._upkeep_over = self._upkeep.start(self._every.total_seconds(), now=False).addErrback(
@@ -182,6 +182,15 @@ class Daemon:
         )
         self._runs = True
         self.log.info("the station runs, version {version}", version=version("oftp2d"))
+
+    def _renew(self, context: Context) -> None:
+        """Make what gives new certificates to partners, and what gets new credentials from their sources."""
+        self.renewals = Renewals(context, self.exchange, nudge=self._nudge_dialler, changed=self.certificates_changed)
+        self.outlook.add(self.renewals.concerns)
+        self.renewer = Renewer(context, Consumers(context, self.renewals, changed=self.certificates_changed))
+        self.outlook.add(self.renewer.concerns)
+        self.metrics.add(self.renewer.gauges)
+        self._undo.append(self.renewer.stop)
 
     def _look_out(self, context: Context) -> None:
         """Make what looks ahead, counts, and keeps the trust list."""
@@ -448,6 +457,11 @@ class Daemon:
             lambda failure: self.log.failure("the new certificates could not be taken up", failure)
         )
 
+    def take_up(self) -> None:
+        """Take up what operators have changed on disk: certificates, and the definitions of credential sets."""
+        self.certificates_changed()
+        self.renewer.reread()
+
     async def _take_up_certificates(self) -> None:
         await self._take_up_for_tls()
         await self.outlook.look()
@@ -514,7 +528,7 @@ class _Service:
         """Start, and listen to signals from now on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._from_signal(self._stop))
-        signal.signal(signal.SIGHUP, self._from_signal(self._daemon.certificates_changed))
+        signal.signal(signal.SIGHUP, self._from_signal(self._daemon.take_up))
         self._started = Deferred.fromCoroutine(self._daemon.start())
         self._started.addErrback(self._failed)
 

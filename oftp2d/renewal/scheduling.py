@@ -6,37 +6,103 @@ the last attempt. A station that stood still finds all that became due meanwhile
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from datetime import datetime
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from oftp2d.renewal.definitions import CredentialSet
+from oftp2d.renewal.kept import STUCK, Kept
 from oftp2d.renewal.reactions import attempts_a_day
-from oftp2d.renewal.timetable import DAY, Phase, Terms, first_attempt, phase
+from oftp2d.renewal.telling import SOURCE, tellable
+from oftp2d.renewal.timetable import DAY, Blocked, Due, NotDue, Overdue, Phase, Plan, Terms, first_attempt, phase, place
 
 CONCURRENT: Final = 2
 """Credential sets that are worked on at once: an opened credential is in memory only for so many."""
 
 
-def attempt_at(
-    name: str, ends: datetime | None, terms: Terms, now: datetime, *, noted: datetime | None, today: int
-) -> datetime:
-    """When the source is asked next.
+def upcoming(
+    definition: CredentialSet,
+    known: Kept,
+    plan: Plan,
+    now: datetime,
+    *,
+    consumers: Collection[str],
+    rest: datetime | None,
+    tends: bool,
+) -> datetime | None:
+    """When something is to be done with a set next; in the past or now where it is due, None where nothing is.
 
-    ``noted`` is what the ledger has from the last attempt, ``today`` the number of attempts of this day: beyond those of the
-    phase there is none before the next day.
+    ``consumers`` are those whom its definition names, ``rest`` is until when its candidate waits, and ``tends`` is whether its
+    plugin has something to do once a day.
     """
-    planned = noted or first_attempt(name, ends, terms, now)
-    if today >= attempts_a_day(phase(ends, terms, now), terms):
+    times = [each.next_at for each in tellable(known.tellings)]
+    if known.record.is_unanswered:
+        times.append(now)
+    if known.candidate is not None:
+        times.append(rest or now)
+    if known.current is not None and ({each.consumer for each in known.tellings} ^ set(consumers)) - {SOURCE}:
+        times.append(now)
+    if tends:
+        times.append(tend_at(definition.name, known))
+    times.append(attempt_at(definition, known, plan, now))
+    return min((each for each in times if each is not None), default=None)
+
+
+def attempt_at(definition: CredentialSet, known: Kept, plan: Plan, now: datetime) -> datetime | None:
+    """When the source is asked next by itself; None where it is not."""
+    if not definition.auto_renew or known.record.blocked:
+        return None
+    if known.candidate is not None and known.candidate.state not in STUCK:
+        return None
+    match plan:
+        case NotDue(next=at):
+            return at
+        case Blocked():
+            return None
+    terms, ends = definition.terms, _ends(known)
+    planned = noted(known, terms) or _first(definition.name, ends, terms, now)
+    if known.record.attempts_on(now) >= attempts_a_day(phase(ends, terms, now), terms):
         return max(planned, _midnight_after(now))
     return planned
 
 
-def to_note(ends: datetime | None, terms: Terms, now: datetime, *, noted: datetime | None) -> bool:
-    """Whether the time of the next attempt has to be noted, lest each restart put it off again."""
-    return noted is None and phase(ends, terms, now) is not Phase.VALID
+def to_note(definition: CredentialSet, known: Kept, plan: Plan, now: datetime) -> datetime | None:
+    """The time of the first attempt, where the ledger is to keep it: else each restart would put it off again."""
+    at = attempt_at(definition, known, plan, now)
+    missing = noted(known, definition.terms) is None and isinstance(plan, Due | Overdue)
+    return at if missing else None
+
+
+def noted(known: Kept, terms: Terms) -> datetime | None:
+    """What the last attempt left as the time of the next one; nothing of the time before the credential in use is renewed."""
+    ends, at = _ends(known), known.record.next_at
+    if at is None or ends is None or at >= ends - terms.lead_days * DAY:
+        return at
+    return None
+
+
+def tend_at(name: str, known: Kept) -> datetime | None:
+    """When the source is asked what else it wants: once a day, each set at its own hour; None where it is not."""
+    current = known.current
+    if current is None or current.activated_at is None or known.record.blocked:
+        return None
+    return (
+        known.record.tended_at + DAY
+        if known.record.tended_at
+        else current.activated_at + DAY * place(name, _ends(known))
+    )
+
+
+def _ends(known: Kept) -> datetime | None:
+    return None if known.current is None else known.current.valid_until
+
+
+def _first(name: str, ends: datetime | None, terms: Terms, now: datetime) -> datetime:
+    # A plugin may say that it is time before the terms do.
+    return now if phase(ends, terms, now) is Phase.VALID else first_attempt(name, ends, terms, now)
 
 
 def _midnight_after(now: datetime) -> datetime:

@@ -18,6 +18,7 @@ from oftp2d.renewal.definitions import CredentialSet
 from oftp2d.renewal.interface import Verdict
 from oftp2d.renewal.timetable import DAY, Blocked, Phase, Plan, phase
 
+_AGAIN: Final = "it is tried again by itself"
 READY: Final = frozenset({CandidateState.VALIDATED, CandidateState.PROBED})
 """States of a candidate in which nothing is wrong."""
 LOUD: Final = frozenset({Verdict.FATAL, Verdict.ALREADY})
@@ -49,6 +50,8 @@ class Standing:
     """Who is told of the last change, in the order of the consumers."""
     next_at: datetime | None = None
     """When the source is asked next, or anything else is done; None where nothing happens by itself."""
+    stalled: str = ""
+    """What keeps the new credential from going on, where its state does not say so."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """What its plugin knows besides; only where one set is asked for."""
 
@@ -195,6 +198,8 @@ def _of_candidate(standing: Standing) -> Iterator[Concern]:
                 f"the one before stays in use; it is tried again, or 'oftp2d renew probe {standing.name}' tries it now"
             )
             yield _concern(standing, f"{key} tried", text, advice)
+        case CandidateState.ANSWERED | CandidateState.STAGED | CandidateState.PROBED if standing.stalled:
+            yield _concern(standing, f"{key} stalled", f"the new credential does not go on: {standing.stalled}", _AGAIN)
         case CandidateState.VALIDATED | CandidateState.PROBED if _waits(standing):
             advice = f"run 'oftp2d renew activate {standing.name}'"
             yield _concern(standing, f"{key} waits", "a new credential waits to be activated", advice)

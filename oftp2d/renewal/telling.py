@@ -7,11 +7,11 @@ is missing, and nothing twice. Who could not be told is told again later, always
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from oftp2d.ledger import TellingEvent
+from oftp2d.ledger import Telling, TellingEvent, TellingState
 from oftp2d.renewal.definitions import CredentialSet
 from oftp2d.renewal.material import Material
 from oftp2d.renewal.rules import Problem
@@ -19,6 +19,11 @@ from oftp2d.renewal.rules import Problem
 STORE: Final = "store"
 EXPORT: Final = "export"
 HOOK: Final = "hook"
+SOURCE: Final = "source"
+"""Told like the consumers: the source itself, by the steps ``activate`` and ``rollback`` of its plugin."""
+
+BEHIND: Final[Mapping[str, frozenset[str]]] = {HOOK: frozenset({STORE, EXPORT})}
+"""Who is told only when these know, where the set has them: it may use what they make."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +49,10 @@ class Consumer(ABC):
     @abstractmethod
     async def tell(self, telling: Activation) -> str:
         """Tell it. Returns a sentence for the audit trail. Raises OperatorError where it must be told again."""
+
+
+def tellable(tellings: Iterable[Telling]) -> Sequence[Telling]:
+    """Those that may be told: not the ones that know, nor those behind one that does not."""
+    given = list(tellings)
+    lacking = {each.consumer for each in given if each.state is not TellingState.DONE}
+    return [each for each in given if each.consumer in lacking and not BEHIND.get(each.consumer, frozenset()) & lacking]

@@ -114,7 +114,7 @@ def first_attempt(name: str, ends: datetime | None, terms: Terms, now: datetime)
     spread = min(terms.spread_hours * timedelta(hours=1), LATE_SPREAD)
     if ends is not None and ends > now:
         spread = min(spread, (ends - now) / 2)
-    return now + spread * _place(name, ends)
+    return now + spread * place(name, ends)
 
 
 def next_attempt(last: datetime, found: Phase, terms: Terms, after: timedelta | None = None) -> datetime:
@@ -130,10 +130,10 @@ def next_attempt(last: datetime, found: Phase, terms: Terms, after: timedelta | 
 def _planned(name: str, ends: datetime, terms: Terms) -> datetime:
     # The place lies inside of the lead time, however short that is.
     room = min(terms.spread_hours * timedelta(hours=1), terms.lead_days * DAY / 2)
-    return ends - terms.lead_days * DAY + room * _place(name, ends)
+    return ends - terms.lead_days * DAY + room * place(name, ends)
 
 
-def _place(name: str, ends: datetime | None) -> float:
-    """A number from 0 to 1 that looks like chance and is the same for one set and one end."""
+def place(name: str, ends: datetime | None) -> float:
+    """Where a set stands among others: a number from 0 to 1 that looks like chance, the same for one set and one end."""
     seed = f"{name} {ends.timestamp() if ends else ''}".encode()
     return int.from_bytes(sha256(seed).digest()[:8], "big") / 2**64

@@ -43,6 +43,7 @@ from oftp2d.ledger import (
 from oftp2d.metrics import Metrics
 from oftp2d.offers import Route
 from oftp2d.probe import TestReport, TestStep
+from oftp2d.renewal.consumers import Consumers
 from oftp2d.renewal.renewer import Renewer
 from oftp2d.renewals import Renewals
 from oftp2d.revocation import Lists
@@ -210,6 +211,7 @@ class Office:
     house: QuietHouse
     metrics: Metrics
     renewals: Renewals
+    renewer: Renewer
 
     async def ask(self, method: str, *arguments: Any, **parameters: Any) -> dict[str, Any]:
         """Call a method of the client in a thread."""
@@ -257,6 +259,8 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         certificates=certificates,
         revocations=Revocations(reactor, workers, ledger, certificates, lists, settings=settings.revocation),
     )
+    renewals = Renewals(context, exchange, nudge=dialler.nudge, changed=house.certificates_changed)
+    consumers = Consumers(context, renewals, changed=house.certificates_changed)
     office = Office(
         home=home,
         ledger=ledger,
@@ -266,7 +270,8 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         securing=RecordingSecuring(),
         traces=Traces(reactor, workers, home / "traces"),  # type: ignore[arg-type]  # as above
         house=house,
-        renewals=Renewals(context, exchange, nudge=dialler.nudge, changed=house.certificates_changed),
+        renewals=renewals,
+        renewer=Renewer(context, consumers),
         metrics=Metrics(),
     )
     desk = Desk(
@@ -278,7 +283,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         dialler=office.dialler,
         exchange=office.exchange,
         renewals=office.renewals,
-        renewer=Renewer(context),
+        renewer=office.renewer,
         securing=office.securing,
         traces=office.traces,
         trust_lists=TrustLists(
@@ -306,6 +311,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         yield office
     finally:
         await server.stop()
+        await office.renewer.stop()
         await office.renewals.stop()
         await office.traces.finish()
         await workers.stop()
