@@ -32,6 +32,8 @@ LEAST_LEFT: Final = timedelta(days=1)
 """An authority that ends sooner vouches for nothing any more."""
 
 _PASSPHRASE_OCTETS: Final = 24
+_LABEL: Final = "[0-9A-Za-z](?:[0-9A-Za-z-]{0,61}[0-9A-Za-z])?"
+_HOST: Final = rf"{_LABEL}(?:\.{_LABEL}){{0,30}}|[0-9A-Fa-f:.]{{2,45}}"
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +70,7 @@ class Options:
         example="O0013000001COMPANY",
     )
     hosts: tuple[str, ...] = each_matching(
-        "[0-9A-Za-z:.-]{1,253}",
+        _HOST,
         50,
         (),
         "The names and addresses under which it is called, for TLS. Left out: the common name, where that is a host name.",
