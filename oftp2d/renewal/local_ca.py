@@ -33,7 +33,7 @@ LEAST_LEFT: Final = timedelta(days=1)
 
 _PASSPHRASE_OCTETS: Final = 24
 _LABEL: Final = "[0-9A-Za-z](?:[0-9A-Za-z-]{0,61}[0-9A-Za-z])?"
-_HOST: Final = rf"{_LABEL}(?:\.{_LABEL}){{0,30}}|[0-9A-Fa-f:.]{{2,45}}"
+_HOST: Final = rf"{_LABEL}(?:\.{_LABEL}){{0,30}}|[0-9A-Fa-f]{{0,4}}:[0-9A-Fa-f:.]{{1,40}}"
 
 
 @attrs.frozen(kw_only=True)
