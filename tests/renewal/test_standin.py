@@ -464,6 +464,7 @@ async def test_7_the_old_certificate_stays_good_or_is_revoked_when_the_new_one_i
     else:
         with pytest.raises(REFUSED):
             await support(standin, user.issue, wire.ping())
+        assert standin.counters()["handshakes refused: revoked"] == 1
 
 
 # --- 8: what goes wrong -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -67,6 +67,22 @@ class Authorities:
             .add_extension(_issued_by(root), critical=False)
         )
         return Pair(builder.sign(root.key, hashes.SHA256()), key), root
+
+    def lists(self, now: datetime) -> list[x509.CertificateRevocationList]:
+        """The revocation list of each generation, as it is then."""
+        found = []
+        for root in self.roots:
+            builder = (
+                x509.CertificateRevocationListBuilder()
+                .issuer_name(root.certificate.subject)
+                .last_update(now)
+                .next_update(now + timedelta(days=1))
+            )
+            for serial in self.revoked:
+                entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+                builder = builder.add_revoked_certificate(entry)
+            found.append(builder.sign(root.key, hashes.SHA256()))
+        return found
 
     def objection(self, certificate: x509.Certificate | None, now: datetime) -> str:
         """Why a client's certificate is refused; empty where it is good."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from cryptography.x509 import Certificate
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
+from OpenSSL.crypto import X509, X509StoreFlags
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IPullProducer
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.web.http import Request as HttpRequest
@@ -108,16 +108,17 @@ class Handshakes:
         assert store is not None
         for root in self._authorities.roots:
             store.add_cert(_as_openssl(root.certificate))
-        store.set_time(self._clock.now())
+        now = self._clock.now()
+        store.set_time(now)
+        if self._authorities.revoked:
+            for each in self._authorities.lists(now):
+                store.add_crl(each)
+            store.set_flags(X509StoreFlags.CRL_CHECK)
         if refusal is Refusal.HANDSHAKE:
-            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._good)
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         else:
             # What came is judged by whoever answers the request.
             context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
-
-    def _good(self, _: SSL.Connection, certificate: Any, number: int, depth: int, ok: int) -> bool:
-        revoked = depth == 0 and certificate.to_cryptography().serial_number in self._authorities.revoked
-        return bool(ok) and not number and not revoked
 
     def _watch(self) -> Callable[[SSL.Connection, int, int], None]:
         """Notes the alert with which a handshake ends; later ones are about connections that were cut."""
