@@ -98,6 +98,8 @@ class Station:
     tls_port: int = field(default_factory=free_port)
     tcp_port: int = field(default_factory=free_port)
     daemon: subprocess.Popen[bytes] | None = None
+    python: str = sys.executable
+    """That of the environment in which the daemon runs."""
 
     @property
     def code(self) -> str:
@@ -235,7 +237,7 @@ class Station:
         }
         with self.log_path.open("ab") as log:
             self._log_from = log.tell()
-            command = [sys.executable, "-m", "oftp2d", "run"]
+            command = [self.python, "-m", "oftp2d", "run"]
             self.daemon = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def start(self) -> None:
