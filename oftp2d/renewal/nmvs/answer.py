@@ -12,13 +12,11 @@ from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from email.message import Message as Mime
-from email.parser import BytesParser
-from email.policy import HTTP
 from typing import Final
 from urllib.parse import unquote
 
 from oftp2d.renewal.interface import Notification, Refusal, Verdict
+from oftp2d.renewal.nmvs.attachments import PartsError, is_of_parts, taken_apart
 from oftp2d.renewal.nmvs.codes import LONGEST_CODE, Codes, shown
 from oftp2d.renewal.nmvs.markup import ENVELOPES, Element, MarkupError, parsed, text_of, whole_text_of
 from oftp2d.renewal.nmvs.profile import CertEncoding, Contract, PassphraseFrom
@@ -26,7 +24,6 @@ from oftp2d.renewal.nmvs.reply import Reply
 from oftp2d.vault import Secret
 
 MOST_NOTIFICATIONS: Final = 20
-MOST_PARTS: Final = 10
 LONGEST_RETRY_AFTER: Final = timedelta(days=1)
 
 _INCLUDE: Final = "{http://www.w3.org/2004/08/xop/include}Include"
@@ -185,30 +182,16 @@ def _service(
 
 
 def _root_part(reply: Reply) -> tuple[bytes, Mapping[str, bytes]]:
-    """The message, and attachments by their Content-ID, where they came beside it (MTOM, RFC 2387)."""
-    if not reply.content_type.strip().lower().startswith("multipart/"):
+    """The message, and attachments by their Content-ID, where they came beside it."""
+    if not is_of_parts(reply.content_type):
         return reply.body, {}
-    head = f"Content-Type: {reply.content_type}\r\nMIME-Version: 1.0\r\n\r\n".encode("ascii", "replace")
     try:
-        whole = BytesParser(policy=HTTP).parsebytes(head + reply.body)
-        found = [part for part in whole.iter_parts() if not part.is_multipart()] if whole.is_multipart() else []
-        contents = [(_identity(part), _content(part)) for part in found[: MOST_PARTS + 1]]
-        start = str(whole.get_param("start") or "").strip("<> ")
-    except (ValueError, LookupError, TypeError, AttributeError, IndexError):
-        contents, start = [], ""
-    if not contents or len(contents) > MOST_PARTS:
-        raise _refused(Verdict.FATAL, "a message of several parts came that cannot be taken apart", _COMPARE)
-    root = next((content for name, content in contents if start and name == start), contents[0][1])
-    return root, dict(contents)
-
-
-def _identity(part: Mime) -> str:
-    return str(part.get("Content-ID", "")).strip("<> \r\n")
-
-
-def _content(part: Mime) -> bytes:
-    payload = part.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
+        return taken_apart(reply.content_type, reply.body)
+    except PartsError:
+        of_status = _of_status(reply)
+        raise of_status or _refused(
+            Verdict.FATAL, "a message of several parts came that cannot be taken apart", _COMPARE
+        ) from None
 
 
 def _included(found: Element | str) -> str:

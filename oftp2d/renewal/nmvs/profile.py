@@ -123,7 +123,7 @@ def _free(longest: int, doc: str, *, secret: bool = False) -> Any:
 
     def check(value: object) -> str:
         if not isinstance(value, str):
-            raise UnfitError(f"{shown(value)} is not a text", "write it in quotes")
+            raise UnfitError(f"{'the value' if secret else shown(value)} is not a text", "write it in quotes")
         if len(value) > longest:
             raise UnfitError(f"the text has {len(value)} characters", f"give at most {longest}")
         return value

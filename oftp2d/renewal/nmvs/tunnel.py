@@ -15,10 +15,10 @@ from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint, ITCPTransport
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer, providedBy
 
 from oftp2d.vault import Secret
 
@@ -76,12 +76,14 @@ class _Opening(ProtocolWrapper):
 
     factory: _Openings
 
-    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
-        """It stands: ask for the way."""
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
+        """It stands: ask for the way. What is wrapped is not told yet, lest it begin to speak."""
         self._answer = b""
         self._open = False
-        assert self.transport is not None  # noqa: S101 - Twisted has just set it
-        self.transport.write(self.factory.request)
+        directlyProvides(self, providedBy(transport))
+        Protocol.makeConnection(self, transport)
+        self.factory.registerProtocol(self)
+        transport.write(self.factory.request)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """The proxy's answer, and then what comes from behind it."""
@@ -99,7 +101,7 @@ class _Opening(ProtocolWrapper):
             self._end(Failure(ProxyRefusedError(0 if rest and 200 <= status < 300 else status)))
             return
         self._open = True
-        super().connectionMade()
+        self.wrappedProtocol.makeConnection(self)
         self.factory.opened.callback(self.wrappedProtocol)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name

@@ -12,6 +12,7 @@ from typing import Any
 from cryptography import x509
 from OpenSSL import SSL, crypto
 from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -177,11 +178,8 @@ class Proxied(Protocol):
             def connectionLost(self, _reason: Any = None) -> None:  # noqa: N802
                 near.transport.loseConnection()
 
-        factory = Factory.forProtocol(Behind)
-        factory.noisy = False
-        factory.doStart = factory.doStop = lambda: None
-        factory.startedConnecting = lambda _connector: None
-        reactor.connectTCP("127.0.0.1", self.factory.target, factory)
+        onward = connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.factory.target), Behind())
+        onward.addErrback(lambda _: self.transport.loseConnection())
 
     def connectionLost(self, _reason: Any = None) -> None:  # noqa: N802
         self.factory.open.remove(self)
@@ -298,9 +296,14 @@ class Site:
         )
 
 
-def trusting(url: str, more: str = "", *, tan: str = "", probe: str = "", password: str = "") -> str:
-    """A profile that leads to a service of a test, with the test's authority."""
+USUAL = "read_seconds = 20\ntotal_seconds = 30"
+
+
+def trusting(
+    url: str, more: str = "", *, tan: str = "", probe: str = "", password: str = "", limits: str = USUAL
+) -> str:
+    """A profile that leads to a service of a test, with the test's authority; ``more`` begins in the section of TLS."""
     return (
         f'description = "of a test"\n[renew]\nurl = "{url}"\n[tan]\nurl = "{tan}"\n[probe]\nurl = "{probe}"\n'
-        f'[password]\nurl = "{password}"\n[tls]\nca_bundle = "authorities.pem"\n{more}'
+        f'[password]\nurl = "{password}"\n[limits]\n{limits}\n[tls]\nca_bundle = "authorities.pem"\n{more}'
     )

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 import pytest_twisted
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 
 from oftp2d.renewal.interface import Answer, Fetched, Refusal, Verdict
 from oftp2d.renewal.material import opened
 from oftp2d.vault import Secret
-from oftp2d.workers import Workers
-from tests import pki
 from tests.oftp2d.renewal.nmvs.service import (
     NOW,
     Service,
@@ -23,24 +15,8 @@ from tests.oftp2d.renewal.nmvs.service import (
     client_identity,
     envelope,
     http,
-    material,
     trusting,
 )
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    workers = Workers(reactor)
-    workers.start()
-    yield Site(tmp_path, workers, current=material(client_identity()))
-    pytest_twisted.blockon(Deferred.fromCoroutine(workers.stop()))
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    service = Service(clients=pki.root("B").certificate)
-    yield service
-    pytest_twisted.blockon(Deferred.fromCoroutine(service.stop()))
 
 
 async def asked(site: Site, tan: str | None = None) -> Fetched | Refusal:
