@@ -14,7 +14,7 @@ from base64 import b64encode
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint, ITCPTransport
+from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint, ITCPTransport, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
@@ -101,7 +101,7 @@ class _Opening(ProtocolWrapper):
             self._end(Failure(ProxyRefusedError(0 if rest and 200 <= status < 300 else status)))
             return
         self._open = True
-        self.wrappedProtocol.makeConnection(self)
+        self.wrappedProtocol.makeConnection(cast("ITransport", self))
         self.factory.opened.callback(self.wrappedProtocol)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
