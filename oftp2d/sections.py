@@ -159,15 +159,22 @@ def _section(
     kind: type[attrs.AttrsInstance],
     values: Iterable[tuple[attrs.Attribute[Any], object, bool]],
 ) -> str:
-    about = " ".join((kind.__doc__ or "").split("\n\n", maxsplit=1)[0].split())
-    lines = [*textwrap.wrap(about, 110, initial_indent="# ", subsequent_indent="# "), heading]
+    lines = [*_commented(kind.__doc__ or ""), heading]
     for field, value, active in values:
         lines += textwrap.wrap(field.metadata.get("doc", ""), 110, initial_indent="# ", subsequent_indent="# ")
-        lines.append(f"{'' if active else '#'}{field.name} = {_written(value)}")
+        lines.append(f"{'' if active else '#'}{field.name} = {written(value)}")
     return "\n".join(lines) + "\n"
 
 
-def _written(value: object) -> str:
+def _commented(text: str) -> Iterator[str]:
+    """The paragraphs of a docstring, as comments."""
+    for index, paragraph in enumerate(text.split("\n\n")):
+        if index:
+            yield "#"
+        yield from textwrap.wrap(" ".join(paragraph.split()), 110, initial_indent="# ", subsequent_indent="# ")
+
+
+def written(value: object) -> str:
     """A value as it stands in a file."""
     match value:
         case None:

@@ -20,6 +20,7 @@ import attrs
 import click
 import covered
 from construct import GreedyBytes, Prefixed, Struct
+from twisted.internet.task import Clock
 
 from oftp2 import reasons
 from oftp2.commands import Command
@@ -41,7 +42,14 @@ from oftp2d.admin import (
     trust,
 )
 from oftp2d.cli.app import cli
+from oftp2d.renewal.definitions import DemandsSection, Export, General, Hook, Store, TermsSection
+from oftp2d.renewal.interface import House
+from oftp2d.renewal.plugins import Registry
+from oftp2d.renewal.rules import Demands
+from oftp2d.renewal.timetable import Terms
 from oftp2d.retries import RULES
+from oftp2d.sections import written
+from oftp2d.workers import Workers
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -272,6 +280,37 @@ def configuration() -> Iterator[str]:
         )
 
 
+def definitions() -> Iterator[str]:
+    yield heading("Definitions of credential sets", "=")
+    yield (
+        "The files ``renewal/*.toml`` in the home folder, each with any number of tables ``[[set]]``, and in a table ``[common]``"
+        " what counts for all sets of the file that do not say otherwise. ``oftp2d renew example PLUGIN`` prints one with"
+        " every setting explained, ``oftp2d check`` names every mistake. Changed files are read within a minute, and at once"
+        " by ``oftp2d renew plan``. Secrets never stand in them, only where they are: ``store``, ``file:/path`` or ``env:NAME``.\n"
+    )
+    yield from _settings("[[set]]", General)
+    clock = Clock()
+    registry = Registry(House(reactor=clock, workers=Workers(clock), home=Path()))
+    for name in registry.of_package("oftp2d"):
+        yield from _settings(f"[set.{name}]", registry.plugin(name).options)
+    for name, kind in (("store", Store), ("export", Export), ("hook", Hook)):
+        yield from _settings(f"[set.{name}]", kind)
+    yield from _settings("[set.terms]", TermsSection, Terms())
+    yield from _settings("[set.demands]", DemandsSection, Demands())
+
+
+def _settings(name: str, kind: type[attrs.AttrsInstance], usual: object = None) -> Iterator[str]:
+    """A section with what holds without each setting; ``usual`` has what the class itself leaves to others."""
+    yield heading(name)
+    yield "\n\n".join(" ".join(each.split()) for each in (kind.__doc__ or "").split("\n\n")) + "\n"
+    rows = []
+    for each in attrs.fields(kind):
+        default = getattr(usual, each.name, each.default) if each.default is None else each.default
+        without = "must be given" if default is attrs.NOTHING else code(written(default)) if default != "" else "none"
+        rows.append((code(each.name), without, each.metadata["values"], each.metadata["doc"]))
+    yield table(("setting", "without it", "values", "meaning"), rows, (20, 15, 20, 45))
+
+
 def shown(value: object) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, int) else f'"{value}"'
 
@@ -430,6 +469,7 @@ def is_log(owner: ast.expr) -> bool:
 PAGES: dict[str, tuple[str, Page]] = {
     "command-line.rst": ("every command and option", command_line),
     "configuration.rst": ("every setting of oftp2d.toml", configuration),
+    "definitions.rst": ("every setting of credential sets and of the plugins that come with the station", definitions),
     "reasons.rst": ("ESID, SFNA, EFNA, NERP: what they mean and what to do", reason_codes),
     "log.rst": ("what the daemon writes", log_lines),
     "interface.rst": ("the administration interface, for programs", interface),

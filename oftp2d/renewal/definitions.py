@@ -165,8 +165,9 @@ class Store:
 class Export:
     """The credential is written into files for other programs of this machine, that only the station's user can read.
 
-    In the folder there is a folder for each of the last generations, and the link ``current`` to the newest. Programs open
-    FOLDER/current/NAME.p12 or whatever they need: both files of it are always of one generation.
+    In the folder are the last two generations, a folder each, and the link "current", which leads to the newest and is
+    switched over when all of that is on disk. Programs open FOLDER/current/NAME.p12 or whatever they need. One that reads both
+    files follows the link once and opens both behind it ('realpath FOLDER/current'), so that they belong together.
     """
 
     folder: Path = file_path(

@@ -51,6 +51,10 @@ class Registry:
         """All that are installed, whether they can be loaded or not, in alphabetical order."""
         return sorted(self._found())
 
+    def of_package(self, package: str) -> Sequence[str]:
+        """Those that a package brings, in alphabetical order."""
+        return [name for name in self.names() if (dist := self._found()[name][0].dist) and dist.name == package]
+
     def plugin(self, name: str) -> Plugin:
         """The plugin of that name, made when it is asked for first. Raises OperatorError, each time the same."""
         with self._lock:

@@ -196,6 +196,11 @@ def example(name: str, plugin: Plugin) -> str:
         f"# Put it into a file in $OFTP2D_HOME/{FOLDER} whose name ends with .toml; 'oftp2d check' names every mistake.\n"
         "# A setting behind '#' may be left out. For many sets write [common] with what they share, and its sections.\n"
     )
+    if plugin.secrets:
+        head += (
+            "# Secrets never stand here, only where they are: \"store\" (sealed in the station's database, said with\n"
+            "# 'oftp2d renew secret SET NAME'), \"file:/path\" (for the user of the station alone, chmod 600) or \"env:NAME\".\n"
+        )
     general = template("[[set]]", General).replace('plugin = "..."', f'plugin = "{name}"')
     left_out = (
         template("[set.store]", Store),
