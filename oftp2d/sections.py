@@ -183,10 +183,10 @@ def written(value: object) -> str:
             return str(value).lower()
         case int():
             return str(value)
-        case list() | tuple() | frozenset():
-            return (
-                f"[{', '.join(sorted(map(_written, value)) if isinstance(value, frozenset) else map(_written, value))}]"
-            )
+        case list() | tuple():
+            return f"[{', '.join(map(written, value))}]"
+        case frozenset():
+            return f"[{', '.join(sorted(map(written, value)))}]"
         case _:
             return f'"{_escaped(str(value))}"'
 

@@ -286,7 +286,8 @@ def definitions() -> Iterator[str]:
         "The files ``renewal/*.toml`` in the home folder, each with any number of tables ``[[set]]``, and in a table ``[common]``"
         " what counts for all sets of the file that do not say otherwise. ``oftp2d renew example PLUGIN`` prints one with"
         " every setting explained, ``oftp2d check`` names every mistake. Changed files are read within a minute, and at once"
-        " by ``oftp2d renew plan``. Secrets never stand in them, only where they are: ``store``, ``file:/path`` or ``env:NAME``.\n"
+        " by ``oftp2d renew plan``. Secrets never stand in them, only where they are: ``store``, ``file:/path`` or"
+        " ``env:NAME``.\n"
     )
     yield from _settings("[[set]]", General)
     clock = Clock()

@@ -198,8 +198,8 @@ def example(name: str, plugin: Plugin) -> str:
     )
     if plugin.secrets:
         head += (
-            "# Secrets never stand here, only where they are: \"store\" (sealed in the station's database, said with\n"
-            "# 'oftp2d renew secret SET NAME'), \"file:/path\" (for the user of the station alone, chmod 600) or \"env:NAME\".\n"
+            '# Secrets never stand here, only where they are: "store" (sealed in the station\'s database, said with\n'
+            '# \'oftp2d renew secret SET NAME\'), "file:/path" (for the user of the station alone, chmod 600) or "env:NAME".\n'
         )
     general = template("[[set]]", General).replace('plugin = "..."', f'plugin = "{name}"')
     left_out = (
