@@ -139,7 +139,8 @@ class Service(Factory):
         return bool(ok)
 
     async def stop(self) -> None:
-        await self.port.stopListening()
+        if self.port.connected:
+            await self.port.stopListening()
         for each in list(self.open):
             each.transport.abortConnection()
 
