@@ -26,7 +26,7 @@ class Fault(StrEnum):
     ENTITY_BOMB = "entity bomb"
     EXTERNAL_ENTITY = "external entity"
     DEEP = "deep"
-    """Elements within elements, some hundred thousand of them."""
+    """Elements within elements, fifty thousand of them."""
     OTHER_ELEMENT = "other element"
     """A sound envelope with an answer of another process."""
     CODE = "code"

@@ -329,7 +329,7 @@ class _Oversize:
 
 def _content(fault: Fault, soap_fault: bytes) -> bytes:
     laughs = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
-    deep = 200_000
+    deep = 50_000
     return {
         Fault.HTTP_503: b"<html><body>Service Unavailable</body></html>",
         Fault.HTTP_500: b"<html><body>Internal Server Error</body></html>",
