@@ -1,4 +1,4 @@
-"""The plugin for NMVS at the stand-in: notifications, ping, passwords, and choices of a profile (points 9 to 11 of nmvs.md 8.3)."""
+"""The plugin for NMVS at the stand-in: notifications, ping, passwords, choices of a profile (nmvs.md 8.3, points 9 to 11)."""
 
 from __future__ import annotations
 
