@@ -35,6 +35,7 @@ def credential_set(standing: Standing) -> dict[str, Any]:
         **planned(standing),
         "due": is_due(standing),
         "doing": _doing(standing),
+        "stalled": standing.stalled,
         "verdict": record.verdict,
         "code": record.code,
         "last_answer": _answer(standing),

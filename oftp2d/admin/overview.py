@@ -10,7 +10,7 @@ from klein import Klein
 from oftp2d.ledger import Ledger, Partner, Station
 from oftp2d.metrics import CONTENT_TYPE
 
-from . import documents
+from . import credentialsets, documents
 from .collaborators import Desk
 from .fields import InputError
 from .http import HttpRequest
@@ -28,6 +28,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
     async def status(request: HttpRequest) -> Document:
         """What the station does: listeners, sessions, transfers by state, partners that can't be reached, warnings.
 
+        ``credential_sets``: how many there are in each phase, blocked, and with faults.
         ``unopened``: how many files of partners were refused within the last day because they could not be opened.
         """
         query(request).finish()
@@ -63,6 +64,7 @@ def add_routes(app: Klein, desk: Desk) -> None:
                 for each in partners
                 if each.call_failures
             ],
+            "credential_sets": credentialsets.counts(await desk.renewer.standings()),
             "warnings": list(desk.house.warnings()),
         }
 

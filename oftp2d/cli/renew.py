@@ -94,10 +94,12 @@ def _add_looking(renew: click.Group) -> None:
     @command(renew, "status")
     @_MAYBE
     def status(terminal: Terminal, name: str | None) -> None:
-        """Show where each credential stands: days left, phase, last answer, next try, and what to do.
+        """Show where each credential stands.
 
-        With SET everything about one: its certificates, those on their way and what is wrong with them, which consumers were
-        told, what the source says beside its answers, and the number under which its help desk finds the last attempt.
+        Days left, phase, the source's last answer, when it is asked next, and what there is to do. With SET
+        everything about one: its certificates, those on their way and what is wrong with them, which consumers were
+        told, what the source says beside its answers, and the number under which its help desk finds the last
+        attempt.
         """
         with terminal.client() as client:
             document = client.get(path_of("credential-sets", name) if name else "/v1/credential-sets")
@@ -107,7 +109,10 @@ def _add_looking(renew: click.Group) -> None:
     @_NAME
     @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many.")
     def history(terminal: Terminal, name: str, limit: int) -> None:
-        """Show what happened to a credential set, newest first: each attempt, each move, who was told, each secret set."""
+        """Show what happened to a credential set.
+
+        Newest first: what came, each step of it, each block, who was told. The times are UTC.
+        """
         with terminal.client() as client:
             document = client.get(path_of("credential-sets", name, "history"), limit=limit)
         terminal.show(document, lambda: views.history(document))
@@ -133,11 +138,12 @@ def _add_running(renew: click.Group) -> None:
         wait: bool,
         timeout: int,
     ) -> int:
-        """Ask the source for the next credential now, whatever the plan says, and take it all the way.
+        """Ask the source for the next credential now.
 
-        What comes is kept, checked, tried where that does no harm, and activated, if the definition says so
-        (auto_activate); otherwise it is left ready for 'oftp2d renew activate'. A blocked set is never asked: put right
-        what blocks it first. Stopping this command stops nothing: the station goes on.
+        Whatever the plan says, and all the way: what comes is kept, checked, tried where that does no harm, and
+        activated, if the definition says so (auto_activate); otherwise it is left ready for 'oftp2d renew activate'.
+        A blocked set is never asked: put right what blocks it first. Stopping this command stops nothing: the station
+        goes on.
 
         A TAN never stands on a command line. It is asked for without showing it, or read from a pipe.
 
@@ -166,7 +172,9 @@ def _add_running(renew: click.Group) -> None:
     @command(renew, "probe")
     @_NAME
     def probe(terminal: Terminal, name: str) -> int:
-        """Try the credential on its way, or else the one in use, where that can do no harm.
+        """Try a credential where that can do no harm.
+
+        The one on its way, or else the one in use.
 
         Exit code 0 if it works, or if there is nothing to try it with; 1 if it was refused.
         """
@@ -188,10 +196,11 @@ def _add_switching(renew: click.Group) -> None:
         "--candidate", type=click.IntRange(1), help="Which one, by its number in 'status'; a former one, too."
     )
     def activate(terminal: Terminal, name: str, anyway: bool, candidate: int | None) -> None:
-        """Put the credential on its way into use, and tell all consumers.
+        """Put the credential on its way into use.
 
-        For sets with auto_activate = false, and for one that was refused by the checks: 'oftp2d renew status SET' says why.
-        The former one is kept until it ends; 'oftp2d renew rollback SET' goes back to it.
+        All consumers are told. For sets with auto_activate = false, and for one that was refused by the checks:
+        'oftp2d renew status SET' says why. The former one is kept until it ends; 'oftp2d renew rollback SET' goes
+        back to it.
         """
         body: dict[str, Any] = {"anyway": anyway} | ({"candidate": candidate} if candidate else {})
         with terminal.client() as client:
@@ -202,9 +211,10 @@ def _add_switching(renew: click.Group) -> None:
     @_NAME
     @click.option("--yes", is_flag=True, help="Don't ask.")
     def rollback(terminal: Terminal, name: str, yes: bool) -> None:
-        """Go back to the credential that was in use before, and tell all consumers.
+        """Go back to the credential that was in use before.
 
-        Only while that one has not ended. The newer one is kept: 'oftp2d renew activate SET --candidate N' takes it again.
+        All consumers are told. Only while that one has not ended. The newer one is kept: 'oftp2d renew activate SET
+        --candidate N' takes it again.
         """
         if not yes:
             confirmed(f"Put the former credential of {name} back into use?")
@@ -221,10 +231,11 @@ def _add_switching(renew: click.Group) -> None:
         help="A file with the passphrase. Else $OFTP2D_KEY_PASSPHRASE, else asked for.",
     )
     def import_(terminal: Terminal, name: str, file: Path, passphrase_file: Path | None) -> int:
-        """Bring a credential from a file: PKCS#12 (.p12, .pfx), or PEM with certificate, key and chain.
+        """Bring a credential from a file.
 
-        For the first one of a set, and for one that you got in the source's portal. It goes the same way as one that was
-        fetched: kept, checked, tried, activated. Exit codes are those of 'oftp2d renew run'.
+        PKCS#12 (.p12, .pfx), or PEM with certificate, key and chain. For the first one of a set, and for one that you
+        got in the source's portal. It goes the same way as one that was fetched: kept, checked, tried, activated.
+        Exit codes are those of 'oftp2d renew run'.
         """
         content = _read(file)
         body = {"content_base64": base64.b64encode(content).decode("ascii")}
@@ -241,10 +252,13 @@ def _add_keeping(renew: click.Group) -> None:
     @click.argument("secret_name", metavar="[NAME]", required=False)
     @click.option("--stdin", is_flag=True, help="Read it from the first line of the standard input.")
     def secret_(terminal: Terminal, name: str, secret_name: str | None, stdin: bool) -> None:
-        """Set a secret that the definition keeps in the station's own store, such as password = "store".
+        """Set a secret that the station keeps.
 
-        It is asked for twice without showing it, sealed under the master key, and never shown again. NAME is its name in the
-        definition; it may be left out where there is only one. A set that was blocked by a refused password is free again.
+        One whose reference in the definition is "store", such as password = "store".
+
+        It is asked for twice without showing it, sealed under the master key, and never shown again. NAME is its name
+        in the definition; it may be left out where there is only one. A set that was blocked by a refused password is
+        free again.
         """
         value = entered(f"The secret of {name}", stdin=stdin, longest=LONGEST_SECRET, twice=True)
         body = {"value": value} | ({"name": secret_name} if secret_name else {})
@@ -256,7 +270,9 @@ def _add_keeping(renew: click.Group) -> None:
     @command(renew, "unblock")
     @_NAME
     def unblock(terminal: Terminal, name: str) -> None:
-        """Let the station ask the source again, behind a block that you have put right.
+        """Let the station ask the source again.
+
+        Say it behind a block that you have put right.
 
         Before: find out why it is blocked ('oftp2d renew status SET'), and put that right at the source. Sources lock an
         account after a few wrong passwords, which is why the station never tries a second time by itself.
@@ -269,7 +285,10 @@ def _add_keeping(renew: click.Group) -> None:
 def _add_describing(renew: click.Group) -> None:
     @command(renew, "plugins")
     def plugins(terminal: Terminal) -> None:
-        """List the plugins that are installed here: each knows one kind of source."""
+        """List the plugins that are installed.
+
+        Each knows one kind of source. Works without a running station.
+        """
         from oftp2d.renewal import survey  # noqa: PLC0415 - only these commands need it
 
         found = survey.plugins(terminal.home)
@@ -294,7 +313,9 @@ def _add_describing(renew: click.Group) -> None:
         "--profile", is_flag=True, help="Print the profile to fill in instead, where the plugin has one (nmvs)."
     )
     def example(terminal: Terminal, plugin: str, profile: bool) -> None:
-        """Print a complete definition with every key explained, to put into $OFTP2D_HOME/renewal/NAME.toml.
+        """Print a complete definition to fill in.
+
+        Every key is explained. Put it into $OFTP2D_HOME/renewal/NAME.toml. Works without a running station.
 
         \b
         Examples:

@@ -60,14 +60,16 @@ def judged(before: Document, after: Document, error: OperatorError | None = None
         found = ("done", "the new credential is ready", f"'oftp2d renew activate {name}' puts it into use")
     elif candidate.get("problems") or candidate.get("trial_ok") is False or candidate.get("state") == "unreadable":
         found = ("failed", _why(candidate), f"see 'oftp2d renew status {name}'")
-    elif after.get("blocked"):
-        found = ("refused", str(after["blocked"]), str(after.get("advice") or ""))
-    elif after.get("verdict") in {"not yet", "retry"}:
-        found = ("later", str(after.get("last_answer")), str(after.get("advice") or ""))
     else:
-        found = ("refused", str(after.get("last_answer") or "the source gave nothing"), str(after.get("advice") or ""))
+        later = after.get("verdict") in {"not yet", "retry"} and not after.get("blocked")
+        found = ("later" if later else "refused", _answer(after), str(after.get("advice") or ""))
     outcome, told, advice = found
     return {"name": name, "outcome": outcome, "told": told, "advice": advice, "credential_set": dict(after)}
+
+
+def _answer(after: Document) -> str:
+    code = f" ({after['code']})" if after.get("code") else ""
+    return f"{after.get('last_answer') or after.get('blocked') or 'the source gave nothing'}{code}"
 
 
 def _why(candidate: Document) -> str:
@@ -105,7 +107,7 @@ def _one(
         job = _Job(terminal, name, action, body)
         after: Document = before
         try:
-            while not job.finished.wait(POLL_SECONDS):
+            while not job.over(POLL_SECONDS):
                 after = client.get(path_of("credential-sets", name))
                 status.update(f"{name}: {words(after.get('doing') or 'working').plain}")
             after = client.get(path_of("credential-sets", name))
@@ -141,7 +143,7 @@ class _Job(threading.Thread):
 
     def __init__(self, terminal: Terminal, name: str, action: str, body: Document) -> None:
         super().__init__(daemon=True)
-        self.finished = threading.Event()
+        self._finished = threading.Event()
         self.error: OperatorError | None = None
         self._open: Callable[[], AdminClient] = terminal.client
         self._ask = (path_of("credential-sets", name, action), body)
@@ -155,4 +157,8 @@ class _Job(threading.Thread):
         except OperatorError as error:
             self.error = error
         finally:
-            self.finished.set()
+            self._finished.set()
+
+    def over(self, seconds: float) -> bool:
+        """Whether it is over, after at most so long."""
+        return self._finished.wait(seconds)

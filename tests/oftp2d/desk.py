@@ -6,7 +6,7 @@ What the rooms above do (calling, the exchange, sessions) is only written down.
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -44,6 +44,8 @@ from oftp2d.metrics import Metrics
 from oftp2d.offers import Route
 from oftp2d.probe import TestReport, TestStep
 from oftp2d.renewal.consumers import Consumers
+from oftp2d.renewal.interface import House as RenewalHouse
+from oftp2d.renewal.plugins import Registry
 from oftp2d.renewal.renewer import Renewer
 from oftp2d.renewals import Renewals
 from oftp2d.revocation import Lists
@@ -238,8 +240,10 @@ class Office:
 
 
 @asynccontextmanager
-async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncIterator[Office]:
-    """Serve the interface in this home folder for as long as the block lasts."""
+async def open_office(
+    home: Path, limits: config.Limits | None = None, registry: Callable[[RenewalHouse], Registry] | None = None
+) -> AsyncIterator[Office]:
+    """Serve the interface in this home folder for as long as the block lasts; with renewal plugins of a test, if any."""
     vault = Vault.create(home / "master.key")
     ledger = Ledger.open(f"sqlite:///{home / 'ledger.sqlite'}")
     ledger.stations.add(Station(code=OURS, name="Test Ltd", main=True))
@@ -260,6 +264,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         revocations=Revocations(reactor, workers, ledger, certificates, lists, settings=settings.revocation),
     )
     renewals = Renewals(context, exchange, nudge=dialler.nudge, changed=house.certificates_changed)
+    renewal_house = RenewalHouse(reactor=reactor, workers=workers, home=home)  # type: ignore[arg-type]  # as above
     consumers = Consumers(context, renewals, changed=house.certificates_changed)
     office = Office(
         home=home,
@@ -271,7 +276,7 @@ async def open_office(home: Path, limits: config.Limits | None = None) -> AsyncI
         traces=Traces(reactor, workers, home / "traces"),  # type: ignore[arg-type]  # as above
         house=house,
         renewals=renewals,
-        renewer=Renewer(context, consumers),
+        renewer=Renewer(context, consumers, registry=registry(renewal_house) if registry else None),
         metrics=Metrics(),
     )
     desk = Desk(

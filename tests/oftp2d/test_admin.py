@@ -182,6 +182,7 @@ async def test_the_status_has_times_in_rfc_3339_and_names_in_snake_case(office: 
         "unopened": 0,
         "partners": 0,
         "unreachable": [],
+        "credential_sets": {"total": 0},
         "warnings": ["certificate station ends on 2026-02-01"],
     }
     assert STARTED.year == 2026

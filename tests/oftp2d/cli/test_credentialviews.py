@@ -145,7 +145,11 @@ def test_plans_come_in_the_order_of_time() -> None:
             "failed",
             "it is for CN=other",
         ),
-        ({"blocked": "the password was refused"}, "refused", "the password was refused"),
+        (
+            {"blocked": "locked", "last_answer": "locked: call them", "code": "E7"},
+            "refused",
+            "locked: call them (E7)",
+        ),
         ({"verdict": "not yet"}, "later", "not yet"),
         ({"verdict": "retry", "last_answer": "HTTP 503"}, "later", "HTTP 503"),
         ({"verdict": "fatal", "last_answer": "odd code"}, "refused", "odd code"),
