@@ -57,6 +57,12 @@ class Informing:
         self._keeping = keeping
         self._cases = cases
         self._consumers = consumers
+        self._under_way: set[Deferred[str]] = set()
+
+    def give_up(self) -> None:
+        """Whoever is being told just now is told again later, such as a program that is running: it is killed."""
+        for telling in list(self._under_way):
+            telling.cancel()
 
     async def problems(self, definition: CredentialSet, new: Material) -> Sequence[Problem]:
         """Why those who are to be told could not use a new credential."""
@@ -145,6 +151,7 @@ class Informing:
     async def _limited(self, activation: Activation, consumer: str) -> str:
         telling = Deferred.fromCoroutine(self._consumers.tell(consumer, activation))
         telling.addTimeout(LIMIT.total_seconds(), self._context.reactor)
+        self._under_way.add(telling)
         try:
             return await telling
         except OperatorError:
@@ -154,3 +161,5 @@ class Informing:
         except Exception as error:  # noqa: BLE001 - one consumer must not keep the others from being told
             self.log.error("{consumer} failed: {kind}", consumer=consumer, kind=type(error).__name__)
             raise OperatorError(f"{consumer} failed ({type(error).__name__})", "see the log at level debug") from None
+        finally:
+            self._under_way.discard(telling)

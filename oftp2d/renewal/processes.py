@@ -34,9 +34,11 @@ NOT_STARTED: Final = 127
 _DRAIN_SECONDS: Final = 1.0
 """How long its output is read behind the end of a program: something that it left behind may hold it open for ever."""
 _OWN_SESSION: Final = f"""
-import os, sys
+import os, resource, sys
 os.setsid()
 os.umask(0o077)
+# What it works with is secret: it is not to be found on the disk when it crashes.
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 try:
     os.execv(sys.argv[1], sys.argv[1:])
 except OSError as error:

@@ -101,6 +101,7 @@ class Renewer:
     def _give_up(self) -> None:
         for course in self._in_hand:
             course.asked.cancel()
+        self._informing.give_up()
 
     async def reload(self) -> Definitions:
         """Read the definitions again, whether they have changed or not."""

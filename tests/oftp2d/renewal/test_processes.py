@@ -67,10 +67,14 @@ async def test_a_program_gets_what_it_is_given_and_nothing_of_the_station(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OFTP2D_MASTER_KEY", "hush")
-    code = "import os, sys; print(sorted(os.environ), os.getcwd(), sys.stdin.read(), os.getsid(0) == os.getpid())"
+    code = """
+import os, resource, sys
+print(sorted(os.environ), os.getcwd(), sys.stdin.read(), os.getsid(0) == os.getpid())
+print(oct(os.umask(0)), resource.getrlimit(resource.RLIMIT_CORE))
+"""
     ended = await python(code, tmp_path, given=b"line")
     known = ["HOME", "LANG", "MINE", "PATH"]
-    assert ended.out.reveal().decode() == f"{known} {tmp_path} line True\n"
+    assert ended.out.reveal().decode() == f"{known} {tmp_path} line True\n0o77 (0, 0)\n"
     assert (ended.code, ended.signal, ended.too_late, ended.too_much) == (0, None, False, False)
 
 
