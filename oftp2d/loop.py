@@ -7,6 +7,9 @@ next call comes at once, until everything is read and the reset is told. To look
 whatever is written meets uvloop's closed handle. Costs one poll(2) for each read or write.
 
 What a thread has done is told in the next turn of the loop, without the timer that Twisted sets for it.
+
+That a program has ended (SIGCHLD) Twisted learns from a descriptor to which Python writes the number of the signal. uvloop puts
+its own in the place of that one when it begins to run, so here the signal's handler tells it.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -16,19 +19,27 @@ from __future__ import annotations
 
 import asyncio
 import select
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import uvloop
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor
+from twisted.internet.process import reapAllProcesses
 from twisted.logger import Logger
 
 
 class Reactor(AsyncioSelectorReactor):
-    """The asyncio reactor, which never loses sight of a connection that was reset."""
+    """The asyncio reactor, which loses sight neither of a connection that was reset nor of a program that has ended."""
 
     log = Logger(namespace="loop")
+
+    def startRunning(self, installSignalHandlers: bool = True) -> None:  # noqa: FBT001, FBT002, N802, N803 - Twisted's signature
+        """Begin to run; behind Twisted's handlers, ours."""
+        super().startRunning(installSignalHandlers)
+        if installSignalHandlers:
+            signal.signal(signal.SIGCHLD, lambda _number, _frame: self.callFromThread(reapAllProcesses))
 
     def callFromThread(  # type: ignore[override]  # noqa: N802 - Twisted's name, of an argument it gives two names
         self,

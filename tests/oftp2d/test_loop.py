@@ -42,3 +42,34 @@ print(type(reactor).__mro__[1].__name__, len(lost))
 def test_every_reset_connection_is_told_even_with_more_to_read() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["AsyncioSelectorReactor", "30"]
+
+
+ENDING = """
+from oftp2d import loop
+loop.install()
+from twisted.internet import reactor
+from twisted.internet.protocol import ProcessProtocol
+
+ended = []
+
+class Program(ProcessProtocol):
+    def processEnded(self, reason):
+        ended.append(reason.value.exitCode)
+        if len(ended) == 2:
+            reactor.stop()
+
+def begin():
+    # Its outputs are closed before it ends, so nothing else tells of its end.
+    reactor.spawnProcess(Program(), "/bin/sh", ["sh", "-c", "exec <&- >&- 2>&-; sleep 0.2; exit 7"])
+
+reactor.callWhenRunning(begin)
+reactor.callLater(0.1, begin)
+reactor.callLater(20, reactor.stop)
+reactor.run()
+print(ended)
+"""
+
+
+def test_every_end_of_a_program_is_told_even_behind_its_output() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[7, 7]"
