@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from oftp2d.context import Context, owner_alive
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Candidate, CandidateState, CredentialSetRecord
+from oftp2d.ledger import Candidate, CandidateState, ClaimLostError, CredentialSetRecord
 from oftp2d.metrics import Gauge
 from oftp2d.planning import Concern
 from oftp2d.renewal.cases import Cases
@@ -88,6 +88,7 @@ class Renewer:
         self._disarm()
         hurry = self._context.reactor.callLater(PATIENCE.total_seconds(), self._give_up)
         await self._looking.acquire()
+        self._looking.release()
         self._rounds.forget()
         self._disarm()
         await self._rounds.idle()
@@ -289,6 +290,10 @@ class Renewer:
                 rests=self._rests,
                 goes_on=lambda: not self._stopping and name in self.definitions.sets,
             )
+        except ClaimLostError:
+            raise OperatorError(
+                f"another process has taken up credential set {name}", f"see 'oftp2d renew status {name}'"
+            ) from None
         finally:
             await context.workers.database(sets.release, name, context.owner)
 
@@ -376,9 +381,11 @@ class Renewer:
         that nothing can be had before a person has done something (other than giving a TAN).
         """
         async with self._taken(name) as course:
+            before = (await course.kept()).current
             await course.go_on(forced=True)
             known = await self._freed(course.definition, await course.kept())
-            if known.candidate is not None and known.candidate.state not in STUCK:
+            goes_on = known.candidate is not None and known.candidate.state not in STUCK
+            if goes_on or known.current != before:
                 await course.tell(at_once=True)
                 return await self._standing_of(course)
             if known.record.blocked:

@@ -215,7 +215,9 @@ class Home:
         lines = []
         for name in names or (NAME,):
             lines += ["[[set]]", f'name = "{name}"', f'plugin = "{plugin}"']
-            lines += [f"{key} = {_toml(value)}" for key, value in settings.items() if key not in sections]
+            own = settings.get(plugin, {"password": "store"})
+            lines += [f"{key} = {_toml(value)}" for key, value in settings.items() if key not in {*sections, plugin}]
+            lines += [f"[set.{plugin}]", *(f"{key} = {_toml(value)}" for key, value in dict(own).items())]  # type: ignore[call-overload]
             for key, value in sections.items():
                 lines += [f"[set.{key}]", str(value)]
         folder = self.folder / "renewal"
