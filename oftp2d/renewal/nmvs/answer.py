@@ -271,10 +271,15 @@ def _unexpected(tag: str, expected: str) -> RefusedError:
 
 
 def _fault(codes: Codes, fault: Element, namespace: str, secrets: Iterable[str]) -> RefusedError:
-    """A SOAP fault, of either version: its code is looked up like a result code, as ``soap:Name``."""
-    code = fault.findtext(f"{{{namespace}}}Code/{{{namespace}}}Value") or fault.findtext("faultcode") or ""
+    """A SOAP fault, of either version: its codes are looked up like result codes, as ``soap:Name``, the closer one first."""
+    code, value = f"{{{namespace}}}Code", f"{{{namespace}}}Value"
+    closer = fault.findtext(f"{code}/{{{namespace}}}Subcode/{value}") or ""
+    general = fault.findtext(f"{code}/{value}") or fault.findtext("faultcode") or ""
     reason = fault.findtext(f"{{{namespace}}}Reason/{{{namespace}}}Text") or fault.findtext("faultstring") or ""
-    name = "soap:" + _printable(code).rpartition(":")[2].partition(".")[0]
+    names = ["soap:" + _printable(each).rpartition(":")[2] for each in (closer, general) if each] or ["soap:"]
+    # In SOAP 1.1 what is more special follows behind a dot.
+    names += [names[-1].partition(".")[0]]
+    name = next((each for each in names if codes.meaning(each).known), names[0])
     meaning = codes.meaning(name)
     told = _scrubbed(reason, secrets)
     refusal = Refusal(
@@ -316,17 +321,21 @@ _BACK = (
     " 'oftp2d renew run {name} --tan'"
 )
 _ADDRESS = "compare the url in the profile with FD-002: older versions of the interface are switched off"
+_OURS = (
+    Verdict.FATAL,
+    "the server refuses our certificate: it is missing, expired, revoked, or of another user",
+    _BACK,
+)
 _STATUSES: Final[Mapping[int, tuple[Verdict, str, str]]] = {
     401: (
         Verdict.AUTH_FAILED,
         "the server refuses the login",
         "log in to the portal once with the right password, then give it here with 'oftp2d renew secret {name} password'",
     ),
-    403: (
-        Verdict.FATAL,
-        "the server refuses our certificate: it is missing, expired, revoked, or of another user",
-        _BACK,
-    ),
+    400: (Verdict.FATAL, "the server refuses the request, or our certificate", f"{_ADDRESS}; {_BACK}"),
+    403: _OURS,
+    495: _OURS,
+    496: _OURS,
     404: (Verdict.FATAL, "there is no such service at this address", _ADDRESS),
     405: (Verdict.FATAL, "there is no such service at this address", _ADDRESS),
     410: (Verdict.FATAL, "the service at this address is gone", _ADDRESS),

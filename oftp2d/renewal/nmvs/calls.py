@@ -124,20 +124,19 @@ class _Call:
             unbuffered=True,
             reactor=self._reactor,
         )
-        original = response.original
         limit = self._line.limits.max_octets
-        if isinstance(original.length, int) and original.length > limit:
+        if isinstance(response.length, int) and response.length > limit:
             raise TooLargeError(limit)
         body = Body(limit)
-        original.deliverBody(body)
+        response.deliverBody(body)
         octets = await body.finished
         if octets is None:
             raise TooLargeError(limit)
         return Reply(
-            status=original.code,
+            status=response.code,
             body=octets,
-            content_type=_header(original, "Content-Type"),
-            retry_after=_header(original, "Retry-After"),
+            content_type=_header(response, "Content-Type"),
+            retry_after=_header(response, "Retry-After"),
         )
 
     def _headers(self) -> Headers:

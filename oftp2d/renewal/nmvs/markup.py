@@ -25,6 +25,8 @@ Element = Any
 MOST_ELEMENTS: Final = 5_000
 """Of an answer; real ones have some twenty."""
 DEEPEST: Final = 60
+MOST_ATTRIBUTES: Final = 100
+"""Of one element."""
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -153,12 +155,12 @@ def _look_over(octets: bytes) -> None:
     parser = expat.ParserCreate()
     depth = elements = 0
 
-    def begins(_name: str, _attributes: object) -> None:
+    def begins(_name: str, attributes: Mapping[str, str]) -> None:
         nonlocal depth, elements
         depth += 1
         elements += 1
-        if depth > DEEPEST or elements > MOST_ELEMENTS:
-            raise _FoundError("it is nested too deep or has too many elements")
+        if depth > DEEPEST or elements > MOST_ELEMENTS or len(attributes) > MOST_ATTRIBUTES:
+            raise _FoundError("it is nested too deep, or has too many elements or attributes")
 
     def ends(_name: str) -> None:
         nonlocal depth

@@ -260,6 +260,9 @@ FAULT_12 = b"""<e:Envelope xmlns:e="http://www.w3.org/2003/05/soap-envelope"><e:
 <e:Reason><e:Text xml:lang="en">no way, s3cret</e:Text></e:Reason></e:Fault></e:Body></e:Envelope>"""
 FAULT_11 = b"""<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><e:Fault><faultcode>e:%s</faultcode>
 <faultstring>no way</faultstring></e:Fault></e:Body></e:Envelope>"""
+SUBCODE = (FAULT_12 % b"Sender").replace(
+    b"</e:Code>", b"<e:Subcode><e:Value>w:AuthFailed</e:Value></e:Subcode></e:Code>"
+)
 HTML = b"<!DOCTYPE html><html><body><p>Sign in</body></html>"
 BOMB = b'<!DOCTYPE e [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>' + envelope("&b;")
 EMPTY = b'<e:Envelope xmlns:e="http://www.w3.org/2003/05/soap-envelope"><e:Body/></e:Envelope>'
@@ -272,6 +275,8 @@ ODD = {
     "a fault of nobody": (FAULT_12 % b"", 500, V.FATAL, "SOAP fault: no way"),
     "an older fault": (FAULT_11 % b"Client.Sub", 500, V.FATAL, "SOAP fault: no way"),
     "an older fault of the server": (FAULT_11 % b"Server", 500, V.RETRY, "SOAP fault: no way"),
+    "a login that SOAP refuses": (FAULT_11 % b"wsse:FailedAuthentication", 500, V.LOCKED, "SOAP fault: no way"),
+    "a closer word of a fault": (SUBCODE, 500, V.LOCKED, "SOAP fault: no way"),
     "cut off": (envelope("NMVS_SUCCESS", cert=cert(P12))[:700], 200, V.RETRY, "cut off"),
     "nothing": (b"", 200, V.RETRY, "an empty answer"),
     "blanks": (b" \r\n", 200, V.RETRY, "an empty answer"),
@@ -302,6 +307,8 @@ ODD = {
     ),
     "a login at the door": (b"", 401, V.AUTH_FAILED, "refuses the login"),
     "our certificate is refused": (HTML, 403, V.FATAL, "refuses our certificate"),
+    "our certificate is refused by a front server": (HTML, 400, V.FATAL, "or our certificate"),
+    "our certificate is missing": (HTML, 496, V.FATAL, "refuses our certificate"),
     "nothing there": (HTML, 404, V.FATAL, "no such service"),
     "gone": (b"", 410, V.FATAL, "gone"),
     "elsewhere": (b"", 302, V.FATAL, "sends us elsewhere"),

@@ -81,6 +81,7 @@ DOCUMENTS = {
     "an entity without a document type": (b"<r>&a;</r>", "not well-formed"),
     "too deep": (b"<a>" * (DEEPEST + 1) + b"</a>" * (DEEPEST + 1), "too deep"),
     "too many": (b"<r>" + b"<a/>" * MOST_ELEMENTS + b"</r>", "too many"),
+    "too many attributes": (b"<r " + b" ".join(b'a%d=""' % n for n in range(101)) + b"/>", "too many"),
     "cut off": (b"<r><a>", "not well-formed"),
     "nothing": (b"", "not well-formed"),
     "no XML": (b"\x30\x82\x01\x00", "not well-formed"),

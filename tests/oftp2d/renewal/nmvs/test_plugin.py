@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import string
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
@@ -470,3 +472,8 @@ def test_an_account_that_contradicts_itself_is_refused(given: dict[str, Any], wh
 
 def test_numbers_of_transactions_are_never_the_same() -> None:
     assert len({new_transaction(32) for _ in range(1000)}) == 1000
+
+
+def test_what_calls_web_servers_is_loaded_with_the_first_call_only() -> None:
+    look = "import sys, oftp2d.renewal.nmvs.plugin; sys.exit('treq' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
