@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from oftp2d.renewal.interface import Notification, Refusal, Verdict
 from oftp2d.renewal.nmvs.attachments import PartsError, is_of_parts, taken_apart
 from oftp2d.renewal.nmvs.codes import LONGEST_CODE, Codes, shown
-from oftp2d.renewal.nmvs.markup import ENVELOPES, Element, MarkupError, parsed, text_of, whole_text_of
+from oftp2d.renewal.nmvs.markup import ENVELOPES, CutOffError, Element, MarkupError, parsed, text_of, whole_text_of
 from oftp2d.renewal.nmvs.profile import CertEncoding, Contract, PassphraseFrom
 from oftp2d.renewal.nmvs.reply import Reply
 from oftp2d.vault import Secret
@@ -237,7 +237,7 @@ def _no_xml(reply: Reply, octets: bytes, error: MarkupError) -> RefusedError:
         return _web_page(reply)
     if "DTD" in str(error) or "nested" in str(error):
         return _refused(Verdict.FATAL, f"what came is refused: {error}", f"call the help desk; {_COMPARE}")
-    if start.startswith(b"<") and not octets.rstrip().endswith(b">"):
+    if isinstance(error, CutOffError):
         return _refused(Verdict.RETRY, "the answer was cut off", "if it stays so, call the help desk")
     return _refused(Verdict.FATAL, f"what came is no SOAP message: {error}{_typed(reply)}", _COMPARE)
 

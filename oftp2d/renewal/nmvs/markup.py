@@ -28,6 +28,15 @@ DEEPEST: Final = 60
 MOST_ATTRIBUTES: Final = 100
 """Of one element."""
 
+_ENDS_EARLY: Final = frozenset(
+    expat.errors.codes[each]
+    for each in (
+        expat.errors.XML_ERROR_NO_ELEMENTS,
+        expat.errors.XML_ERROR_UNCLOSED_TOKEN,
+        expat.errors.XML_ERROR_PARTIAL_CHAR,
+        expat.errors.XML_ERROR_UNCLOSED_CDATA_SECTION,
+    )
+)
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that no XML 1.0 document can hold (section 2.2)."""
@@ -51,6 +60,10 @@ SOAP: Final = "soap"
 
 class MarkupError(Exception):
     """XML that cannot stand; the text is half a sentence that says why, and repeats nothing of a secret."""
+
+
+class CutOffError(MarkupError):
+    """XML that was well-formed as far as it went, and ends too early."""
 
 
 class Layout:
@@ -176,8 +189,11 @@ def _look_over(octets: bytes) -> None:
         parser.Parse(octets, True)  # noqa: FBT003 - it takes no names
     except _FoundError as error:
         raise MarkupError(str(error)) from None
-    except (expat.ExpatError, ValueError, LookupError) as error:
+    except expat.ExpatError as error:
+        kind = CutOffError if error.code in _ENDS_EARLY else MarkupError
         # expat says what and where, and repeats nothing of it.
+        raise kind(f"it is not well-formed XML ({error})") from None
+    except (ValueError, LookupError) as error:
         raise MarkupError(f"it is not well-formed XML ({error})") from None
 
 

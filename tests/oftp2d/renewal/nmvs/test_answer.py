@@ -278,6 +278,7 @@ ODD = {
     "a login that SOAP refuses": (FAULT_11 % b"wsse:FailedAuthentication", 500, V.LOCKED, "SOAP fault: no way"),
     "a closer word of a fault": (SUBCODE, 500, V.LOCKED, "SOAP fault: no way"),
     "cut off": (envelope("NMVS_SUCCESS", cert=cert(P12))[:700], 200, V.RETRY, "cut off"),
+    "cut off behind an element": (envelope("NMVS_SUCCESS").partition(b"</a:Header>")[0], 200, V.RETRY, "cut off"),
     "nothing": (b"", 200, V.RETRY, "an empty answer"),
     "blanks": (b" \r\n", 200, V.RETRY, "an empty answer"),
     "a bomb": (BOMB, 200, V.FATAL, "document type (DTD)"),
@@ -321,6 +322,12 @@ ODD = {
     "another status of nobody": (b"", 599, V.RETRY, "technical trouble"),
     "a status beyond all": (b"", 999, V.FATAL, "refuses the request"),
 }
+
+
+def test_an_answer_that_ends_anywhere_too_early_was_cut_off(usual: Contract) -> None:
+    whole = envelope("NMVS_FE_PKI_07", desc="grün")
+    ends = {refused(usual, whole[:length]).text for length in range(1, len(whole))}
+    assert ends == {"the answer was cut off"}
 
 
 @pytest.mark.parametrize("name", ODD)
