@@ -19,7 +19,7 @@ from oftp2d.vault import Secret
 
 from . import documents
 from .collaborators import Desk
-from .credentialsets import counts, credential_set, fault, is_due, planned
+from .credentialsets import counts, credential_set, fault, planned
 from .fields import LARGEST_BODY, Fields, InputError
 from .http import HttpRequest
 from .routing import Document, body, query, route
@@ -82,9 +82,9 @@ def _add_looking(app: Klein, desk: Desk) -> None:
 def _add_running(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/credential-sets/run")
     async def run_due(request: HttpRequest) -> Document:
-        """Look after all sets that are due now; answers at once, with their names."""
+        """Look after all sets whose time has come, as is done each minute; answers at once, with their names."""
         body(request).finish()
-        due = [each.name for each in await desk.renewer.standings() if is_due(each)]
+        due = [each.name for each in await desk.renewer.standings() if each.next_at and each.next_at <= each.now]
         _begun(desk.renewer.run_due()).addErrback(lambda _: None)
         return {"due": due}
 

@@ -209,9 +209,10 @@ def _left(document: Document) -> Text:
 
 def _phase(document: Document) -> Text:
     phase = str(document.get("phase"))
+    told = "no credential" if phase == "none" else words(phase).plain
     if document.get("blocked"):
-        return Text(f"{words(phase).plain}, blocked", style="bold red")
-    return Text("no credential" if phase == "none" else words(phase).plain, style=_PHASES.get(phase, ""))
+        return Text(f"{told}, blocked", style="bold red")
+    return Text(told, style=_PHASES.get(phase, ""))
 
 
 def _next(document: Document) -> Text:

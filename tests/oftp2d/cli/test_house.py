@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,60 @@ def test_check_finds_a_database_that_is_gone_or_foreign(home: Path) -> None:
     (home / "ledger.sqlite").write_bytes(b"this is no database, but it has some length" * 100)
     (home / "ledger.sqlite").chmod(0o600)
     assert any("can't be opened" in name for name in findings())
+
+
+def test_check_names_faults_of_credential_sets_and_secrets_that_cannot_be_read(home: Path) -> None:
+    init()
+    folder = home / "renewal"
+    folder.mkdir(mode=0o700)
+    (home / "open").write_text("secret-1\n")
+    (home / "open").chmod(0o644)
+    (home / "private").write_text("secret-2\n")
+    (home / "private").chmod(0o600)
+    command = 'plugin = "command"\n[set.command]\ncommand = ["/bin/true"]\n'
+    for name, reference in (("open", "file:open"), ("good", "file:private"), ("stored", "store"), ("later", "env:X")):
+        (folder / f"{name}.toml").write_text(f'[[set]]\nname = "{name}"\n{command}password = "{reference}"\n')
+    (folder / "typo.toml").write_text(f'[[set]]\nname = "typo"\ncontcat = "x"\n{command}')
+    (folder / "nmvs.toml").write_text(
+        '[[set]]\nname = "nmvs"\nplugin = "nmvs"\n[set.nmvs]\nprofile = "missing"\n'
+        'client_login_id = "A"\nuser_id = "B"\npassword = "store"\n'
+    )
+    found = findings()
+    named = {key: each for key, each in found.items() if key.startswith(("credential set", "renewal/"))}
+    assert {key.split(":")[0]: each["ok"] for key, each in named.items()} == {
+        "credential set open": False,
+        "credential set good": True,
+        "credential set stored": False,
+        "credential set later": True,
+        "renewal/typo.toml": False,
+        "renewal/nmvs.toml": False,
+    }
+    told = "\n".join(f"{key} {each['advice']}" for key, each in named.items())
+    for words in ("chmod 600", "oftp2d renew secret stored password", "did you mean 'contact'", "missing.toml"):
+        assert words in told, words
+    assert "secret-" not in told
+
+
+def test_check_says_nothing_of_credential_sets_where_there_are_none() -> None:
+    init()
+    assert not [key for key in findings() if key.startswith(("credential set", "renewal"))]
+
+
+def test_plugins_and_examples_are_shown_without_a_station(home: Path) -> None:
+    home.mkdir()
+    assert {each["name"] for each in json.loads(run("renew", "plugins", "--json")[1])["plugins"]} >= {
+        "command", "local-ca", "nmvs",
+    }  # fmt: skip
+    for plugin in ("command", "local-ca", "nmvs"):
+        code, out, _ = run("renew", "example", plugin)
+        assert code == Exit.DONE
+        # What must be given stands there, and all of it can be read.
+        (table,) = tomllib.loads(out)["set"]
+        assert table["plugin"] == plugin
+        assert plugin in table
+    assert json.loads(run("renew", "example", "nmvs", "--json")[1])["text"].startswith("# A credential set")
+    assert tomllib.loads(run("renew", "example", "nmvs", "--profile")[1])["verified"] is False
+    assert run("renew", "example", "command", "--profile")[0] == Exit.FAILED
+    code, _, err = run("renew", "example", "nothing")
+    assert code == Exit.FAILED
+    assert "there is no plugin called 'nothing': known are command, local-ca, nmvs" in err
