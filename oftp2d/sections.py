@@ -50,7 +50,8 @@ def document(content: str) -> dict[str, Any]:
     """The tables of a TOML file. Raises FaultsError."""
     try:
         return tomllib.loads(content)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits, and thousands of brackets, are told by other exceptions than other faults.
         what = f"it is not TOML: {error}"
         fault = Fault(path="(file)", what=what, advice="correct that line, see https://toml.io")
         raise FaultsError((fault,)) from None

@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from oftp2.certs.usages import Usage
@@ -19,8 +21,9 @@ from oftp2d.renewal.definitions import Form
 from oftp2d.renewal.interface import GROUP, Answer, Case, House, Plugin
 from oftp2d.renewal.plugins import Registry
 from oftp2d.renewal.rules import Demands, Identity
-from oftp2d.renewal.sets import Folder, example
+from oftp2d.renewal.sets import Folder, defined, example
 from oftp2d.renewal.timetable import Terms
+from oftp2d.sections import Fault, FaultsError
 from oftp2d.settings import REQUIRED, flag, secret_reference, text, whole
 from oftp2d.vault import Secret
 from oftp2d.workers import Workers
@@ -54,12 +57,16 @@ class Source(Plugin):
         raise NotImplementedError
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
+def installed(home: Path) -> Registry:
     clock = Clock()
-    house = House(reactor=clock, workers=Workers(clock), home=tmp_path)  # type: ignore[arg-type]
+    house = House(reactor=clock, workers=Workers(clock), home=home)  # type: ignore[arg-type]
     mine = EntryPoint(name="source", value=f"{__name__}:Source", group=GROUP)
     return Registry(house, [mine, EntryPoint(name="broken", value="no.such.module:Plugin", group=GROUP)])
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return installed(tmp_path)
 
 
 @pytest.fixture
@@ -285,6 +292,60 @@ def test_a_file_that_is_none_or_that_everybody_can_write_is_not_read(tmp_path: P
     assert whats["sites.toml"] == "everybody can write it"
     assert whats["pipe.toml"] == "it is no file"
     assert set(whats) == {"sites.toml", "pipe.toml", "folder.toml", "dangling.toml", "latin.toml"}
+
+
+@pytest.mark.parametrize("content", ["x = " + "9" * 5000, "x = " + "[" * 100_000, "x = 2027-13-01", "\0", '"'])
+def test_no_file_is_spoilt_enough_to_keep_others_from_being_read(tmp_path: Path, folder: Folder, content: str) -> None:
+    write(tmp_path, GOOD)
+    write(tmp_path, content, "a.toml")
+    read = folder.read()
+    assert set(read.sets) == {"one"}
+    assert [(each.file, each.fault.path) for each in read.faults] == [("a.toml", "(file)")]
+
+
+_KEYS = st.sampled_from(
+    [
+        "name",
+        "plugin",
+        "contact",
+        "auto_renew",
+        "source",
+        "terms",
+        "demands",
+        "store",
+        "export",
+        "hook",
+        "user",
+        "password",
+        "lead_days",
+        "identity",
+        "pattern",
+        "extended_usages",
+        "stations",
+        "usages",
+        "folder",
+        "form",
+        "command",
+        "seconds",
+    ]
+)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=70) | st.datetimes() | st.just("source"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(table=st.dictionaries(_KEYS, _VALUES))
+def test_whatever_stands_in_a_table_ends_in_a_set_or_in_faults_with_advice(
+    table: dict[str, Any],
+) -> None:
+    faults: tuple[Fault, ...] | None = None
+    try:
+        defined({"name": "one", "plugin": "source"} | table, installed(Path("/nowhere")))
+    except FaultsError as error:
+        faults = error.faults
+    assert faults is None or (faults and all(each.what and each.advice for each in faults))
 
 
 def test_the_folder_has_changed_when_a_file_in_it_or_of_a_plugin_has(tmp_path: Path, folder: Folder) -> None:
