@@ -326,6 +326,7 @@ class CredentialSets:
     ) -> Candidate:
         """An answer held no credential (EMPTY), or cannot be read (UNREADABLE, and is kept); ``text`` says why.
 
+        SUPERSEDED is for one that is kept no longer though nothing newer is in use, such as one of too many unreadable ones.
         ``outcome`` is that of the attempt it came by. Raises UnknownError and IllegalCandidateMoveError.
         """
         problem = CandidateProblem(key=there.value, text=text, may_be_overruled=False)
