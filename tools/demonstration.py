@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import twoyears
 from cryptography.hazmat.primitives.serialization import Encoding
 from report import Report, carry_out
 from stations import (
@@ -229,11 +230,17 @@ def send_all(report: Exchanged, ours: Station, theirs: Station, files: list[File
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="tools/demo",
-        description="Two stations get to know each other by identification data alone, and exchange files.",
+        description="Two stations get to know each other by identification data alone, and exchange files. With --renewal: two"
+        " years in the life of their credentials, in about a minute.",
         epilog="Exit code 0 only if everything happened. The last line printed is the result as one JSON object.",
     )
     parser.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="files to exchange; by default it makes some"
+    )
+    parser.add_argument(
+        "--renewal",
+        action="store_true",
+        help="show how credentials are renewed instead: one of an own authority, one of a stand-in for an NMVS",
     )
     parser.add_argument(
         "--json", action="store_true", help="print nothing but the JSON object; the report goes to stderr"
@@ -245,6 +252,11 @@ def main() -> int:
     for path in arguments.files:
         if not path.is_file():
             parser.error(f"{path} is no file")
+    if arguments.renewal:
+        if arguments.files:
+            parser.error("--renewal takes no files")
+        lived = twoyears.Lived(quiet=arguments.json)
+        return carry_out(lived, lambda folder: twoyears.demonstrate(lived, folder), arguments.keep)
     report = Exchanged(quiet=arguments.json)
     files = [path.resolve() for path in arguments.files]
     return carry_out(report, lambda folder: demonstrate(report, folder, files), arguments.keep)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 OFTP2D = [sys.executable, "-m", "oftp2d"]
@@ -42,19 +42,34 @@ class FailedError(Exception):
 
 @dataclass
 class Station:
-    """One station of the demonstration: its home, its daemon, and how to ask it things."""
+    """One station of the demonstration: its home, its daemon, and how to ask it things.
+
+    ``program`` is what runs as its daemon, with ``surroundings`` beside the environment of this process.
+    """
 
     home: Path
     code: str
     host: str
+    program: Sequence[str] = (*OFTP2D, "run")
+    surroundings: Mapping[str, str] = field(default_factory=dict)
     password: str = field(default_factory=lambda: secrets.token_hex(4).upper(), repr=False)
     daemon: subprocess.Popen[bytes] | None = None
 
-    def run(self, *arguments: str, **more_environment: str) -> str:
+    def attempt(self, *arguments: str, said: str = "", **more_environment: str) -> subprocess.CompletedProcess[str]:
+        """Carry out a command, whatever comes of it; ``said`` is its standard input."""
         environment = {**os.environ, "OFTP2D_HOME": str(self.home), **more_environment}
-        done = subprocess.run(
-            [*OFTP2D, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        return subprocess.run(
+            [*OFTP2D, *arguments],
+            env=environment,
+            input=said,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
         )
+
+    def run(self, *arguments: str, said: str = "", **more_environment: str) -> str:
+        done = self.attempt(*arguments, said=said, **more_environment)
         if done.returncode:
             told = (done.stderr.strip() or done.stdout.strip()).replace("\n", " ")
             raise FailedError(f"oftp2d {' '.join(arguments[:2])} ended with {done.returncode}: {told}")
@@ -65,8 +80,8 @@ class Station:
 
     def start(self) -> None:
         log = (self.home / "daemon.log").open("ab")
-        environment = {**os.environ, "OFTP2D_HOME": str(self.home)}
-        self.daemon = subprocess.Popen([*OFTP2D, "run"], env=environment, stdout=log, stderr=log)
+        environment = {**os.environ, "OFTP2D_HOME": str(self.home), **self.surroundings}
+        self.daemon = subprocess.Popen(self.program, env=environment, stdout=log, stderr=log)
         log.close()
         wait_for("the daemon to answer", self.daemon_answers)
 
@@ -112,33 +127,39 @@ def wait_for(what: str, reached: Callable[[], bool]) -> None:
 
 
 class Authority:
-    """A certification authority that both stations trust."""
+    """A certification authority that both stations trust, since an hour before ``now`` and for so many ``days``."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: datetime | None = None, days: int = 30) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+        self._days = days
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Demonstration CA")])
-        now = datetime.now(UTC)
+        now = now or datetime.now(UTC)
         self.certificate = (
             x509.CertificateBuilder(issuer_name=name, subject_name=name)
             .public_key(self._key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=30))
+            .not_valid_after(now + timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .add_extension(_certificate_signing(), critical=True)
             .sign(self._key, hashes.SHA256())
         )
 
-    def issue(self, request: bytes) -> bytes:
+    @property
+    def key_pem(self) -> bytes:
+        """Its private key, for a station that signs by itself."""
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def issue(self, request: bytes, now: datetime | None = None) -> bytes:
         asked = x509.load_pem_x509_csr(request)
-        now = datetime.now(UTC)
+        now = now or datetime.now(UTC)
         builder = (
             x509.CertificateBuilder(issuer_name=self.certificate.subject, subject_name=asked.subject)
             .public_key(asked.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(minutes=1))
-            .not_valid_after(now + timedelta(days=20))
+            .not_valid_after(now + timedelta(days=self._days - 10))
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         for extension in asked.extensions:
@@ -164,20 +185,24 @@ def prepare(folder: Path) -> tuple[Station, Station, Authority]:
 
 
 def certify(station: Station, authority: Authority) -> None:
-    anchor = station.home / "anchor.pem"
-    anchor.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
-    station.run("cert", "import", str(anchor), "--anchor", "--alias", "demonstration-ca")
+    trust(station, authority)
     renew(station, authority, "trusted")
 
 
-def renew(station: Station, authority: Authority, alias: str) -> str:
+def trust(station: Station, authority: Authority) -> None:
+    anchor = station.home / "anchor.pem"
+    anchor.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
+    station.run("cert", "import", str(anchor), "--anchor", "--alias", "demonstration-ca")
+
+
+def renew(station: Station, authority: Authority, alias: str, now: datetime | None = None) -> str:
     """Have the authority certify a new key of the station, and import its answer; the fingerprint."""
     request, issued = station.home / f"{alias}.csr", station.home / f"{alias}.pem"
     station.run(
         *("cert", "generate", "--alias", alias, "--cn", station.host, "--host", station.host),
         *("--csr", "-o", str(request)),
     )
-    issued.write_bytes(authority.issue(request.read_bytes()))
+    issued.write_bytes(authority.issue(request.read_bytes(), now))
     return str(station.ask("cert", "import", str(issued), "--own")["fingerprint"])
 
 

@@ -29,10 +29,10 @@ S = TransferState
 def acquainted(
     house: House, ours: Mapping[str, Any] | None = None, theirs: Mapping[str, Any] | None = None, **settings: Any
 ) -> tuple[Station, Station]:
-    """Two stations that hold each other's certificates; only the first has an address of the second."""
+    """Two stations that hold each other's certificates; what is opened behind the end of a session is answered in a call back."""
     first, second = house.station("CA01", **settings), house.station("CB01", **settings)
     first.know(second.code, port=second.tls_port, **(ours or {}))
-    second.know(first.code, port=None, **(theirs or {}))
+    second.know(first.code, port=first.tls_port, **(theirs or {}))
     first.hold(second.code, pki.certificate("CB01"))
     second.hold(first.code, pki.certificate("CA01"))
     return first, second
