@@ -1,7 +1,11 @@
-"""The commands of docs/credentials.rst, as they stand there, with a real daemon: the first set, and a plugin of one's own."""
+"""The commands of docs/credentials.rst and docs/nmvs.rst, as they stand there, with a real daemon.
+
+The first set, a plugin of one's own, and an NMVS practised with the stand-in. Only its address and the folder are replaced.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,28 +20,28 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "credentials.rst"
+ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
 """Seconds after which what should have happened has not."""
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="the page makes an authority with OpenSSL"),
+    pytest.mark.skipif(not (shutil.which("openssl") and shutil.which("curl")), reason="the pages use OpenSSL and curl"),
 ]
 
 
-def section(heading: str) -> list[str]:
-    """The lines of a section of the page."""
-    lines = PAGE.read_text("utf-8").splitlines()
+def section(heading: str, page: str = "credentials") -> list[str]:
+    """The lines of a section of a page."""
+    lines = (ROOT / "docs" / f"{page}.rst").read_text("utf-8").splitlines()
     begin = lines.index(heading) + 2
     ends = (at for at in range(begin, len(lines) - 1) if re.fullmatch("-{4,}", lines[at + 1]) and lines[at])
     return lines[begin : next(ends, len(lines))]
 
 
-def commands(heading: str) -> list[str]:
+def commands(heading: str, page: str = "credentials") -> list[str]:
     """The commands of a section, each with the lines that it is given behind ``>``."""
     found: list[str] = []
-    for line in section(heading):
+    for line in section(heading, page):
         if line.startswith("    $ "):
             found.append(line.removeprefix("    $ "))
         elif line.startswith("    > "):
@@ -139,3 +143,19 @@ def test_the_plugin_of_the_page_runs(house: House) -> None:
         ["oftp2d", "renew", "run", "ours"], env=house.environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, "nobody has put it there yet" in done.stdout) == (6, True), done.stdout + done.stderr
+
+
+def test_an_nmvs_is_practised_with_the_stand_in(house: House) -> None:
+    serve, *rest = commands("Practising with the stand-in", "nmvs")
+    practice = str(house.folder / "practice")
+    program = [sys.executable, str(ROOT / serve.split()[0]), practice]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=house.environment) as standin:
+        try:
+            assert standin.stdout is not None
+            control = json.loads(standin.stdout.readline())["control"]
+            said = [house.say(each.replace("~/practice", practice).replace("CONTROL", control)) for each in rest]
+            assert "exit code 6" in said[-2]
+            assert "NMVS_FE_PKI_07" in said[-1]
+            assert "Secret-123" not in "".join(said)
+        finally:
+            standin.kill()
