@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timelapse
+import clockfile
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from report import Report
 from stations import Authority, FailedError, Station, acquainted, introduce, renew, trust, wait_for
@@ -106,12 +106,12 @@ class Clock:
         self.path = path
         self.begin = begin
         self.control = ""
-        timelapse.set_clock(path, begin)
+        clockfile.set_clock(path, begin)
 
     def days_left(self, days: int, more: timedelta = timedelta()) -> None:
         """It is so many days before the end of the first certificates, and a little later."""
         now = self.begin + timedelta(days=DAYS - days) + more
-        timelapse.set_clock(self.path, now)
+        clockfile.set_clock(self.path, now)
         tell(self.control, "/clock", {"set": now.isoformat()})
 
 
@@ -195,7 +195,7 @@ def demonstrate(report: Lived, folder: Path) -> None:
 def founded(folder: Path, clock: Clock, stack: ExitStack) -> tuple[Station, Station, Authority]:
     """Two stations that run under the clock, and the authority that both trust. Theirs has a certificate, ours none yet."""
     program = (sys.executable, str(TOOLS / "timelapse.py"))
-    surroundings = {timelapse.VARIABLE: str(clock.path)}
+    surroundings = {clockfile.VARIABLE: str(clock.path)}
     ours = Station(folder / "alpha", "O0013000001ALPHA", "alpha.example", program=program, surroundings=surroundings)
     theirs = Station(folder / "beta", "O0013000002BETA", "beta.example", program=program, surroundings=surroundings)
     authority = Authority(clock.begin, 10 * 365)
