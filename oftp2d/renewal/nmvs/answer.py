@@ -18,8 +18,9 @@ from urllib.parse import unquote
 from oftp2d.renewal.interface import Notification, Refusal, Verdict
 from oftp2d.renewal.nmvs.attachments import PartsError, is_of_parts, taken_apart
 from oftp2d.renewal.nmvs.codes import LONGEST_CODE, Codes, shown
+from oftp2d.renewal.nmvs.contract import Contract
 from oftp2d.renewal.nmvs.markup import ENVELOPES, CutOffError, Element, MarkupError, parsed, text_of, whole_text_of
-from oftp2d.renewal.nmvs.profile import CertEncoding, Contract, PassphraseFrom
+from oftp2d.renewal.nmvs.profile import CertEncoding, PassphraseFrom
 from oftp2d.renewal.nmvs.reply import Reply
 from oftp2d.vault import Secret
 

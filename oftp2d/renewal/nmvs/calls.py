@@ -26,9 +26,10 @@ from zope.interface import implementer
 from oftp2d.metering import Body, Meter, MeteredEndpoint
 from oftp2d.renewal.interface import House, Refusal
 from oftp2d.renewal.material import Material
+from oftp2d.renewal.nmvs.contract import Message
 from oftp2d.renewal.nmvs.failures import EncodedError, SlowError, TooLargeError, blames_us, refused
 from oftp2d.renewal.nmvs.mutual import Peer, context
-from oftp2d.renewal.nmvs.profile import Limits, Message, Tls
+from oftp2d.renewal.nmvs.profile import Limits, Tls
 from oftp2d.renewal.nmvs.reply import Reply
 from oftp2d.renewal.nmvs.tunnel import Tunnel
 from oftp2d.vault import Secret

@@ -15,8 +15,9 @@ from oftp2d.renewal.nmvs import passwords
 from oftp2d.renewal.nmvs.account import PASSPHRASE, PASSWORD, PROXY_PASSWORD, Account, new_transaction
 from oftp2d.renewal.nmvs.answer import RefusedError, Said
 from oftp2d.renewal.nmvs.calls import Caller, CallError, Line
+from oftp2d.renewal.nmvs.contract import Contract, Message, ProfileError, Profiles, shipped
 from oftp2d.renewal.nmvs.markup import MarkupError
-from oftp2d.renewal.nmvs.profile import Contract, Message, PassphraseFrom, ProfileError, Profiles, TanMode, shipped
+from oftp2d.renewal.nmvs.profile import PassphraseFrom, TanMode
 from oftp2d.renewal.nmvs.reply import NoReplyError, Reply
 from oftp2d.renewal.rules import Demands
 from oftp2d.renewal.timetable import Blocked, NotDue, Plan, Terms

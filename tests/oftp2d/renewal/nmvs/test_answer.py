@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from oftp2d.renewal.interface import Notification, Refusal, Verdict
 from oftp2d.renewal.nmvs.answer import Certificate, RefusedError, answered, certificate, understood
-from oftp2d.renewal.nmvs.profile import FOLDER, Contract, Profiles
+from oftp2d.renewal.nmvs.contract import FOLDER, Contract, Profiles
 from oftp2d.renewal.nmvs.reply import NoReplyError, Reply
 from oftp2d.vault import Secret
 from tests.oftp2d.renewal.nmvs.service import cert, envelope

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from oftp2d.renewal.interface import Verdict
 from oftp2d.renewal.nmvs.codes import Codes, Group, Patterns, shown
-from oftp2d.renewal.nmvs.profile import FOLDER, Profiles
+from oftp2d.renewal.nmvs.contract import FOLDER, Profiles
 
 V = Verdict
 TABLE = {

@@ -23,8 +23,9 @@ from oftp2d.renewal.interface import Answer, Fetched, Notification, Refusal, Ver
 from oftp2d.renewal.material import opened
 from oftp2d.renewal.nmvs import passwords
 from oftp2d.renewal.nmvs.account import Account, new_transaction
+from oftp2d.renewal.nmvs.contract import FOLDER, shipped
 from oftp2d.renewal.nmvs.markup import parsed
-from oftp2d.renewal.nmvs.profile import FOLDER, PasswordChange, shipped
+from oftp2d.renewal.nmvs.profile import PasswordChange
 from oftp2d.renewal.timetable import Blocked, Due, NotDue, Phase
 from oftp2d.settings import UnfitError
 from oftp2d.vault import Secret

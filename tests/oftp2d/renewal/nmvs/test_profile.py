@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from oftp2d.errors import OperatorError
-from oftp2d.renewal.nmvs.profile import FOLDER, Contract, Profile, ProfileError, Profiles, is_loopback, shipped
+from oftp2d.renewal.nmvs.contract import FOLDER, Contract, ProfileError, Profiles, shipped
+from oftp2d.renewal.nmvs.profile import Profile, is_loopback
 
 HERE = '[renew]\nurl = "https://localhost:8458/x"\n'
 
