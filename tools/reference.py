@@ -45,6 +45,7 @@ from oftp2d.cli.app import cli
 from oftp2d.renewal.definitions import DemandsSection, Export, General, Hook, Store, TermsSection
 from oftp2d.renewal.interface import House
 from oftp2d.renewal.plugins import Registry
+from oftp2d.renewal.reactions import REACTIONS
 from oftp2d.renewal.rules import Demands
 from oftp2d.renewal.timetable import Terms
 from oftp2d.retries import RULES
@@ -316,6 +317,36 @@ def shown(value: object) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, int) else f'"{value}"'
 
 
+def nmvs_faults() -> Iterator[str]:
+    """What an NMVS may do, and where a credential set stands then."""
+    yield heading("What a source of the plugin nmvs may do, and where a set stands then", "=")
+    yield (
+        "Each row is played by ``tests/renewal/test_nmvs_faults.py`` against the stand-in: it proves how the public facts were"
+        " read, not that a real system does the same. The certificate in use stays in use in all of them, and each costs one"
+        " attempt. *Verdict* is what ``oftp2d renew status`` shows, *kept* what becomes of what came: *empty* was understood and"
+        " erased, *unreadable* is kept, sealed, for a person, and *refused* is a certificate that is not used. A set that is"
+        " blocked asks nothing more before a person has done what the line says.\n"
+    )
+    with (ROOT / "fixtures" / "nmvs-faults.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    blocking = {verdict.value for verdict, reaction in REACTIONS.items() if reaction.blocks}
+    columns = ("The server", "Verdict", "Code", "Kept", "Blocked")
+    yield table(
+        columns,
+        (
+            (
+                plain(row["what"]),
+                row["verdict"],
+                code(row["code"]) if row["code"] else "",
+                row["kept"] or "nothing came",
+                "yes" if row["verdict"] in blocking else "",
+            )
+            for row in rows
+        ),
+        (40, 16, 20, 14, 10),
+    )
+
+
 def command_line() -> Iterator[str]:
     yield heading("Command line", "=")
     yield "What ``--help`` says, for every command. All but ``run`` and ``completion`` know ``--json``.\n"
@@ -471,6 +502,7 @@ PAGES: dict[str, tuple[str, Page]] = {
     "command-line.rst": ("every command and option", command_line),
     "configuration.rst": ("every setting of oftp2d.toml", configuration),
     "definitions.rst": ("every setting of credential sets and of the plugins that come with the station", definitions),
+    "nmvs-faults.rst": ("what a source of the plugin nmvs may do, and where a credential set stands then", nmvs_faults),
     "reasons.rst": ("ESID, SFNA, EFNA, NERP: what they mean and what to do", reason_codes),
     "log.rst": ("what the daemon writes", log_lines),
     "interface.rst": ("the administration interface, for programs", interface),

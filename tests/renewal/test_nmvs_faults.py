@@ -1,15 +1,17 @@
 """What goes wrong at the stand-in, and where the real plugin and the real engine end up: point 8 of nmvs.md 8.3.
 
-``ENDS`` and ``CODES`` say it as data: how the attempt is concluded, what becomes of what came, and whether anything is asked
-before a person has done something. Nothing of it touches the certificate in use.
+``fixtures/nmvs-faults.csv`` says it as data, from which the reference is made too: how the attempt is concluded, what becomes of
+what came, and in what words. Nothing of it touches the certificate in use.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,68 +46,18 @@ class Ends:
         return self.verdict if self.verdict in {V.AUTH_FAILED, V.LOCKED} else ""
 
 
-ENDS = {
-    Fault.HTTP_503: Ends(V.RETRY, S.EMPTY, "out of operation", "HTTP 503"),
-    Fault.HTTP_500: Ends(V.RETRY, S.EMPTY, "technical trouble", "HTTP 500"),
-    Fault.REDIRECT: Ends(V.FATAL, S.UNREADABLE, "not followed", "HTTP 307"),
-    Fault.HANG: Ends(V.RETRY, None, "did not answer within 1 seconds"),
-    Fault.CLOSE: Ends(V.RETRY, None, "its answer is lost"),
-    Fault.OVERSIZE: Ends(V.FATAL, None, "more than the 1048576 octets"),
-    Fault.HTML: Ends(V.FATAL, S.UNREADABLE, "a web page came"),
-    Fault.NOT_XML: Ends(V.FATAL, S.UNREADABLE, "not well-formed"),
-    Fault.EMPTY: Ends(V.RETRY, S.EMPTY, "an empty answer"),
-    Fault.SOAP_FAULT: Ends(V.RETRY, S.EMPTY, "SOAP fault", "soap:Receiver"),
-    Fault.DTD: Ends(V.FATAL, S.UNREADABLE, "document type"),
-    Fault.ENTITY_BOMB: Ends(V.FATAL, S.UNREADABLE, "document type"),
-    Fault.EXTERNAL_ENTITY: Ends(V.FATAL, S.UNREADABLE, "document type"),
-    Fault.DEEP: Ends(V.FATAL, S.UNREADABLE, "deep"),
-    Fault.OTHER_ELEMENT: Ends(V.FATAL, S.UNREADABLE, "G110Response instead of G615Response"),
-    Fault.CUT_OFF: Ends(V.RETRY, None, "its answer is lost"),
-    Fault.NO_CERTIFICATE: Ends(V.FATAL, S.UNREADABLE, "no certificate came", "NMVS_SUCCESS"),
-    Fault.NO_PASSPHRASE: Ends(V.FATAL, S.UNREADABLE, "without its passphrase", "NMVS_SUCCESS"),
-    Fault.WRONG_PASSPHRASE: Ends(V.FATAL, S.UNREADABLE, "does not open"),
-    Fault.OTHER_USER: Ends(V.FETCHED, S.REFUSED, "CN=another-user", "NMVS_SUCCESS"),
-    Fault.RUBBISH: Ends(V.FATAL, S.UNREADABLE, "does not open"),
-    Fault.NOT_BASE64: Ends(V.FATAL, S.UNREADABLE, "base64", "NMVS_SUCCESS"),
-    Fault.NO_CODE: Ends(V.FATAL, S.UNREADABLE, "no result code"),
-    Fault.OLD_CERTIFICATE: Ends(V.FETCHED, S.EMPTY, "here already", "NMVS_SUCCESS"),
-}
-"""All faults but those of a code, and TWO_CODES, of which the first counts."""
+with (Path(__file__).parents[2] / "fixtures" / "nmvs-faults.csv").open(encoding="utf-8", newline="") as _file:
+    _ROWS = list(csv.DictReader(_file))
 
-CODES = {
-    "NMVS_FE_PKI_01": Ends(V.FATAL, S.UNREADABLE, "maximum validity"),
-    "NMVS_FE_PKI_05": Ends(V.FATAL, S.UNREADABLE, "no certificate"),
-    "NMVS_FE_PKI_06": Ends(V.FATAL, S.UNREADABLE, "no valid certificate"),
-    "NMVS_FE_PKI_07": Ends(V.NOT_YET, S.EMPTY, "no new certificate"),
-    "NMVS_FE_PKI_08": Ends(V.FATAL, S.UNREADABLE, "no valid certificate on the server"),
-    "NMVS_FE_PKI_09": Ends(V.ALREADY, S.EMPTY, "already confirmed"),
-    "NMVS_FE_AU_01": Ends(V.AUTH_FAILED, S.EMPTY, "do not match"),
-    "NMVS_FE_AU_02": Ends(V.LOCKED, S.EMPTY, "locked"),
-    "NMVS_FE_AU_03": Ends(V.LOCKED, S.EMPTY, "may not do this"),
-    "NMVS_FE_AU_04": Ends(V.LOCKED, S.EMPTY, "not known"),
-    "NMVS_FE_AU_05": Ends(V.LOCKED, S.EMPTY, "too many wrong passwords"),
-    "NMVS_FE_AU_06": Ends(V.AUTH_FAILED, S.EMPTY, "password is wrong"),
-    "NMVS_FE_AU_10": Ends(V.AUTH_FAILED, S.EMPTY, "not valid"),
-    "NMVS_FE_AU_11": Ends(V.AUTH_FAILED, S.EMPTY, "expired"),
-    "NMVS_FE_AU_17": Ends(V.AUTH_FAILED, S.EMPTY, "not valid"),
-    "NMVS_FE_AU_23": Ends(V.LOCKED, S.EMPTY, "terms and conditions"),
-    "NMVS_FE_AU_24": Ends(V.LOCKED, S.EMPTY, "already set"),
-    "NMVS_FE_AU_99": Ends(V.LOCKED, S.EMPTY, "refused"),
-    "NMVS_TE_XM_01": Ends(V.FATAL, S.UNREADABLE, "malformed"),
-    "NMVS_TE_XM_02": Ends(V.FATAL, S.UNREADABLE, "schema"),
-    "NMVS_TE_REQ_02": Ends(V.FATAL, S.UNREADABLE, "no such web service"),
-    "NMVS_TE_TX_01": Ends(V.RETRY, S.EMPTY, "transaction was already used"),
-    "NMVS_TI_AU_01": Ends(V.RETRY, S.EMPTY, "technical trouble"),
-    "NMVS_TI_RT_01": Ends(V.RETRY, S.EMPTY, "technical trouble"),
-    "NMVS_TI_RT_02": Ends(V.RETRY, S.EMPTY, "technical trouble"),
-    "NMVS_TI_TO_01": Ends(V.RETRY, S.EMPTY, "time-out"),
-    "NMVS_TI_XM_01": Ends(V.RETRY, S.EMPTY, "technical trouble"),
-    "NMVS_ERROR": Ends(V.RETRY, S.EMPTY, "technical trouble"),
-    "NMVS_FI_SE_CLI_01": Ends(V.RETRY, S.EMPTY, "more often than is permitted"),
-    "NMVS_WF_NC_01": Ends(V.RETRY, S.EMPTY, "at present"),
-    "NMVS_FE_PKI_77": Ends(V.FATAL, S.UNREADABLE, "As asked for"),
-    "SOMETHING_ELSE": Ends(V.FATAL, S.UNREADABLE, "As asked for"),
-}
+
+def _ends(row: dict[str, str]) -> Ends:
+    state = S(row["kept"]) if row["kept"] else None
+    return Ends(V(row["verdict"]), state, row["says"], row["code"])
+
+
+ENDS = {Fault(row["fault"]): _ends(row) for row in _ROWS if row["fault"] != Fault.CODE}
+"""All faults but those of a code, and TWO_CODES, of which the first counts."""
+CODES = {row["code"]: _ends(row) for row in _ROWS if row["fault"] == Fault.CODE}
 """The codes of nmvs.md section 4 that a request for a certificate may meet, and some that nobody knows."""
 
 
