@@ -22,7 +22,7 @@ from .collaborators import Desk
 from .credentialsets import counts, credential_set, fault, planned
 from .fields import LARGEST_BODY, Fields, InputError
 from .http import HttpRequest
-from .routing import Document, body, query, route
+from .routing import Document, MissingError, body, query, route
 
 LONGEST_NAME: Final = 64
 LONGEST_SECRET: Final = 1000
@@ -58,24 +58,26 @@ def _add_looking(app: Klein, desk: Desk) -> None:
         name = fields.optional("set", longest=LONGEST_NAME)
         fields.finish()
         read = await desk.renewer.reload()
+        if name is not None:
+            _there(desk, name)
         found = [await desk.renewer.standing(name)] if name else await desk.renewer.standings()
         return {"plans": [planned(each) for each in found], "faults": [fault(each) for each in read.faults]}
 
     @route(app, "GET", "/v1/credential-sets/<string:name>")
     async def one(request: HttpRequest, name: str) -> Document:
         """One credential set: its credentials, who was told, what there is to do, and what its plugin knows besides."""
+        _there(desk, name)
         query(request).finish()
         return credential_set(await desk.renewer.standing(name))
 
     @route(app, "GET", "/v1/credential-sets/<string:name>/history")
     async def history(request: HttpRequest, name: str) -> Document:
         """The audit trail of one credential set, newest first."""
+        _there(desk, name)
         fields = query(request)
         limit, before = fields.limit(), fields.whole("before", 1, 2**62)
         fields.finish()
         found = await desk.workers.database(desk.ledger.credential_sets.history, name, limit, before=before)
-        if not found:
-            await desk.renewer.standing(name)  # which says so where there is no such set
         return {"entries": [documents.audit_entry(each) for each in found]}
 
 
@@ -94,6 +96,7 @@ def _add_running(app: Klein, desk: Desk) -> None:
 
         Answers when the attempt is over; it goes on when nobody waits for the answer.
         """
+        _there(desk, name)
         fields = body(request)
         tan = _secret(fields, "tan")
         fields.finish()
@@ -102,6 +105,7 @@ def _add_running(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/credential-sets/<string:name>/probe")
     async def probe(request: HttpRequest, name: str) -> Document:
         """Try the credential on its way, or else the one in use: ``ok`` is null where there is nothing to try it with."""
+        _there(desk, name)
         body(request).finish()
         trial = await _to_its_end(desk.renewer.probe(name))
         return {"name": name, "ok": trial.ok, "text": trial.text, "advice": trial.advice}
@@ -111,6 +115,7 @@ def _add_switching(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/credential-sets/<string:name>/activate")
     async def activate(request: HttpRequest, name: str) -> Document:
         """Put a credential into use: that on its way, or a ``candidate`` by its id; ``anyway`` with what may be overruled."""
+        _there(desk, name)
         fields = body(request)
         anyway, candidate = fields.flag("anyway", default=False), fields.whole("candidate", 1, 2**62)
         fields.finish()
@@ -119,12 +124,14 @@ def _add_switching(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/credential-sets/<string:name>/rollback")
     async def rollback(request: HttpRequest, name: str) -> Document:
         """Put the former credential back into use."""
+        _there(desk, name)
         body(request).finish()
         return await _standing(desk.renewer.rollback(name))
 
     @route(app, "POST", "/v1/credential-sets/<string:name>/import")
     async def import_(request: HttpRequest, name: str) -> Document:
         """Bring a credential, ``content_base64`` with its ``passphrase``; it goes the way of one that was fetched."""
+        _there(desk, name)
         fields = body(request)
         content, passphrase = _content(fields), _secret(fields, "passphrase")
         fields.finish()
@@ -136,12 +143,14 @@ def _add_keeping(app: Klein, desk: Desk) -> None:
     @route(app, "POST", "/v1/credential-sets/<string:name>/unblock")
     async def unblock(request: HttpRequest, name: str) -> Document:
         """Let the station ask the source again, behind a block that was put right."""
+        _there(desk, name)
         body(request).finish()
         return await _standing(desk.renewer.unblock(name))
 
     @route(app, "POST", "/v1/credential-sets/<string:name>/secret")
     async def secret(request: HttpRequest, name: str) -> Document:
         """Set a secret that the definition keeps in the store: ``value``, and its ``name`` where there are several."""
+        _there(desk, name)
         fields = body(request)
         called, value = fields.optional("name", longest=LONGEST_NAME), _secret(fields, "value")
         fields.finish()
@@ -149,6 +158,13 @@ def _add_keeping(app: Klein, desk: Desk) -> None:
             raise InputError("value is missing", "give it")
         called = await _chosen(desk, name, called)
         return {"secret": called, **await _standing(desk.renewer.keep_secret(name, called, value))}
+
+
+def _there(desk: Desk, name: str) -> None:
+    """Raises MissingError where no file defines a set of that name, not even with faults."""
+    read = desk.renewer.definitions
+    if name not in read.sets and not any(each.name == name for each in read.faults):
+        raise MissingError(f"there is no credential set {name!r}", "see 'oftp2d renew status' for those there are")
 
 
 async def _chosen(desk: Desk, name: str, called: str | None) -> str:
