@@ -6,11 +6,13 @@ What imports the reactor is imported late: pytest reads this file before the rea
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_twisted
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 if TYPE_CHECKING:
     from tests.exchange.station import Log
@@ -25,6 +27,14 @@ def log() -> Iterator[Log]:
 
     with watching() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def opened_once() -> Iterator[None]:
+    """A container that is opened again brings the same, without checking its key for 30 ms each time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pkcs12, "load_key_and_certificates", lru_cache(1000)(pkcs12.load_key_and_certificates))
+        yield
 
 
 @pytest_twisted.async_yield_fixture
@@ -42,7 +52,7 @@ async def standin(tmp_path: Path) -> AsyncIterator[StandIn]:
 
 
 @pytest_twisted.async_yield_fixture
-async def site(tmp_path: Path, standin: StandIn, log: Log) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, standin: StandIn, log: Log, opened_once: None) -> AsyncIterator[Site]:
     from tests.renewal.site import Site
 
     home = tmp_path / "home"

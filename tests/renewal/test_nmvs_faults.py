@@ -62,7 +62,7 @@ CODES = {row["code"]: _ends(row) for row in _ROWS if row["fault"] == Fault.CODE}
 
 
 @pytest_twisted.async_yield_fixture(scope="module")
-async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[StandIn, Site]]:
+async def town(tmp_path_factory: pytest.TempPathFactory, opened_once: None) -> AsyncIterator[tuple[StandIn, Site]]:
     """One stand-in and one site for all faults: each has a credential set of its own."""
     from twisted.internet import reactor
 
