@@ -99,6 +99,9 @@ class Course:
         self._informing = informing
         self._rests = rests
         self._goes_on = goes_on
+        # Opening a credential is slow, and each step needs those of the step before.
+        self._case: tuple[int | None, Case] | None = None
+        self._material: tuple[int, Material] | None = None
 
     # --- what is done with a set ---------------------------------------------------------------------------------
 
@@ -161,11 +164,11 @@ class Course:
     async def judged(self, candidate: Candidate) -> Sequence[Problem]:
         """What is wrong with a staged credential now. Raises OperatorError."""
         known = await self.kept()
-        return await self._problems(await self.case(known), await self._keeping.material(candidate))
+        return await self._problems(await self.case(known), await self._opened(candidate))
 
     async def tried(self, candidate: Candidate) -> Trial:
         """Try a staged credential, and note what that brought. Raises OperatorError where it does not open."""
-        case, new = await self.case(await self.kept()), await self._keeping.material(candidate)
+        case, new = await self.case(await self.kept()), await self._opened(candidate)
         try:
             trial = await self.asked.probe(case, new, self._now())
         except OperatorError as error:
@@ -305,7 +308,7 @@ class Course:
     async def _judge(self, candidate: Candidate) -> None:
         case = await self.case(await self.kept())
         try:
-            new = await self._keeping.material(candidate)
+            new = await self._opened(candidate)
             if candidate.state is _S.STAGED:
                 await self.asked.stage(case, new, self._now())
             problems = await self._problems(case, new)
@@ -467,7 +470,16 @@ class Course:
 
     async def case(self, known: Kept) -> Case:
         """The set as its plugin sees it."""
-        return await self._cases.case(self.definition, known.current)
+        current = None if known.current is None else known.current.id
+        if self._case is None or self._case[0] != current:
+            self._case = current, await self._cases.case(self.definition, known.current)
+        return self._case[1]
+
+    async def _opened(self, candidate: Candidate) -> Material:
+        """A staged credential. Raises OperatorError where it does not open."""
+        if self._material is None or self._material[0] != candidate.id:
+            self._material = candidate.id, await self._keeping.material(candidate)
+        return self._material[1]
 
     async def _problems(self, case: Case, new: Material) -> Sequence[Problem]:
         own = await self.asked.validate(case, new, self._now())

@@ -79,7 +79,6 @@ class Source:
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Step and set."""
     tans: list[str | None] = field(default_factory=list)
-    cases: list[Case] = field(default_factory=list)
 
     def says(self, step: str, *outcomes: Outcome) -> None:
         """What the step brings the next times."""
@@ -112,7 +111,6 @@ class Scripted(Plugin):
 
     async def fetch(self, case: Case, now: datetime, tan: Secret[str] | None = None) -> Answer | Refusal:
         self.source.tans.append(tan.reveal() if tan else None)
-        self.source.cases.append(case)
         return await self.source.play("fetch", case, NOT_YET)
 
     async def read(self, case: Case, answer: Answer, now: datetime) -> Fetched | Refusal:
