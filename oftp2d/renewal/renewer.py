@@ -171,10 +171,13 @@ class Renewer:
                 due.append((ends is None, ends - now if ends else timedelta(), name))
         return [name for _, _, name in sorted(due)]
 
-    def _next(self, definition: CredentialSet, known: Kept, plan: Plan, now: datetime) -> datetime | None:
+    def _next(
+        self, definition: CredentialSet, known: Kept, plan: Plan, now: datetime, *, tending: bool = True
+    ) -> datetime | None:
+        """When something is to be done next; ``tending``: also what the source is asked every day besides."""
         try:
             plugin = self._cases.plugin(definition)
-            tends = self._cases.tends(definition)
+            tends = tending and self._cases.tends(definition)
         except OperatorError:
             return None
         rest = self._rests.get(known.candidate.id) if known.candidate else None
@@ -368,7 +371,7 @@ class Renewer:
             candidate=known.candidate,
             former=known.former,
             tellings=known.tellings,
-            next_at=None if definition is None or plan is None else self._next(definition, known, plan, now),
+            next_at=self._next(definition, known, plan, now, tending=False) if definition and plan else None,
             stalled=rest.why if rest else "",
         )
 

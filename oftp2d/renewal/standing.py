@@ -49,7 +49,7 @@ class Standing:
     tellings: tuple[Telling, ...] = ()
     """Who is told of the last change, in the order of the consumers."""
     next_at: datetime | None = None
-    """When the source is asked next, or anything else is done; None where nothing happens by itself."""
+    """When the source is asked for a new one next, or the renewal goes on; None where nothing happens by itself."""
     stalled: str = ""
     """What keeps the new credential from going on, where its state does not say so."""
     extra: Mapping[str, str] = field(default_factory=dict)
