@@ -54,6 +54,8 @@ _CANDIDATE: Final = tuple(candidates.c[each.name] for each in fields(Candidate))
 _CLOSED: Final = frozenset(_S) - OPEN - {_S.ACTIVE}
 _NOTHING_KEPT: Final[dict[str, Any]] = {"answer": None, "container": None, "passphrase": None}
 _UNBLOCKED: Final[dict[str, Any]] = {"blocked": "", "blocked_advice": "", "blocked_at": None, "secret_digest": ""}
+MOST_EMPTY: Final = 20
+"""Answers without a credential of which a row stays, of each set."""
 _EVENT: Final = "credential "
 _MAY_END: Final = (_S.STAGED, _S.REFUSED, _S.VALIDATED, _S.PROBED, _S.FORMER, _S.ROLLED_BACK)
 
@@ -269,9 +271,11 @@ class CredentialSets:
         with self._database.reading() as connection:
             return _of_set(connection, name, limit=limit)
 
-    def in_states(self, states: Collection[CandidateState]) -> Sequence[Candidate]:
-        """Of every set all candidates in one of these states, by set, the youngest first."""
+    def in_states(self, states: Collection[CandidateState], name: str | None = None) -> Sequence[Candidate]:
+        """Of every set, or of this one, all candidates in one of these states, by set, the youngest first."""
         found = sa.select(*_CANDIDATE).where(candidates.c.state.in_(states))
+        if name is not None:
+            found = found.where(candidates.c.set_name == name)
         with self._database.reading() as connection:
             rows = connection.execute(found.order_by(candidates.c.set_name, candidates.c.id.desc()))
             return [Candidate(**row._asdict()) for row in rows]
@@ -332,6 +336,8 @@ class CredentialSets:
         problem = CandidateProblem(key=there.value, text=text, may_be_overruled=False)
         with self._database.writing() as connection:
             aside = _move(connection, candidate_id, there, ended_at=_ended(there, now), problems=(problem,))
+            if there is _S.EMPTY:
+                _forget_empty(connection, aside.set_name)
             if outcome is not None:
                 _conclude(connection, aside.set_name, outcome, now)
             _tell_of(connection, aside, there.value, now, text=text)
@@ -503,6 +509,14 @@ def _of_set(
         Candidate(**row._asdict())
         for row in connection.execute(found.order_by(candidates.c.id.desc()).limit(limit).with_for_update())
     ]
+
+
+def _forget_empty(connection: Connection, name: str) -> None:
+    """A source that is asked every day and has nothing shall not fill the table; the audit trail tells of each."""
+    empty = (candidates.c.set_name == name, candidates.c.state == _S.EMPTY)
+    youngest = sa.select(candidates.c.id).where(*empty).order_by(candidates.c.id.desc()).offset(MOST_EMPTY).limit(1)
+    if (last := connection.execute(youngest).scalar()) is not None:
+        connection.execute(sa.delete(candidates).where(*empty, candidates.c.id <= last))
 
 
 def _former(connection: Connection, name: str, now: datetime) -> Candidate | None:

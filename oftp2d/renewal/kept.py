@@ -36,7 +36,7 @@ class Kept:
 def kept(ledger: Ledger, name: str, now: datetime) -> Kept:
     """What is known of one set."""
     sets = ledger.credential_sets
-    return _gathered(sets.get(name), sets.candidates(name), ledger.tellings.list(name), now)
+    return _gathered(sets.get(name), sets.in_states(_SHOWN, name), ledger.tellings.list(name), now)
 
 
 def all_kept(ledger: Ledger, now: datetime) -> Mapping[str, Kept]:
