@@ -179,7 +179,7 @@ class Block:
     """A word: the verdict that blocked it."""
     advice: str
     secret_digest: str = ""
-    """The keyed digest of the secret that failed: another one frees the set. Empty where only a person does."""
+    """Keyed digests of the secrets that failed, by name: another value frees the set. Empty where only a person does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
 from oftp2d.context import Context
@@ -14,7 +15,6 @@ from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.plugins import Registry
 from oftp2d.renewal.references import References
 from oftp2d.renewal.timetable import Blocked, Plan, phase, plan
-from oftp2d.vault import Secret
 
 
 class Cases:
@@ -62,16 +62,23 @@ class Cases:
         )
 
     async def digest(self, definition: CredentialSet) -> str:
-        """What tells the secrets that a set has now from others; empty where it has none. Raises OperatorError."""
+        """What tells the secrets that a set has now from others: of each that can be read its name and its keyed digest."""
         references = self.references(definition)
-        names = [name for name in self.plugin(definition).secrets if getattr(definition.options, name, "")]
-        values: list[str] = []
-        for name in names:
-            try:
-                values.append(f"{name}={(await references.get(name)).reveal()}")
-            except OperatorError:
-                values.append(name)
-        return self._keeping.digest(Secret("\0".join(values))) if values else ""
+        found: list[str] = []
+        for name in self.plugin(definition).secrets:
+            if getattr(definition.options, name, ""):
+                with suppress(OperatorError):
+                    found.append(f"{name}={self._keeping.digest(await references.get(name))}")
+        return " ".join(found)
+
+    async def has_another(self, definition: CredentialSet, failed: str) -> bool:
+        """Whether one of the secrets of which ``failed`` is the digest has another value now.
+
+        One that is not there for the moment has none, and says nothing; nor does one that the definition has gained or lost.
+        """
+        before = dict(each.split("=", 1) for each in failed.split() if "=" in each)
+        now = dict(each.split("=", 1) for each in (await self.digest(definition)).split())
+        return any(before[name] != now[name] for name in before.keys() & now.keys())
 
     async def plan(self, definition: CredentialSet, current: Candidate | None, now: datetime) -> Plan:
         """Whether it is time, as the plugin says: asked once a day, and when the credential or the definition changes.

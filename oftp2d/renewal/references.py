@@ -119,6 +119,11 @@ class References:
                 f"the {name} of credential set {self._set_name} is not in the environment ({variable})",
                 "set that variable for the station, and start it anew",
             )
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            what = f"the {name} of credential set {self._set_name} in the environment ({variable}) is no UTF-8 text"
+            raise OperatorError(what, "set that variable anew, in UTF-8, and start the station anew") from None
         return Secret(value)
 
     def _in_file(self, name: str, path: str) -> Secret[str]:
@@ -138,7 +143,10 @@ class References:
 
 
 def _check(value: Secret[str]) -> None:
-    octets = len(value.reveal().encode())
+    try:
+        octets = len(value.reveal().encode())
+    except UnicodeEncodeError:
+        raise OperatorError("the secret holds what is no character", "give it in UTF-8") from None
     if not 0 < octets <= MAX_OCTETS:
         raise OperatorError(f"the secret has {octets} octets", f"give one of 1 to {MAX_OCTETS}")
 

@@ -203,10 +203,9 @@ class Renewer:
         if not record.blocked or not record.secret_digest:
             return known
         try:
-            digest = await self._cases.digest(definition)
+            if not await self._cases.has_another(definition, record.secret_digest):
+                return known
         except OperatorError:
-            return known
-        if digest == record.secret_digest:
             return known
         now = self._context.now()
         unblock = self._context.ledger.credential_sets.unblock

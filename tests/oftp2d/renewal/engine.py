@@ -67,6 +67,7 @@ class Options:
     """What the source of the tests wants to know."""
 
     password: str = secret_reference("store", "Where the password is.")
+    proxy: str = secret_reference("", "Where another secret is.")
 
 
 @dataclass
@@ -106,7 +107,7 @@ class Scripted(Plugin):
 
     summary = "for tests"
     options = Options
-    secrets = ("password",)
+    secrets = ("password", "proxy")
     source: Source
 
     async def fetch(self, case: Case, now: datetime, tan: Secret[str] | None = None) -> Answer | Refusal:

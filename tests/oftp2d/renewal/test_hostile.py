@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import pytest_twisted
 
 from oftp2d.ledger import CandidateState
-from tests.oftp2d.renewal.engine import NAME, Home
-from tests.oftp2d.renewal.test_renewer import in_use
+from oftp2d.renewal.interface import Refusal, Verdict
+from tests.oftp2d.renewal.engine import DAY, NAME, Home
+from tests.oftp2d.renewal.test_renewer import at_its_time, in_use
 
 
 @pytest.fixture
@@ -39,3 +41,40 @@ async def test_the_credential_in_use_is_known_however_often_its_source_had_none(
         assert standing.current.fingerprint == old.fingerprint
         # Nor does the table grow with each of them; what became of them is in the audit trail.
         assert await engine.states() == ["empty"] * 20 + ["active"]
+
+
+# --- what is never asked twice ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["gone", "open to others", "empty", "another secret beside it"])
+@pytest_twisted.ensureDeferred
+async def test_a_block_stays_while_there_is_no_other_value_of_the_secret_that_failed(home: Home, how: str) -> None:
+    secret = home.folder / "password"
+    secret.write_text("wrong\n", encoding="utf-8")
+    secret.chmod(0o600)
+    home.define(scripted={"password": f"file:{secret}"})
+    async with home.engine() as engine:
+        await in_use(engine)
+        home.source.says("fetch", Refusal(verdict=Verdict.AUTH_FAILED))
+        await at_its_time(engine)
+        await engine.later(timedelta(minutes=1))
+        match how:
+            case "gone":
+                secret.unlink()
+            case "open to others":
+                secret.chmod(0o644)
+            case "empty":
+                secret.write_text("", encoding="utf-8")
+            case _:
+                home.define(scripted={"password": f"file:{secret}", "proxy": f"file:{secret}"})
+                await engine.renewer.reload()
+        await engine.later(timedelta(minutes=1))
+        assert (await engine.renewer.standing(NAME)).record.blocked
+        secret.write_text("wrong\n", encoding="utf-8")
+        secret.chmod(0o600)
+        await engine.later(2 * DAY)
+        assert (await engine.renewer.standing(NAME)).record.blocked
+        assert home.source.count("fetch") == 1
+        secret.write_text("right\n", encoding="utf-8")
+        await engine.later(timedelta(minutes=1))
+        assert not (await engine.renewer.standing(NAME)).record.blocked

@@ -106,6 +106,8 @@ async def test_a_secret_of_the_environment_must_be_there(secrets: References, mo
     assert (await secrets.get("given")).reveal() == "from the environment"
     secrets._environ = {}
     assert "is not in the environment (SITE_PASSWORD)" in (await refused(secrets.get("given"))).what
+    secrets._environ = {"SITE_PASSWORD": "\udcff"}
+    assert "(SITE_PASSWORD) is no UTF-8 text" in (await refused(secrets.get("given"))).what
 
 
 @pytest_twisted.ensureDeferred
@@ -115,6 +117,7 @@ async def test_a_secret_in_the_store_is_sealed_and_says_since_when_it_counts(
     error = await refused(secrets.get("stored"))
     assert error.advice == "say 'oftp2d renew secret one stored'"
     assert await secrets.held("stored") == Held()
+    assert "what is no character" in (await refused(secrets.keep("stored", Secret("\ud800")))).what
     await secrets.keep("stored", Secret("hunter2"))
     assert (await secrets.get("stored")).reveal() == "hunter2"
     assert await secrets.held("stored") == Held(changed_at=NOW)
