@@ -252,7 +252,7 @@ class Course:
     async def _held_nothing(self, candidate: Candidate, refusal: Refusal, known: Kept) -> None:
         """An answer that was understood brought no credential; one that was not may hold one all the same."""
         refusal = replace(refusal, transaction=refusal.transaction or candidate.transaction_id)
-        if refusal.verdict is Verdict.FATAL:
+        if refusal.verdict is Verdict.FATAL and not refusal.understood:
             await self._unreadable(candidate, refusal, known)
             return
         outcome = self._outcome(refusal, known, await self._cases.digest(self.definition))
@@ -295,7 +295,9 @@ class Course:
             return False
         text = f"it is the one that is here already, {same.state}"
         if outcome is not None:
-            outcome = replace(outcome, text=text, next_at=self._now() + await self._patience())
+            # A source that still gives the one in use has no other yet.
+            patience = DAY if same.state is _S.ACTIVE else await self._patience()
+            outcome = replace(outcome, text=text, next_at=self._now() + patience)
         await self._database(self._sets.set_aside, candidate.id, _S.EMPTY, text, self._now(), outcome)
         self.log.warn(
             "credential set {set}: what came is the one that is here already, {state}; ask the source for another one if that"

@@ -93,6 +93,8 @@ class Refusal:
     """What a person does next; empty where nothing is to be done."""
     after: timedelta | None = None
     """For RETRY: not earlier than after so long."""
+    understood: bool = False
+    """For FATAL: the answer was understood, and certainly holds no credential. One that was not is kept for a person."""
     transaction: str = ""
     notifications: tuple[Notification, ...] = ()
 

@@ -51,6 +51,8 @@ class Said:
     after: timedelta | None = None
     transaction: str = ""
     notifications: tuple[Notification, ...] = ()
+    known: bool = True
+    """Whether the profile has a word for the code."""
     root: Element = field(default=None, repr=False)
     parts: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
@@ -63,6 +65,7 @@ class Said:
             text=self.text,
             advice=self.advice,
             after=self.after,
+            understood=self.known,
             transaction=self.transaction,
             notifications=self.notifications,
         )
@@ -104,9 +107,21 @@ def understood(contract: Contract, expected: str, reply: Reply, secrets: Iterabl
             :LONGEST_CODE
         ],
         notifications=_notifications(contract, root, secrets),
+        known=meaning.known,
         root=root,
         parts=parts,
     )
+
+
+def brings_nothing(contract: Contract, said: Said) -> Refusal:
+    """Why there is no certificate in an answer without success; one that holds a certificate all the same is kept.
+
+    What is said of the login counts whatever else came: nothing may be tried again then.
+    """
+    if said.verdict in {Verdict.AUTH_FAILED, Verdict.LOCKED} or not contract.places.cert.found(said.root):
+        return said.refusal
+    text = f"a certificate came, but not with success: {said.text}"
+    return replace(said.refusal, verdict=Verdict.FATAL, text=text, advice=_COMPARE, after=None, understood=False)
 
 
 def answered(contract: Contract, expected: str, reply: Reply) -> None:

@@ -120,7 +120,7 @@ class Nmvs(Plugin):
             )
             said = replace(said, transaction=said.transaction or answer.transaction)
             if said.verdict is not Verdict.FETCHED:
-                return _named(case, said.refusal)
+                return _named(case, answers.brings_nothing(contract, said))
             agreed = None
             if contract.profile.response.passphrase_from is PassphraseFrom.SECRET and case.options.passphrase:
                 agreed = await case.secrets.get(PASSPHRASE)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oftp2d.renewal.interface import Notification, Refusal, Verdict
-from oftp2d.renewal.nmvs.answer import Certificate, RefusedError, answered, certificate, understood
+from oftp2d.renewal.nmvs.answer import Certificate, RefusedError, answered, brings_nothing, certificate, understood
 from oftp2d.renewal.nmvs.contract import FOLDER, Contract, Profiles
 from oftp2d.renewal.nmvs.reply import NoReplyError, Reply
 from oftp2d.vault import Secret
@@ -60,7 +60,7 @@ def got(
     try:
         said = understood(contract, contract.renew.response, reply, ["s3cret", tan or ""])
         if said.verdict is not Verdict.FETCHED:
-            return said.refusal
+            return brings_nothing(contract, said)
         return certificate(contract, said, Secret(tan.encode()) if tan else None, Secret(agreed) if agreed else None)
     except RefusedError as error:
         return error.refusal
@@ -225,7 +225,22 @@ def test_a_code_comes_with_its_words_and_the_number_for_the_help_desk(usual: Con
         code="NMVS_FE_PKI_07",
         text="there is no new certificate for the user yet (No new certificate)",
         transaction="0123456789ABCDEF0123456789ABCDEF",
+        understood=True,
     )
+
+
+@pytest.mark.parametrize("code", ["NMVS_FE_PKI_07", "NMVS_FE_PKI_09", "NMVS_ERROR", "NMVS_FE_PKI_01", "NMVS_NEW"])
+def test_a_certificate_that_came_without_success_is_a_case_for_a_person(usual: Contract, code: str) -> None:
+    found = refused(usual, envelope(code, cert=cert(P12)))
+    assert (found.verdict, found.understood, found.code) == (Verdict.FATAL, False, code)
+    assert found.text.startswith("a certificate came, but not with success: ")
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"), [("NMVS_FE_AU_01", Verdict.AUTH_FAILED), ("NMVS_FE_AU_02", Verdict.LOCKED)]
+)
+def test_what_is_said_of_the_login_counts_whatever_came_with_it(usual: Contract, code: str, verdict: Verdict) -> None:
+    assert refused(usual, envelope(code, cert=cert(P12))).verdict is verdict
 
 
 def test_an_unknown_code_is_kept_as_it_came_short_and_printable(usual: Contract) -> None:
@@ -233,7 +248,7 @@ def test_an_unknown_code_is_kept_as_it_came_short_and_printable(usual: Contract)
     assert found.verdict is Verdict.FATAL
     assert found.code.startswith("NEW CODExxx")
     assert len(found.code) == 64
-    assert found.text == "something else"
+    assert (found.text, found.understood) == ("something else", False)
     assert "not known here" in refused(usual, envelope("NEW")).text
 
 
