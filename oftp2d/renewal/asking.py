@@ -20,7 +20,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from oftp2d.errors import OperatorError
-from oftp2d.renewal.interface import Answer, Case, Fetched, Notification, Plugin, Refusal, Trial, Verdict
+from oftp2d.renewal.interface import (
+    Answer,
+    Case,
+    Fetched,
+    Notification,
+    Plugin,
+    Refusal,
+    SourceRefusedError,
+    Trial,
+    Verdict,
+)
 from oftp2d.renewal.material import Container, Material
 from oftp2d.renewal.rules import Problem
 from oftp2d.renewal.timetable import Blocked, Due, NotDue, Overdue, Plan
@@ -175,6 +185,8 @@ class Asked:
                 f"the plugin {self._name} failed in its step '{step}' ({error.kind})",
                 f"tell its maker: {error.kind} in {error.where}",
             ) from None
+        except SourceRefusedError as error:
+            raise SourceRefusedError(_cleaned(error.refusal)) from None
         except OperatorError as error:
             raise OperatorError(_line(error.what), _line(error.advice)) from None
         finally:

@@ -29,7 +29,6 @@ from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import (
     AttemptOutcome,
-    Block,
     Candidate,
     CandidateProblem,
     CandidateState,
@@ -43,7 +42,7 @@ from oftp2d.renewal.interface import Answer, Case, Notification, Refusal, Trial,
 from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.kept import Kept, kept
 from oftp2d.renewal.material import Container, Material, opened
-from oftp2d.renewal.reactions import LATE, REACTIONS, advice, again, grown, level
+from oftp2d.renewal.reactions import LATE, advice, again, blocking, grown, level
 from oftp2d.renewal.rules import Problem
 from oftp2d.renewal.scheduling import tend_at
 from oftp2d.renewal.timetable import DAY, Phase, next_attempt, phase
@@ -407,13 +406,9 @@ class Course:
         Deferred.fromCoroutine(keep())
 
     def _outcome(self, refusal: Refusal, known: Kept, digest: str) -> AttemptOutcome:
-        reaction, now = REACTIONS[refusal.verdict], self._now()
+        now = self._now()
         found, failures = self._phase(known, now), known.record.failures + 1
         advice_ = self._advice(refusal, known)
-        block = None
-        if reaction.blocks:
-            secret = digest if reaction.freed_by_secret else ""
-            block = Block(reason=refusal.verdict.value, advice=advice_, secret_digest=secret)
         last = known.record.attempted_at if known.record.is_unanswered and known.record.attempted_at else now
         return AttemptOutcome(
             verdict=refusal.verdict.value,
@@ -423,7 +418,7 @@ class Course:
             transaction_id=refusal.transaction,
             notifications=_kept_notifications(refusal.notifications),
             failed=refusal.verdict is not Verdict.NOT_YET,
-            block=block,
+            block=blocking(refusal, advice_, digest),
             next_at=again(refusal, last, found, self.definition.terms, failures),
         )
 

@@ -19,12 +19,13 @@ from oftp2d.ledger import Telling, TellingEvent, TellingState
 from oftp2d.renewal.asking import Asked
 from oftp2d.renewal.cases import Cases
 from oftp2d.renewal.definitions import CredentialSet
-from oftp2d.renewal.interface import Plugin
+from oftp2d.renewal.interface import Plugin, SourceRefusedError
 from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.material import Material
-from oftp2d.renewal.reactions import grown
+from oftp2d.renewal.reactions import advice, blocking, grown
 from oftp2d.renewal.rules import Problem
 from oftp2d.renewal.telling import SOURCE, Activation, tellable
+from oftp2d.renewal.timetable import Phase
 
 LIMIT: Final = timedelta(hours=1) + timedelta(minutes=5)
 """For telling one consumer: a program has an hour."""
@@ -140,12 +141,24 @@ class Informing:
     async def _told(self, asked: Asked, activation: Activation, consumer: str) -> str:
         if consumer != SOURCE:
             return await self._limited(activation, consumer)
-        now, sets = self._context.now(), self._context.ledger.credential_sets
-        current = await self._context.workers.database(sets.active, activation.definition.name)
-        case = await self._cases.case(activation.definition, current)
-        if activation.event is TellingEvent.ACTIVATED:
-            return await asked.activate(case, activation.current, now)
-        await asked.rollback(case, activation.current, now)
+        definition, now = activation.definition, self._context.now()
+        database, sets = self._context.workers.database, self._context.ledger.credential_sets
+        record = await database(sets.get, definition.name)
+        if record.blocked:
+            # It may want the very login that was refused.
+            raise OperatorError(
+                f"nothing is asked of it while the set is blocked ({record.blocked})", record.blocked_advice
+            )
+        case = await self._cases.case(definition, await database(sets.active, definition.name))
+        digest = await self._cases.digest(definition)
+        try:
+            if activation.event is TellingEvent.ACTIVATED:
+                return await asked.activate(case, activation.current, now)
+            await asked.rollback(case, activation.current, now)
+        except SourceRefusedError as error:
+            if (block := blocking(error.refusal, advice(error.refusal, Phase.VALID), digest)) is not None:
+                await database(sets.block, definition.name, block, self._context.now())
+            raise
         return ""
 
     async def _limited(self, activation: Activation, consumer: str) -> str:

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Protocol
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from oftp2d.errors import OperatorError
 from oftp2d.renewal.material import Container, Material
 from oftp2d.renewal.rules import Demands, Problem, problems
 from oftp2d.renewal.timetable import Plan, Terms, plan
@@ -97,6 +98,14 @@ class Refusal:
     """For FATAL: the answer was understood, and certainly holds no credential. One that was not is kept for a person."""
     transaction: str = ""
     notifications: tuple[Notification, ...] = ()
+
+
+class SourceRefusedError(OperatorError):
+    """The source refused what a step behind the fetch wanted of it. One of the login counts like that of an attempt."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text, refusal.advice)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +227,8 @@ class Plugin(ABC):
     async def activate(self, case: Case, new: Material, now: datetime) -> str:  # noqa: ARG002
         """It is in use here now: tell the source, if it wants to know. May be asked again after a crash.
 
-        Returns a sentence for the audit trail, or nothing. Raises OperatorError: it is active all the same.
+        Returns a sentence for the audit trail, or nothing. Raises OperatorError: it is active all the same, and this is asked
+        again; SourceRefusedError where the source refused the login: not before a person has done something.
         """
         return ""
 

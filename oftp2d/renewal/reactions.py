@@ -13,6 +13,7 @@ from typing import Final
 
 from twisted.logger import LogLevel
 
+from oftp2d.ledger import Block
 from oftp2d.renewal.interface import Refusal, Verdict
 from oftp2d.renewal.timetable import DAY, Phase, Terms, next_attempt
 
@@ -86,6 +87,15 @@ def again(refusal: Refusal, last: datetime, found: Phase, terms: Terms, failures
     elif reaction.grows:
         after = max(after, grown(failures))
     return next_attempt(last, found, terms, after)
+
+
+def blocking(refusal: Refusal, advice_: str, digest: str) -> Block | None:
+    """The block that follows, where one does; ``digest`` is that of the secrets that were used."""
+    reaction = REACTIONS[refusal.verdict]
+    if not reaction.blocks:
+        return None
+    secret = digest if reaction.freed_by_secret else ""
+    return Block(reason=refusal.verdict.value, advice=advice_, secret_digest=secret)
 
 
 def grown(failures: int) -> timedelta:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
 from oftp2d.errors import OperatorError
-from oftp2d.renewal.interface import Answer, Case, Fetched, House, Plugin, Refusal, Trial, Verdict
+from oftp2d.renewal.interface import Answer, Case, Fetched, House, Plugin, Refusal, SourceRefusedError, Trial, Verdict
 from oftp2d.renewal.material import Container, Material
 from oftp2d.renewal.nmvs import answer as answers
 from oftp2d.renewal.nmvs import passwords
@@ -154,16 +154,15 @@ class Nmvs(Plugin):
         contract = await self._contract(case)
         if contract.confirm is None:
             return ""
+        if (await case.secrets.held(PASSWORD)).proposed_at is not None:
+            raise SourceRefusedError(_named(case, passwords.unsettled()))
         transaction = new_transaction(contract.profile.request.client_trx_id_length)
         try:
             said = await self._said(contract, contract.confirm, case, new, transaction)
         except (CallError, RefusedError) as error:
-            refusal = _named(case, error.refusal)
-            raise OperatorError(f"its installation could not be confirmed: {refusal.text}", refusal.advice) from None
+            raise _unconfirmed("could not be confirmed", _named(case, error.refusal, transaction)) from None
         if said.verdict not in {Verdict.FETCHED, Verdict.ALREADY}:
-            raise OperatorError(
-                f"its installation was not confirmed ({said.code}): {said.text}", _named(case, said.refusal).advice
-            )
+            raise _unconfirmed(f"was not confirmed ({said.code})", _named(case, said.refusal, transaction))
         return f"its installation was confirmed ({said.code}, transaction {said.transaction})"
 
     async def tend(self, case: Case, now: datetime) -> Refusal | None:
@@ -272,6 +271,10 @@ def _named(case: Case, refusal: Refusal, transaction: str = "") -> Refusal:
     """A refusal whose advice names the credential set, with the number of the call where the server gave none."""
     advice = refusal.advice.replace("{name}", case.name)
     return replace(refusal, advice=advice, transaction=refusal.transaction or transaction)
+
+
+def _unconfirmed(what: str, refusal: Refusal) -> SourceRefusedError:
+    return SourceRefusedError(replace(refusal, text=f"its installation {what}: {refusal.text}"))
 
 
 def _misfits(contract: Contract, account: Account) -> Iterable[str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
-from oftp2d.ledger import CandidateState
-from oftp2d.renewal.interface import Refusal, Verdict
+from oftp2d.ledger import CandidateState, TellingState
+from oftp2d.renewal.interface import Refusal, SourceRefusedError, Verdict
+from oftp2d.vault import Secret
 from tests.oftp2d.renewal.engine import DAY, NAME, Home
 from tests.oftp2d.renewal.test_renewer import at_its_time, in_use
 
@@ -78,3 +79,31 @@ async def test_a_block_stays_while_there_is_no_other_value_of_the_secret_that_fa
         secret.write_text("right\n", encoding="utf-8")
         await engine.later(timedelta(minutes=1))
         assert not (await engine.renewer.standing(NAME)).record.blocked
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_login_that_is_refused_behind_the_fetch_is_not_tried_again_either(home: Home) -> None:
+    home.define(plugin="busy", busy={"password": "store"})
+    refused = SourceRefusedError(Refusal(verdict=Verdict.AUTH_FAILED, code="AU_06", text="not confirmed"))
+    home.source.always["activate"] = refused
+    async with home.engine() as engine:
+        await engine.renewer.keep_secret(NAME, "password", Secret("wrong"))
+        await in_use(engine)
+        assert home.source.count("activate") == 1
+        standing = await engine.renewer.standing(NAME)
+        assert standing.record.blocked == Verdict.AUTH_FAILED
+        assert [each.state for each in standing.tellings] == [TellingState.FAILED]
+        for _ in range(4):
+            await engine.later(DAY)
+        # One that is brought in meanwhile is used here, and the source is not told either.
+        home.source.says("tend", None)
+        await in_use(engine, days=900)
+        assert home.source.count("activate") == 1
+        assert home.source.count("tend") == 0
+        home.source.always["activate"] = "confirmed"
+        await engine.renewer.keep_secret(NAME, "password", Secret("right"))
+        await engine.later(DAY)
+        standing = await engine.renewer.standing(NAME)
+        assert not standing.record.blocked
+        assert [each.state for each in standing.tellings] == [TellingState.DONE]
+        assert home.source.count("activate") == 2

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from oftp2d.errors import OperatorError
-from oftp2d.renewal.interface import Answer, Fetched, Notification, Refusal, Verdict
+from oftp2d.renewal.interface import Answer, Fetched, Notification, Refusal, SourceRefusedError, Verdict
 from oftp2d.renewal.material import opened
 from oftp2d.renewal.nmvs import passwords
 from oftp2d.renewal.nmvs.account import Account, new_transaction
@@ -305,6 +305,17 @@ async def test_an_installation_is_confirmed_where_the_profile_says_so(site: Site
     service.answers(b"")
     with pytest.raises(OperatorError, match="could not be confirmed"):
         await site.plugin.activate(site.case, material(new), NOW)
+    service.answers(http(envelope("NMVS_FE_AU_06", response="ConfirmResponse")))
+    with pytest.raises(SourceRefusedError) as caught:
+        await site.plugin.activate(site.case, material(new), NOW)
+    assert caught.value.refusal.verdict is Verdict.AUTH_FAILED
+    # While nobody knows which password counts, neither is sent.
+    calls = len(service.requests)
+    site.secrets.proposed = "another"
+    with pytest.raises(SourceRefusedError) as caught:
+        await site.plugin.activate(site.case, material(new), NOW)
+    assert caught.value.refusal.verdict is Verdict.LOCKED
+    assert len(service.requests) == calls
 
 
 # --- the password -----------------------------------------------------------------------------------------------------
