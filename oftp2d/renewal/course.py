@@ -41,7 +41,7 @@ from oftp2d.renewal.informing import Informing, to_tell
 from oftp2d.renewal.interface import Answer, Case, Notification, Refusal, Trial, Verdict
 from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.kept import Kept, kept
-from oftp2d.renewal.material import Container, Material, opened
+from oftp2d.renewal.material import Container, Material, opened_at_first
 from oftp2d.renewal.reactions import LATE, advice, again, blocking, grown, level
 from oftp2d.renewal.rules import Problem
 from oftp2d.renewal.scheduling import tend_at
@@ -231,7 +231,7 @@ class Course:
                     transaction_id=found.transaction or answer.transaction,
                     notifications=_kept_notifications(found.notifications),
                 )
-            material = await self._context.workers.crypto(opened, container)
+            material = await self._context.workers.crypto(opened_at_first, container)
             if await self._is_known(candidate, material, outcome):
                 return
             await self._keeping.stage(candidate, container, now, outcome)

@@ -2,20 +2,29 @@
 
 Whoever made a container has chosen how often its passphrase is hashed, up to two thousand million times: that is hours of a
 thread. In every form (PBES1 and PBKDF2 of RFC 8018, scrypt of RFC 7914, the MAC of RFC 7292) that number is the INTEGER which
-stands right behind the OCTET STRING with the salt. So the DER is walked for such pairs, whatever it is all about; what is itself
-encrypted cannot be seen.
+stands right behind the OCTET STRING with the salt. So the DER is walked for such pairs, whatever it is all about. What is itself
+encrypted cannot be seen: whether that can be opened is tried once in another process, whose time is limited.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
 from asn1crypto import parser
 
-MOST_ROUNDS: Final = 10_000_000
-"""Of all of a container together: some seconds. Usual are 2,048 to 600,000."""
+from oftp2d.errors import OperatorError
+
+MOST_ROUNDS: Final = 4_000_000
+"""Of all of a container together: about a second, in which nothing else runs. Usual are 2,048 to 600,000 for each of three."""
+MOST_SECONDS: Final = 5
+"""Of a processor, to open a container once."""
+_PATIENCE_SECONDS: Final = 60
+"""However little of the processor there is."""
 _MOST_ELEMENTS: Final = 10_000
 _DEEPEST: Final = 32
 _UNIVERSAL: Final = 0
@@ -26,6 +35,40 @@ _OCTET_STRING: Final = 4
 def is_bearable(content: bytes) -> bool:
     """Whether a container in DER or BER can be opened within seconds. Raises ValueError where it is neither."""
     return sum(_Walk().rounds(content)) <= MOST_ROUNDS
+
+
+_TRY: Final = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_CPU, ({MOST_SECONDS}, {MOST_SECONDS}))
+from cryptography.hazmat.primitives.serialization import pkcs12
+line, _, content = sys.stdin.buffer.read().partition(b"\\n")
+try:
+    pkcs12.load_key_and_certificates(content, bytes.fromhex(line.decode()) or None)
+except Exception:
+    pass
+"""
+
+
+def ends_in_time(content: bytes, passphrase: bytes | None) -> bool:
+    """Whether opening this PKCS#12 comes to an end, good or bad, within ``MOST_SECONDS``. Raises OperatorError."""
+    try:
+        done = subprocess.run(  # noqa: S603 - our own text, by our own interpreter
+            # What is secret goes neither over a command line nor by the environment, and our environment not to it.
+            [sys.executable, "-I", "-c", _TRY],
+            input=(passphrase or b"").hex().encode() + b"\n" + content,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ},
+            timeout=_PATIENCE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    except OSError as error:
+        what = f"no process can be made to open the container in ({error.strerror})"
+        raise OperatorError(what, "see what else the machine does") from None
+    return done.returncode >= 0
 
 
 class _Walk:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from oftp2.certs.facts import CertificateFacts, UnreadableCertificateError
 from oftp2d.credentials import issued, key_fingerprint
 from oftp2d.errors import OperatorError
-from oftp2d.renewal.effort import MOST_ROUNDS, is_bearable
+from oftp2d.renewal.effort import MOST_ROUNDS, ends_in_time, is_bearable
 from oftp2d.vault import Secret
 
 MAX_OCTETS = 256 << 10
@@ -32,10 +33,8 @@ MAX_OCTETS = 256 << 10
 MAX_CHAIN = 10
 """Certificates beside that of the key."""
 
-_KEY = re.compile(
-    rb"-----BEGIN (?P<protection>[A-Z]+ |)PRIVATE KEY-----(?P<base64>.*?)-----END (?P=protection)PRIVATE KEY-----",
-    re.DOTALL,
-)
+_KEY_BEGINS = re.compile(rb"-----BEGIN ([A-Z]{1,12} |)PRIVATE KEY-----")
+_MOST_ARMOURS = 10
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -101,6 +100,20 @@ def opened(container: Container) -> Material:
     return _assembled(key, found)
 
 
+def opened_at_first(container: Container) -> Material:
+    """The same for one that nobody has opened before: it is seen first, in a process of its own, that this comes to an end.
+
+    What is itself encrypted may say in turn how often a passphrase is hashed, and while OpenSSL does that nothing else runs here.
+    """
+    content, passphrase = container.content.reveal(), container.passphrase
+    if len(content) <= MAX_OCTETS and b"-----BEGIN " not in content:
+        with suppress(ValueError):
+            _bear(content)
+            if not ends_in_time(content, passphrase.reveal() if passphrase else None):
+                raise _unbearable()
+    return opened(container)
+
+
 def packed(material: Material, passphrase: bytes, name: str) -> bytes:
     """The credential as PKCS#12 with its chain, encrypted by AES-256."""
     return pkcs12.serialize_key_and_certificates(
@@ -122,21 +135,35 @@ def _from_pkcs12(content: bytes, passphrase: bytes | None) -> tuple[object, Sequ
 
 def _from_pem(content: bytes, passphrase: bytes | None) -> tuple[object, Sequence[x509.Certificate]]:
     found = x509.load_pem_x509_certificates(content)
-    armour = _KEY.search(content)
+    armour = _armour(content)
     if armour is None:
         return None, found
-    if armour["protection"] == b"ENCRYPTED ":
-        _bear(b64decode(armour["base64"]))
+    encrypted, text, armoured = armour
+    if encrypted:
+        _bear(b64decode(text))
     # cryptography wants a passphrase for an encrypted key, and none for another.
-    return load_pem_private_key(armour[0], passphrase if b"ENCRYPTED" in armour[0] else None), found
+    return load_pem_private_key(armoured, passphrase if b"ENCRYPTED" in armoured else None), found
+
+
+def _armour(content: bytes) -> tuple[bool, bytes, bytes] | None:
+    """The first private key: whether it is encrypted as a whole, its base64, and all of it with its frame."""
+    for begin in islice(_KEY_BEGINS.finditer(content), _MOST_ARMOURS):
+        end = b"-----END " + begin[1] + b"PRIVATE KEY-----"
+        if (at := content.find(end, begin.end())) >= 0:
+            return begin[1] == b"ENCRYPTED ", content[begin.end() : at], content[begin.start() : at + len(end)]
+    return None
 
 
 def _bear(content: bytes) -> None:
     if not is_bearable(content):
-        raise OperatorError(
-            "to open the container would take too long: its passphrase is hashed too often",
-            f"have it made again with fewer rounds; up to {MOST_ROUNDS} in all are taken",
-        )
+        raise _unbearable()
+
+
+def _unbearable() -> OperatorError:
+    return OperatorError(
+        "to open the container would take too long: its passphrase is hashed too often",
+        f"have it made again with fewer rounds; up to {MOST_ROUNDS} in all are taken",
+    )
 
 
 def _assembled(key: PrivateKey, found: Sequence[x509.Certificate]) -> Material:

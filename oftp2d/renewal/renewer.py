@@ -28,7 +28,7 @@ from oftp2d.renewal.informing import Consumers, Informing, to_tell
 from oftp2d.renewal.interface import Answer, House, Trial
 from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.kept import STUCK, Kept, all_kept, kept, open_one
-from oftp2d.renewal.material import Container, opened
+from oftp2d.renewal.material import Container, opened_at_first
 from oftp2d.renewal.plugins import Registry
 from oftp2d.renewal.scheduling import Rounds, attempt_at, to_note, upcoming
 from oftp2d.renewal.sets import Definitions, Folder
@@ -487,7 +487,7 @@ class Renewer:
         """
         async with self._taken(name) as course:
             container = Container(content=content, passphrase=passphrase)
-            material = await self._context.workers.crypto(opened, container)
+            material = await self._context.workers.crypto(opened_at_first, container)
             for each in await self.candidates(name):
                 if each.fingerprint == material.fingerprint and each.is_kept:
                     raise OperatorError(

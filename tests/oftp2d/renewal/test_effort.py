@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from base64 import encodebytes
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from asn1crypto import algos, core, keys, pkcs12
+from asn1crypto import algos, cms, core, keys, pkcs12
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from cryptography.hazmat.primitives.padding import PKCS7
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oftp2d.errors import OperatorError
 from oftp2d.renewal.effort import MOST_ROUNDS, is_bearable
-from oftp2d.renewal.material import Container, opened
+from oftp2d.renewal.material import Container, opened, opened_at_first
 from oftp2d.vault import Secret
 from tests import pki
 from tools.nmvs.containers import Encryption, pack
@@ -138,3 +147,59 @@ def test_whatever_octets_there_are_it_is_said_or_refused(content: bytes) -> None
     for each in (content, b"\x30\x80" + content, b"\x04\x81\xc8" + content.ljust(200, b"\x30")):
         with suppress(ValueError):
             assert is_bearable(each) in {True, False}
+
+
+def _hidden(rounds: int) -> bytes:
+    """A container whose key, encrypted with so many rounds, is itself in an encrypted part, where nobody sees that."""
+    salt, vector = bytes(8), bytes(16)
+
+    def hide(pfx: Any, safe: Any) -> None:
+        bags = pkcs12.SafeContents.load(safe[0]["content"].native)
+        bags[0]["bag_value"]["encryption_algorithm"]["parameters"]["iterations"] = rounds
+        padder = PKCS7(128).padder()
+        plain = padder.update(bags.dump(force=True)) + padder.finalize()
+        key = PBKDF2HMAC(SHA256(), 32, salt, 1).derive(PASSPHRASE.encode())
+        cipher = Cipher(AES(key), CBC(vector)).encryptor()
+        derived = {"salt": algos.Pbkdf2Salt("specified", salt), "iteration_count": 1, "prf": {"algorithm": "sha256"}}
+        parameters = {
+            "key_derivation_func": {"algorithm": "pbkdf2", "parameters": derived},
+            "encryption_scheme": {"algorithm": "aes256_cbc", "parameters": vector},
+        }
+        encrypted = {
+            "content_type": "data",
+            "content_encryption_algorithm": {"algorithm": "pbes2", "parameters": parameters},
+            "encrypted_content": cipher.update(plain) + cipher.finalize(),
+        }
+        content = {"version": "v0", "encrypted_content_info": encrypted}
+        safe[0] = cms.ContentInfo({"content_type": "encrypted_data", "content": cms.EncryptedData(content)})
+        mac = pfx["mac_data"]
+        mac["iterations"], mac["mac_salt"], mac["mac"]["digest_algorithm"] = 1, salt, {"algorithm": "sha1"}
+        mac["mac"]["digest"] = hmac.digest(_mac_key(salt), safe.dump(force=True), "sha1")
+
+    return _container(hide)
+
+
+def _mac_key(salt: bytes) -> bytes:
+    """RFC 7292 appendix B.2 with SHA-1 and one round."""
+    given = PASSPHRASE.encode("utf-16-be") + bytes(2)
+    filled = [(part * 64)[: -(-len(part) // 64) * 64] for part in (salt, given)]
+    return hashlib.sha1(b"\x03" * 64 + b"".join(filled), usedforsecurity=False).digest()
+
+
+def test_what_is_hidden_in_a_container_is_tried_elsewhere_first() -> None:
+    container = Container(content=Secret(_hidden(2048)), passphrase=Secret(PASSPHRASE.encode()))
+    assert opened_at_first(container).certificate == SITE.certificate
+
+
+@pytest.mark.slow
+def test_a_container_that_hides_hours_of_work_is_given_up() -> None:
+    content = _hidden(2**31 - 1)
+    assert is_bearable(content)
+    with pytest.raises(OperatorError, match="would take too long"):
+        opened_at_first(Container(content=Secret(content), passphrase=Secret(PASSPHRASE.encode())))
+
+
+def test_of_thousands_of_keys_that_begin_and_never_end_there_is_none() -> None:
+    content = SITE.certificate.public_bytes(Encoding.PEM) + b"-----BEGIN PRIVATE KEY-----\n" * 9_000
+    with pytest.raises(OperatorError, match="no private key"):
+        opened(Container(content=Secret(content)))
