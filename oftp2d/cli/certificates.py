@@ -27,6 +27,7 @@ from .options import (
     complete_partner,
     complete_station,
     confirmed,
+    content,
     partner_argument,
     secret,
 )
@@ -34,8 +35,7 @@ from .terminal import Terminal
 
 USAGES = ("signature", "encryption", "eerp_signature", "authentication", "tls_server", "tls_client")
 KEY_USAGES = ("digitalSignature", "nonRepudiation", "keyEncipherment", "dataEncipherment", "keyAgreement")
-LARGEST_FILE = 1024 * 1024
-"""Octets of a file of certificates; real ones have some thousand."""
+_WHAT = "a certificate or key"
 
 _USAGE = click.option(
     "--usage",
@@ -161,7 +161,7 @@ def _add_import(cert: click.Group) -> None:
             body["partner"] = partner
         if key is not None:
             body |= _private_key(key, passphrase_file)
-        elif _is_bundle(file) or (own and b"ENCRYPTED" in _read(file)):
+        elif _is_bundle(file) or (own and b"ENCRYPTED" in content(file, _WHAT)):
             body["passphrase"] = _passphrase(passphrase_file)
         with terminal.client() as client:
             document = client.post("/v1/certificates", body)
@@ -367,27 +367,16 @@ def all_or_some(usages: Sequence[str]) -> str:
     return "all" if set(usages) == set(USAGES) else ", ".join(usages)
 
 
-def _read(file: Path) -> bytes:
-    try:
-        with file.open("rb") as source:
-            octets = source.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise OperatorError(f"{file} can't be read ({error.strerror})", "check its mode") from None
-    if len(octets) > LARGEST_FILE:
-        raise OperatorError(f"{file} is too large for a certificate or key", "check that it is the right file")
-    return octets
-
-
 def content_of(file: Path) -> dict[str, str]:
     """The certificates of a file as a request has them."""
-    octets = _read(file)
+    octets = content(file, _WHAT)
     if b"-----BEGIN" in octets and octets.isascii():
         return {"pem": octets.decode("ascii")}
     return {"der_base64": base64.b64encode(octets).decode("ascii")}
 
 
 def _private_key(key: Path, passphrase_file: Path | None) -> dict[str, str]:
-    octets = _read(key)
+    octets = content(key, _WHAT)
     if b"-----BEGIN" not in octets or not octets.isascii():
         raise OperatorError(f"{key} is no private key in PEM form", "convert it with 'openssl pkcs8 -topk8'")
     text = octets.decode("ascii")
@@ -409,7 +398,9 @@ def _place(document: Mapping[str, Any]) -> str:
 
 def _is_bundle(file: Path) -> bool:
     """Whether it is PKCS#12: a SEQUENCE that begins with version 3, of whatever length (RFC 7292 section 4)."""
-    return bool(re.match(rb"\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)\x02\x01\x03", _read(file)[:9], re.DOTALL))
+    return bool(
+        re.match(rb"\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)\x02\x01\x03", content(file, _WHAT)[:9], re.DOTALL)
+    )
 
 
 def _details(document: Mapping[str, Any]) -> RenderableType:

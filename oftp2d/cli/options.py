@@ -21,6 +21,9 @@ from oftp2d.errors import OperatorError
 from .forms import items
 from .terminal import Terminal
 
+LARGEST_FILE = 1024 * 1024
+"""Octets of a file with certificates or keys; real ones have some thousand."""
+
 CODE_SHAPE = re.compile(r"O[0-9]{4}[0-9A-Z/\-.&() ]{1,20}")
 
 CODE_HELP = (
@@ -247,3 +250,15 @@ def entered(question: str, *, stdin: bool, longest: int, twice: bool = False) ->
     ):
         raise OperatorError(f"{question}: the two differ", "say the command again, and type it twice alike")
     return value
+
+
+def content(file: Path, what: str) -> bytes:
+    """The octets of a file with certificates or keys; ``what`` it should be. Raises OperatorError."""
+    try:
+        with file.open("rb") as source:
+            octets = source.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise OperatorError(f"{file} can't be read ({error.strerror})", "check its mode") from None
+    if len(octets) > LARGEST_FILE:
+        raise OperatorError(f"{file} is too large for {what}", "check that it is the right file")
+    return octets

@@ -13,18 +13,15 @@ import click
 from rich.text import Text
 
 from oftp2d.client import path_of
-from oftp2d.errors import OperatorError
 
 from . import credentialviews as views
 from . import renewing
 from .forms import table
-from .options import DURATION, SET, Section, command, complete_set, confirmed, entered, secret
+from .options import DURATION, SET, Section, command, complete_set, confirmed, content, entered, secret
 from .terminal import Exit, Terminal
 
 LONGEST_TAN: Final = 200
 LONGEST_SECRET: Final = 1000
-LARGEST_FILE: Final = 1024 * 1024
-"""Octets of a container; real ones have some thousand."""
 _READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NAME = click.argument("name", metavar="SET", type=SET, shell_complete=complete_set)
 _MAYBE = click.argument("name", metavar="[SET]", type=SET, required=False, shell_complete=complete_set)
@@ -237,9 +234,9 @@ def _add_switching(renew: click.Group) -> None:
         got in the source's portal. It goes the same way as one that was fetched: kept, checked, tried, activated.
         Exit codes are those of 'oftp2d renew run'.
         """
-        content = _read(file)
-        body = {"content_base64": base64.b64encode(content).decode("ascii")}
-        if b"-----BEGIN " not in content or b"ENCRYPTED" in content:
+        octets = content(file, "a credential")
+        body = {"content_base64": base64.b64encode(octets).decode("ascii")}
+        if b"-----BEGIN " not in octets or b"ENCRYPTED" in octets:
             question = "The passphrase of the file"
             given = secret(file=passphrase_file, variable="OFTP2D_KEY_PASSPHRASE", question=question, longest=None)
             body |= {"passphrase": given} if given else {}
@@ -333,14 +330,3 @@ def _add_describing(renew: click.Group) -> None:
 
 def _next(document: Mapping[str, Any]) -> str:
     return f"next try {document['next_at']}" if document.get("next_at") else "nothing is due"
-
-
-def _read(file: Path) -> bytes:
-    try:
-        with file.open("rb") as source:
-            octets = source.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise OperatorError(f"{file} can't be read ({error.strerror})", "check its mode") from None
-    if len(octets) > LARGEST_FILE:
-        raise OperatorError(f"{file} is too large for a credential", "check that it is the right file")
-    return octets
