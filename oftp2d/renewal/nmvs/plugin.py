@@ -27,6 +27,8 @@ CLIENT_AUTH: Final = "1.3.6.1.5.5.7.3.2"
 CLOCK_MARGIN: Final = timedelta(minutes=5)
 """A certificate that ends within it is taken for ended: the server's clock may be ahead."""
 
+_REFUSALS: Final = frozenset({Verdict.AUTH_FAILED, Verdict.LOCKED, Verdict.FATAL})
+"""What says that a new password was not taken."""
 _BY_TAN: Final = (
     "ask the help desk of your national medicines verification organisation for a TAN, then 'oftp2d renew run {name} --tan'; or"
     " bring a certificate that you have with 'oftp2d renew import {name}'"
@@ -210,8 +212,8 @@ class Nmvs(Plugin):
         except RefusedError:
             # Whatever that was, it does not say that nothing was changed.
             return _named(case, passwords.unsettled(), transaction)
-        if said.verdict is Verdict.RETRY:
-            # The server broke off somewhere, perhaps behind the change.
+        if said.verdict is not Verdict.FETCHED and not (said.known and said.verdict in _REFUSALS):
+            # The server broke off somewhere, perhaps behind the change; or it says what nobody here knows.
             return _named(case, passwords.unsettled(), said.transaction or transaction)
         await case.secrets.settle(PASSWORD, accepted=said.verdict is Verdict.FETCHED)
         return None if said.verdict is Verdict.FETCHED else _named(case, said.refusal, transaction)

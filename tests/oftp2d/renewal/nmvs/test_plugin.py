@@ -370,7 +370,6 @@ async def test_a_new_password_is_kept_before_the_server_hears_of_it_and_counts_w
         ("NMVS_FE_PMS_04", Verdict.FATAL),
         ("NMVS_FE_AU_06", Verdict.AUTH_FAILED),
         ("NMVS_FE_AU_24", Verdict.LOCKED),
-        ("NEW", Verdict.FATAL),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -393,8 +392,10 @@ async def test_a_new_password_that_the_server_refuses_is_forgotten(
         http(b"<html/>"),
         http(b"", "503 Service Unavailable"),
         http(envelope("NMVS_TI_TO_01", response="G445Response")),
+        http(envelope("NEW", response="G445Response")),
+        http(envelope("NMVS_FE_PKI_07", response="G445Response")),
     ],
-    ids=["lost", "html", "503", "time-out"],
+    ids=["lost", "html", "503", "time-out", "unknown", "odd"],
 )
 @pytest_twisted.ensureDeferred
 async def test_while_nobody_knows_which_password_counts_neither_is_tried(
