@@ -44,8 +44,8 @@ from oftp2d.renewal.kept import Kept, kept
 from oftp2d.renewal.material import Container, Material, opened_at_first
 from oftp2d.renewal.reactions import LATE, advice, again, blocking, grown, level
 from oftp2d.renewal.rules import Problem
-from oftp2d.renewal.scheduling import tend_at
-from oftp2d.renewal.timetable import DAY, Phase, next_attempt, phase
+from oftp2d.renewal.scheduling import LONGEST_REST, tend_at
+from oftp2d.renewal.timetable import DAY, Phase, believed, next_attempt, phase
 from oftp2d.vault import Secret
 
 P = ParamSpec("P")
@@ -122,7 +122,7 @@ class Course:
             if candidate is None or (candidate.id, candidate.state) in tried:
                 return
             rest = self._rests.get(candidate.id)
-            if rest is not None and rest.until > self._now() and not forced:
+            if rest is not None and believed(rest.until, self._now(), LONGEST_REST) > self._now() and not forced:
                 return
             tried.add((candidate.id, candidate.state))
             await self._database(self._sets.renew, self.name, self._context.owner, self._now() + LEASE)
@@ -456,7 +456,7 @@ class Course:
             self._tell_of(refusal, known)
 
     def _is_tended(self, known: Kept, now: datetime) -> bool:
-        at = tend_at(self.name, known) if self._cases.tends(self.definition) else None
+        at = tend_at(self.name, known, now) if self._cases.tends(self.definition) else None
         return at is not None and at <= now
 
     # --- in small -----------------------------------------------------------------------------------------------

@@ -24,8 +24,9 @@ from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.material import Material
 from oftp2d.renewal.reactions import advice, blocking, grown
 from oftp2d.renewal.rules import Problem
+from oftp2d.renewal.scheduling import LONGEST_REST
 from oftp2d.renewal.telling import SOURCE, Activation, tellable
-from oftp2d.renewal.timetable import Phase
+from oftp2d.renewal.timetable import Phase, believed
 
 LIMIT: Final = timedelta(hours=1) + timedelta(minutes=5)
 """For telling one consumer: a program has an hour."""
@@ -76,7 +77,8 @@ class Informing:
         for consumer in order:
             told = await self._context.workers.database(self._context.ledger.tellings.list, definition.name)
             for each in tellable(told):
-                due = at_once or (each.next_at is not None and each.next_at <= self._context.now())
+                now = self._context.now()
+                due = at_once or (each.next_at is not None and believed(each.next_at, now, LONGEST_REST) <= now)
                 if each.consumer == consumer and due and not self._context.stopping:
                     await self._tell(definition, asked, each)
 

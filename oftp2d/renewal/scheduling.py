@@ -17,10 +17,28 @@ from oftp2d.renewal.definitions import CredentialSet
 from oftp2d.renewal.kept import STUCK, Kept
 from oftp2d.renewal.reactions import attempts_a_day
 from oftp2d.renewal.telling import SOURCE, tellable
-from oftp2d.renewal.timetable import DAY, Blocked, Due, NotDue, Overdue, Phase, Plan, Terms, first_attempt, phase, place
+from oftp2d.renewal.timetable import (
+    DAY,
+    Blocked,
+    Due,
+    NotDue,
+    Overdue,
+    Phase,
+    Plan,
+    Terms,
+    believed,
+    first_attempt,
+    phase,
+    place,
+)
 
 CONCURRENT: Final = 2
 """Credential sets that are worked on at once: an opened credential is in memory only for so many."""
+
+LONGEST_REST: Final = 2 * DAY
+"""Nothing that is tried again waits longer."""
+_LONGEST_PLAN: Final = 31 * DAY
+"""An attempt is planned for so long ahead at most: ``spread_hours`` has thirty days."""
 
 
 def upcoming(
@@ -38,15 +56,17 @@ def upcoming(
     ``consumers`` are those whom its definition names, ``rest`` is until when its candidate waits, and ``tends`` is whether its
     plugin has something to do once a day.
     """
-    times = [each.next_at for each in tellable(known.tellings)]
+    times: list[datetime | None] = [
+        believed(each.next_at, now, LONGEST_REST) for each in tellable(known.tellings) if each.next_at
+    ]
     if known.record.is_unanswered:
         times.append(now)
     if known.candidate is not None:
-        times.append(rest or now)
+        times.append(believed(rest or now, now, LONGEST_REST))
     if known.current is not None and ({each.consumer for each in known.tellings} ^ set(consumers)) - {SOURCE}:
         times.append(now)
     if tends:
-        times.append(tend_at(definition.name, known))
+        times.append(tend_at(definition.name, known, now))
     times.append(attempt_at(definition, known, plan, now))
     return min((each for each in times if each is not None), default=None)
 
@@ -63,7 +83,7 @@ def attempt_at(definition: CredentialSet, known: Kept, plan: Plan, now: datetime
         case Blocked():
             return None
     terms, ends = definition.terms, _ends(known)
-    planned = noted(known, terms) or _first(definition.name, ends, terms, now)
+    planned = noted(known, terms, now) or _first(definition.name, ends, terms, now)
     if known.record.attempts_on(now) >= attempts_a_day(phase(ends, terms, now), terms):
         return max(planned, _midnight_after(now))
     return planned
@@ -72,28 +92,28 @@ def attempt_at(definition: CredentialSet, known: Kept, plan: Plan, now: datetime
 def to_note(definition: CredentialSet, known: Kept, plan: Plan, now: datetime) -> datetime | None:
     """The time of the first attempt, where the ledger is to keep it: else each restart would put it off again."""
     at = attempt_at(definition, known, plan, now)
-    missing = noted(known, definition.terms) is None and isinstance(plan, Due | Overdue)
+    missing = noted(known, definition.terms, now) is None and isinstance(plan, Due | Overdue)
     return at if missing else None
 
 
-def noted(known: Kept, terms: Terms) -> datetime | None:
+def noted(known: Kept, terms: Terms, now: datetime) -> datetime | None:
     """What the last attempt left as the time of the next one; nothing of the time before the credential in use is renewed."""
     ends, at = _ends(known), known.record.next_at
+    if at is not None and believed(at, now, _LONGEST_PLAN) is not at:
+        return None
     if at is None or ends is None or at >= ends - terms.lead_days * DAY:
         return at
     return None
 
 
-def tend_at(name: str, known: Kept) -> datetime | None:
+def tend_at(name: str, known: Kept, now: datetime) -> datetime | None:
     """When the source is asked what else it wants: once a day, each set at its own hour; None where it is not."""
     current = known.current
     if current is None or current.activated_at is None or known.record.blocked:
         return None
-    return (
-        known.record.tended_at + DAY
-        if known.record.tended_at
-        else current.activated_at + DAY * place(name, _ends(known))
-    )
+    last = known.record.tended_at
+    at = last + DAY if last else current.activated_at + DAY * place(name, _ends(known))
+    return believed(at, now, LONGEST_REST)
 
 
 def _ends(known: Kept) -> datetime | None:

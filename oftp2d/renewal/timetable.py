@@ -133,6 +133,11 @@ def _planned(name: str, ends: datetime, terms: Terms) -> datetime:
     return ends - terms.lead_days * DAY + room * place(name, ends)
 
 
+def believed(at: datetime, now: datetime, longest: timedelta) -> datetime:
+    """A moment that was noted for at most ``longest`` ahead: if it is further, the clock was wrong then, and it is now."""
+    return now if at - now > longest else at
+
+
 def place(name: str, ends: datetime | None) -> float:
     """Where a set stands among others: a number from 0 to 1 that looks like chance, the same for one set and one end."""
     seed = f"{name} {ends.timestamp() if ends else ''}".encode()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
+from oftp2d.errors import OperatorError
 from oftp2d.ledger import CandidateState, TellingState
 from oftp2d.renewal.interface import Refusal, SourceRefusedError, Verdict
 from oftp2d.vault import Secret
@@ -107,3 +108,32 @@ async def test_a_login_that_is_refused_behind_the_fetch_is_not_tried_again_eithe
         assert not standing.record.blocked
         assert [each.state for each in standing.tellings] == [TellingState.DONE]
         assert home.source.count("activate") == 2
+
+
+# --- a clock that was wrong -------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_planned_by_a_clock_that_was_years_ahead_is_planned_again(home: Home) -> None:
+    home.define(plugin="busy", busy={"password": "store"}, export='folder = "out"')
+    home.source.always["fetch"] = Refusal(verdict=Verdict.NOT_YET)
+    async with home.engine() as engine:
+        await in_use(engine)
+        await engine.later(DAY)
+        home.told.failing["export"] = OperatorError("no room", "make some")
+        await in_use(engine, days=740)
+        before = home.time.now
+        await engine.later(5 * 365 * DAY)
+        await engine.later(timedelta(hours=2))
+        asked, tended = home.source.count("fetch"), home.source.count("tend")
+        assert asked
+        home.time.now = before
+        del home.told.failing["export"]
+        home.source.says("tend", None)
+        await engine.later(2 * DAY)
+        assert home.source.count("tend") == tended + 1
+        assert [each.state for each in (await engine.renewer.standing(NAME)).tellings] == [TellingState.DONE] * 2
+        assert home.source.count("fetch") == asked
+        await at_its_time(engine)
+        await engine.later(DAY)
+        assert home.source.count("fetch") > asked
