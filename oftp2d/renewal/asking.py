@@ -40,6 +40,8 @@ T = TypeVar("T")
 
 LIMIT: Final = timedelta(minutes=10)
 """For any step of a plugin."""
+PLAN_LIMIT: Final = timedelta(seconds=30)
+"""For saying whether it is time, which asks nobody: the sets are planned one behind the other."""
 LONGEST_TEXT: Final = 500
 LONGEST_CODE: Final = 64
 MOST_NOTIFICATIONS: Final = 20
@@ -67,7 +69,7 @@ class Asked:
 
     async def plan(self, case: Case, now: datetime) -> Plan:
         """Whether it is time."""
-        found = await self._call("plan", lambda: self._plugin.plan(case, now))
+        found = await self._call("plan", lambda: self._plugin.plan(case, now), limit=PLAN_LIMIT)
         if not isinstance(found, NotDue | Due | Overdue | Blocked):
             raise self._wrong("plan")
         if isinstance(found, Blocked):
@@ -151,7 +153,11 @@ class Asked:
             self._running.cancel()
 
     async def _call(
-        self, step: str, begin: Callable[[], Coroutine[Any, Any, T]], late: Callable[[object], None] | None = None
+        self,
+        step: str,
+        begin: Callable[[], Coroutine[Any, Any, T]],
+        late: Callable[[object], None] | None = None,
+        limit: timedelta = LIMIT,
     ) -> T:
         """A step of the plugin, and what it returns. Raises OperatorError as the plugin does, and PluginError."""
 
@@ -164,7 +170,7 @@ class Asked:
         # A plugin may take a cancellation as it likes: who waits is told of it in any case.
         outer: Deferred[T] = Deferred(lambda _: inner.cancel())
         inner: Deferred[T] = Deferred.fromCoroutine(_begun(begin))
-        timer = self._reactor.callLater(LIMIT.total_seconds(), outer.cancel)
+        timer = self._reactor.callLater(limit.total_seconds(), outer.cancel)
         inner.addBoth(done)
         self._running = outer
         try:

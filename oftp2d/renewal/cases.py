@@ -8,7 +8,7 @@ from datetime import datetime
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Candidate
-from oftp2d.renewal.asking import Asked
+from oftp2d.renewal.asking import Asked, PluginError
 from oftp2d.renewal.definitions import CredentialSet
 from oftp2d.renewal.interface import Case, Plugin
 from oftp2d.renewal.keeping import Keeping
@@ -26,6 +26,7 @@ class Cases:
         self._registry = registry
         self._plans: dict[str, tuple[object, Plan]] = {}
         """Of each set whose plugin plans by itself what it said, and upon what."""
+        self._planning: set[Asked] = set()
 
     def plugin(self, definition: CredentialSet) -> Plugin:
         """The plugin of a set, which its definition has loaded. Raises OperatorError."""
@@ -96,12 +97,24 @@ class Cases:
         known = self._plans.get(definition.name)
         if known is not None and known[0] == key:
             return known[1]
+        asked = self.asked(definition)
+        self._planning.add(asked)
         try:
-            found = await self.asked(definition).plan(await self.case(definition, current), now)
-        except OperatorError as error:
+            found = await asked.plan(await self.case(definition, current), now)
+        except PluginError as error:
+            # One that hangs is not asked each minute.
             found = Blocked(error.what, error.advice)
+        except OperatorError as error:
+            return Blocked(error.what, error.advice)
+        finally:
+            self._planning.discard(asked)
         self._plans[definition.name] = key, found
         return found
+
+    def give_up(self) -> None:
+        """A plugin that is just saying whether it is time is not waited for."""
+        for asked in list(self._planning):
+            asked.cancel()
 
     def known_plan(self, definition: CredentialSet, current: Candidate | None, now: datetime) -> Plan:
         """The same without asking the plugin: what it said last, or what is usual."""

@@ -102,6 +102,7 @@ class Renewer:
     def _give_up(self) -> None:
         for course in self._in_hand:
             course.asked.cancel()
+        self._cases.give_up()
         self._informing.give_up()
 
     async def reload(self) -> Definitions:
@@ -160,6 +161,8 @@ class Renewer:
         self._forget_rests(everything.values())
         due: list[tuple[bool, timedelta, str]] = []
         for name, definition in list(self.definitions.sets.items()):
+            if self._stopping:
+                break
             known = await self._freed(definition, everything.get(name, _nothing(name)))
             plan = await self._cases.plan(definition, known.current, now)
             if (at := to_note(definition, known, plan, now)) is not None:
