@@ -381,7 +381,8 @@ class CredentialSets:
     def activate(self, candidate_id: int, consumers: Collection[str], now: datetime) -> Candidate:
         """A candidate is the one in use from now on, and these consumers are to be told; the one before it is FORMER.
 
-        Older ones that are still open are erased. Raises UnknownError and IllegalCandidateMoveError.
+        Older ones that are still open are erased, but for what may be better: one that ends later, and where an operator
+        has brought this one whatever nobody could read. Raises UnknownError and IllegalCandidateMoveError.
         """
         with self._database.writing() as connection:
             found = _candidate(connection, candidate_id)
@@ -389,8 +390,11 @@ class CredentialSets:
             if before is not None and before.id != candidate_id:
                 _tell_of(connection, _move(connection, before.id, _S.FORMER, ended_at=now), "former", now)
             active = _move(connection, candidate_id, _S.ACTIVE, activated_at=now, ended_at=None)
+            worse = candidates.c.valid_until <= found.valid_until
+            if not found.imported:
+                worse = sa.or_(worse, candidates.c.valid_until.is_(None))
             older = (candidates.c.state.in_(OPEN), candidates.c.id < candidate_id)
-            for each in _of_set(connection, found.set_name, *older):
+            for each in _of_set(connection, found.set_name, *older, worse):
                 _tell_of(connection, _move(connection, each.id, _S.SUPERSEDED, ended_at=now), "superseded", now)
             _tell_of(connection, active, "activated", now)
             owe(connection, TellingEvent.ACTIVATED, active, before, consumers=consumers, now=now)

@@ -56,7 +56,7 @@ LEASE: Final = 3 * LIMIT
 HELD: Final = 7 * DAY
 """The source is asked for another one so long after one that was refused or rolled back; when it is late, after a day."""
 MOST_UNREADABLE: Final = 10
-"""Answers that are kept for a person; of more the oldest goes."""
+"""Answers that are kept for a person. Of more one goes, but not the older half: the first may hold what never comes again."""
 
 _S = CandidateState
 
@@ -273,9 +273,10 @@ class Course:
             what=_said(refusal),
             advice=refusal.advice or f"correct its definition, then 'oftp2d renew run {self.name}' reads it again",
         )
-        kept_ = [each for each in await self._database(self._sets.candidates, self.name) if each.state is _S.UNREADABLE]
-        for each in kept_[MOST_UNREADABLE:]:
-            text = f"{MOST_UNREADABLE} younger ones are kept"
+        kept_ = await self._database(self._sets.in_states, {_S.UNREADABLE}, self.name)
+        half = MOST_UNREADABLE // 2
+        for each in kept_[half:-half] if len(kept_) > MOST_UNREADABLE else ():
+            text = f"{MOST_UNREADABLE} others are kept"
             await self._database(self._sets.set_aside, each.id, _S.SUPERSEDED, text, self._now())
             self._rests.pop(each.id, None)
 
@@ -307,8 +308,8 @@ class Course:
         return True
 
     async def _judge(self, candidate: Candidate) -> None:
-        case = await self.case(await self.kept())
         try:
+            case = await self.case(await self.kept())
             new = await self._opened(candidate)
             if candidate.state is _S.STAGED:
                 await self.asked.stage(case, new, self._now())

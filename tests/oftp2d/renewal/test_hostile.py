@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import CandidateState, TellingState
-from oftp2d.renewal.interface import Refusal, SourceRefusedError, Verdict
+from oftp2d.renewal.interface import Answer, Refusal, SourceRefusedError, Verdict
 from oftp2d.vault import Secret
-from tests.oftp2d.renewal.engine import DAY, NAME, Home
+from tests.oftp2d.renewal.engine import DAY, NAME, PASSPHRASE, Home, answer, contained, issue
 from tests.oftp2d.renewal.test_renewer import at_its_time, in_use
 
 
@@ -43,6 +46,34 @@ async def test_the_credential_in_use_is_known_however_often_its_source_had_none(
         assert standing.current.fingerprint == old.fingerprint
         # Nor does the table grow with each of them; what became of them is in the audit trail.
         assert await engine.states() == ["empty"] * 20 + ["active"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_an_operator_brings_takes_nothing_with_it_that_may_be_better(home: Home) -> None:
+    home.define(auto_activate=False)
+    async with home.engine() as engine:
+        await in_use(engine, days=100)
+        home.source.says("fetch", Answer(content=Secret(b"what is that?")), answer(issue(home, days=400)))
+        await engine.renewer.run(NAME)
+        await engine.renewer.run(NAME)
+        assert await engine.states() == ["probed", "unreadable", "active"]
+        brought = await engine.renewer.bring(NAME, Secret(contained(issue(home, days=200))), Secret(PASSPHRASE))
+        assert brought.candidate is not None
+        await engine.renewer.activate(NAME, candidate=brought.candidate.id)
+        assert await engine.states() == ["active", "probed", "unreadable", "former"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_many_answers_that_nobody_can_read_the_first_ones_stay(home: Home) -> None:
+    home.source.always["fetch"] = Answer(content=Secret(b"what is that?"))
+    async with home.engine() as engine:
+        for _ in range(13):
+            await engine.renewer.run(NAME)
+        found = await engine.renewer.candidates(NAME)
+        kept = [each.id for each in found if each.state is CandidateState.UNREADABLE]
+        first = found[-1].id
+        assert len(kept) == 10
+        assert {first, first + 1, first + 2, first + 3, first + 4} < set(kept)
 
 
 # --- what is never asked twice ----------------------------------------------------------------------------------
@@ -137,3 +168,43 @@ async def test_what_was_planned_by_a_clock_that_was_years_ahead_is_planned_again
         await at_its_time(engine)
         await engine.later(DAY)
         assert home.source.count("fetch") > asked
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopping_twice_ends_twice(home: Home) -> None:
+    hangs: Deferred[object] = Deferred()
+    async with home.engine() as engine:
+        await in_use(engine)
+        home.source.says("fetch", hangs)
+        asking = Deferred.fromCoroutine(engine.renewer.run(NAME))
+        while not home.source.count("fetch"):
+            await deferLater(reactor, 0.01)
+        both = [Deferred.fromCoroutine(engine.renewer.stop()) for _ in range(2)]
+        hangs.callback(Refusal(verdict=Verdict.NOT_YET))
+        await gatherResults([asking, *both])
+        await engine.renewer.stop()
+        assert not home.time.timers.getDelayedCalls()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_end_does_not_wait_for_plugins_that_cannot_say_whether_it_is_time(home: Home) -> None:
+    home.define("one", "two", plugin="busy", busy={"password": "store"})
+    home.source.always["plan"] = Deferred()
+    async with home.engine(start=False) as engine:
+        await engine.renewer.start()
+        while not home.source.asked:
+            await deferLater(reactor, 0.01)
+        stopping = Deferred.fromCoroutine(engine.renewer.stop())
+        home.time.timers.advance(30)
+        await stopping
+        assert [step for step, _ in home.source.asked] == ["plan"]
+        assert not home.time.timers.getDelayedCalls()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_plan_is_asked_for_again_as_soon_as_what_kept_it_has_passed(home: Home) -> None:
+    home.define(plugin="busy", busy={"password": "store"})
+    home.source.says("plan", OperatorError("the profile cannot be read", "check its mode"))
+    async with home.engine() as engine:
+        await engine.later(timedelta(hours=1))
+        assert home.source.count("fetch") == 1
