@@ -12,6 +12,7 @@ from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import islice
 from typing import Final
 from urllib.parse import unquote
 
@@ -27,6 +28,11 @@ from oftp2d.vault import Secret
 MOST_NOTIFICATIONS: Final = 20
 LONGEST_RETRY_AFTER: Final = timedelta(days=1)
 
+_OF_LOGIN: Final = frozenset({Verdict.AUTH_FAILED, Verdict.LOCKED})
+_WORD: Final = re.compile("[A-Za-z0-9_]{4,}")
+_MOST_WORDS: Final = 1_000
+_MOST_LETTERS: Final = 10_000
+"""Of each text in which a code is looked for."""
 _INCLUDE: Final = "{http://www.w3.org/2004/08/xop/include}Include"
 _COMPARE: Final = "compare the profile with FD-002; the answer is kept for you"
 
@@ -89,7 +95,7 @@ def understood(contract: Contract, expected: str, reply: Reply, secrets: Iterabl
     places = contract.places
     code = _printable(_first(places.code.found(root)))
     if not code:
-        raise _refused(Verdict.FATAL, "the answer has no result code", _COMPARE)
+        raise _login(contract, root) or _refused(Verdict.FATAL, "the answer has no result code", _COMPARE)
     meaning = contract.codes.meaning(code)
     told = _scrubbed(_first(places.desc.found(root)) if places.desc else "", secrets)
     text = (
@@ -191,9 +197,10 @@ def _service(
         raise _of_status(reply) or _refused(Verdict.FATAL, "an empty SOAP message came", _COMPARE)
     for namespace in ENVELOPES.values():
         if first.tag == f"{{{namespace}}}Fault":
-            raise _fault(contract.codes, first, namespace, secrets)
+            fault = _fault(contract.codes, first, namespace, secrets)
+            raise fault if fault.refusal.verdict in _OF_LOGIN else _login(contract, first) or fault
     if first.tag != expected:
-        raise _unexpected(first.tag, expected)
+        raise _login(contract, first) or _unexpected(first.tag, expected)
     return first, parts
 
 
@@ -306,6 +313,23 @@ def _fault(codes: Codes, fault: Element, namespace: str, secrets: Iterable[str])
         after=meaning.after,
     )
     return RefusedError(refusal)
+
+
+def _login(contract: Contract, element: Element) -> RefusedError | None:
+    """What an answer that is not understood says of the login, wherever that stands: it must not be tried again.
+
+    Nothing where a certificate came along: that is kept for a person.
+    """
+    if contract.places.cert.found(element):
+        return None
+    texts = (text for each in element.iter() for text in (each.text, each.tail, *each.attrib.values()) if text)
+    words = (word[0] for text in texts for word in _WORD.finditer(text[:_MOST_LETTERS]))
+    for word in islice((each for each in words if "_" in each and len(each) <= LONGEST_CODE), _MOST_WORDS):
+        meaning = contract.codes.meaning(word)
+        if meaning.known and meaning.verdict in _OF_LOGIN:
+            text = f"in an answer that is not understood otherwise the server says: {meaning.text or 'the login is refused'}"
+            return RefusedError(Refusal(verdict=meaning.verdict, code=word, text=text, advice=meaning.advice))
+    return None
 
 
 def _of_status(reply: Reply) -> RefusedError | None:
