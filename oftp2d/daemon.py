@@ -320,6 +320,7 @@ class Daemon:
             await self._expire()
             await self.context.workers.database(self.context.certificates.prune)
             self.renewals.look()
+            self.renewer.look()
         except OperatorError as error:
             self.log.error("{what}; {advice}", what=error.what, advice=error.advice)
 
