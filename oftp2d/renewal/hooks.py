@@ -45,8 +45,8 @@ class Hooks(Consumer):
         )
         text = said(ended, [passphrase])
         if ended.code != 0:
-            what = f"the hook {program} of credential set {name} {how(ended, hook.seconds)}"
-            raise OperatorError(f"{what}{f': {text}' if text else ''}", "correct it; it is run again by itself")
+            what = f"{program} {how(ended, hook.seconds)}"
+            raise OperatorError(f"{what}{f': {text}' if text else ''}", "correct it")
         self.log.info("credential set {set}: the hook {program} is done", set=name, program=program)
         return f"{program} is done"
 

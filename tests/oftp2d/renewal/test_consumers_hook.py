@@ -116,7 +116,7 @@ async def test_a_program_that_fails_is_told_with_what_it_said(
     tmp_path: Path, consumers: Consumers, code: str, text: str
 ) -> None:
     told = await refused(consumers, defined(hook=program(tmp_path, code)))
-    assert told == f"the hook hook of credential set site {text}: correct it; it is run again by itself"
+    assert told == f"hook {text}: correct it"
 
 
 @pytest_twisted.ensureDeferred
