@@ -20,6 +20,13 @@ _PHASES: Final = {
     "expired": "bold red",
 }
 """The colour of each phase, for those who see it."""
+_CREDENTIALS: Final = {
+    "current": "In use",
+    "candidate": "On its way",
+    "former": "Before it",
+    "taken_back": "Taken back",
+}
+"""Under which title each credential of a set stands."""
 _TELLINGS: Final = {"done": ("✓", "green"), "pending": ("·", "cyan"), "failed": ("✗", "red")}
 _STATES: Final = {
     "active": "green",
@@ -68,7 +75,7 @@ def counted(counts: Mapping[str, Any]) -> str:
 def one(document: Document) -> RenderableType:
     """Everything about one credential set."""
     parts: list[RenderableType] = [_head(document)]
-    for name, title in (("current", "In use"), ("candidate", "On its way"), ("former", "Before it")):
+    for name, title in _CREDENTIALS.items():
         if document.get(name):
             parts += [Text(""), Text(title, style="bold"), _credential(document[name])]
     consumers = items(document, "consumers")

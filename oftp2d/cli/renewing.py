@@ -49,6 +49,9 @@ def judged(before: Document, after: Document, error: OperatorError | None = None
     """How an attempt ended: done, later, refused or failed, and in words."""
     name = after.get("name") or before.get("name")
     candidate = after.get("candidate") or {}
+    if candidate == before.get("candidate") and candidate.get("state") == "unreadable":
+        # It was there before: what the source says now is something else.
+        candidate = {}
     new = (after.get("current") or {}).get("fingerprint")
     ready = candidate.get("state") in {"validated", "probed"}
     if error is not None:

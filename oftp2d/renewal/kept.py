@@ -16,7 +16,9 @@ from oftp2d.ledger.candidates import OPEN
 
 STUCK: Final = frozenset({CandidateState.UNREADABLE, CandidateState.REFUSED})
 """States of a candidate in which it goes on only if something else changes: the source may be asked for another one."""
-_SHOWN: Final = OPEN | {CandidateState.ACTIVE, CandidateState.FORMER}
+READY: Final = frozenset({CandidateState.VALIDATED, CandidateState.PROBED})
+"""States of a candidate in which nothing is wrong."""
+_SHOWN: Final = OPEN | {CandidateState.ACTIVE, CandidateState.FORMER, CandidateState.ROLLED_BACK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class Kept:
     """The one to come: the youngest that is not stuck, else the youngest."""
     former: Candidate | None = None
     """The one to which a rollback returns."""
+    taken_back: Candidate | None = None
+    """The youngest that was taken back since the one in use came."""
     tellings: tuple[Telling, ...] = ()
 
 
@@ -65,15 +69,19 @@ def open_one(candidates: Iterable[Candidate]) -> Candidate | None:
 def _gathered(
     record: CredentialSetRecord, candidates: Sequence[Candidate], tellings: Sequence[Telling], now: datetime
 ) -> Kept:
-    former = (
+    valid = [each for each in candidates if each.valid_until is not None and each.valid_until > now]
+    former = (each for each in valid if each.state is CandidateState.FORMER)
+    current = next((each for each in candidates if each.state is CandidateState.ACTIVE), None)
+    taken_back = (
         each
-        for each in candidates
-        if each.state is CandidateState.FORMER and each.valid_until is not None and each.valid_until > now
+        for each in valid
+        if each.state is CandidateState.ROLLED_BACK and current is not None and each.id > current.id
     )
     return Kept(
         record=record,
-        current=next((each for each in candidates if each.state is CandidateState.ACTIVE), None),
+        current=current,
         candidate=open_one(candidates),
         former=max(former, key=lambda each: (each.activated_at or each.fetched_at, each.id), default=None),
+        taken_back=max(taken_back, key=lambda each: each.id, default=None),
         tellings=tuple(tellings),
     )

@@ -24,7 +24,8 @@ from oftp2d.cli import options, renewing
 from oftp2d.cli.app import execute
 from oftp2d.cli.terminal import Exit, Terminal
 from oftp2d.config import FILE_NAME
-from oftp2d.renewal.interface import Refusal, Trial, Verdict
+from oftp2d.renewal.interface import Answer, Refusal, Trial, Verdict
+from oftp2d.vault import Secret
 from tests import pki
 from tests.oftp2d.desk import Office, open_office
 from tests.oftp2d.scripted import Scripted, credential, scripted_registry
@@ -250,6 +251,14 @@ async def test_each_answer_without_a_credential_has_its_exit_code(
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_was_unreadable_before_does_not_hide_what_the_source_says_now(station: Station) -> None:
+    rubbish = Answer(content=Secret(b"neither PKCS#12 nor PEM"))
+    station.source.says = [rubbish, Refusal(verdict=Verdict.NOT_YET, text="come again")]
+    assert "kept and not activated" in await station.told("run", "mine", code=Exit.FAILED)
+    assert "come again" in await station.told("run", "mine", code=Exit.TIMEOUT)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_refused_password_blocks_until_another_is_told(station: Station) -> None:
     station.source.says = [Refusal(verdict=Verdict.AUTH_FAILED, text="wrong password"), credential(issued())]
     await station.told("run", "mine", code=Exit.REFUSED)
@@ -313,6 +322,9 @@ async def test_one_step_back_and_forth_again(station: Station) -> None:
     await station.told("run", "mine")
     newer = (await station.document("status", "mine"))["current"]["id"]
     assert (await station.document("rollback", "mine", "--yes"))["days_left"] == 364
+    # The number to come back to it stands where it is looked for.
+    shown = await station.told("status", "mine")
+    assert shown.partition("Taken back")[2].split()[:2] == ["candidate", str(newer)]
     assert "no" in (await station.told("rollback", "mine", "--yes", code=Exit.FAILED))
     assert (await station.document("activate", "mine", "--candidate", str(newer)))["days_left"] == 699
 
