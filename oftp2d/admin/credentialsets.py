@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from oftp2d.ledger import Candidate, CandidateState, TellingState
+from oftp2d.renewal import standing as standings
 from oftp2d.renewal.definitions import CredentialSet
+from oftp2d.renewal.kept import STUCK
 from oftp2d.renewal.sets import SetFault
-from oftp2d.renewal.standing import Standing, concerns
+from oftp2d.renewal.standing import Standing
 from oftp2d.renewal.timetable import Blocked, Due, NotDue, Overdue, Phase
 
 from .documents import moment
@@ -49,6 +51,7 @@ def credential_set(standing: Standing) -> dict[str, Any]:
         "current": _credential(standing.current),
         "candidate": _credential(standing.candidate),
         "former": _credential(standing.former),
+        "taken_back": _credential(standing.taken_back),
         "consumers": [
             {
                 "name": each.consumer,
@@ -95,7 +98,7 @@ def counts(standings: Iterable[Standing]) -> dict[str, int]:
 def to_do(standing: Standing) -> Sequence[Mapping[str, str]]:
     """What a person should look after, without the name of the set before it."""
     prefix = f"credential set {standing.name}: "
-    return [{"what": each.text.removeprefix(prefix), "advice": each.advice} for each in concerns(standing)]
+    return [{"what": each.text.removeprefix(prefix), "advice": each.advice} for each in standings.to_do(standing)]
 
 
 def is_due(standing: Standing) -> bool:
@@ -106,14 +109,25 @@ def is_due(standing: Standing) -> bool:
 def _why(standing: Standing) -> str:
     if standing.record.blocked:
         return f"blocked: {standing.record.blocked}"
-    if standing.candidate is not None:
-        return f"a credential came and is {standing.candidate.state}"
+    if lacking := _lacking(standing):
+        return f"told of the credential in use again: {', '.join(lacking)}"
+    if standing.candidate is not None and standing.candidate.state not in STUCK:
+        waits = standing.next_at is None
+        return f"a credential came and is {standing.candidate.state}{', it waits for your word' if waits else ''}"
     if isinstance(standing.plan, Blocked):
         return standing.plan.reason
     if isinstance(standing.plan, Due) and standing.definition is not None:
         return _why_due(standing.phase, standing.definition)
     known = {NotDue: "its time has not come", Overdue: "it has ended"}
     return known.get(type(standing.plan), "its definition has a fault")
+
+
+def _lacking(standing: Standing) -> list[str]:
+    """The consumers that do not know of the credential in use."""
+    if standing.definition is None or standing.current is None:
+        return []
+    done = {each.consumer for each in standing.tellings if each.state is TellingState.DONE}
+    return [each for each in standing.definition.consumers if each not in done]
 
 
 def _why_due(found: Phase, definition: CredentialSet) -> str:

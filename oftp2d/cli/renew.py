@@ -16,7 +16,7 @@ from oftp2d.client import path_of
 
 from . import credentialviews as views
 from . import renewing
-from .forms import table
+from .forms import moment, table
 from .options import DURATION, SET, Section, command, complete_set, confirmed, content, entered, secret
 from .terminal import Exit, Terminal
 
@@ -261,7 +261,7 @@ def _add_keeping(renew: click.Group) -> None:
         body = {"value": value} | ({"name": secret_name} if secret_name else {})
         with terminal.client() as client:
             document = client.post(path_of("credential-sets", name, "secret"), body)
-        told = f"{name}: {document.get('secret')} is set"
+        told = f"{name}: {document.get('secret')} is set; {_next(document)}"
         terminal.show(document, lambda: Text(told))
 
     @command(renew, "unblock")
@@ -329,4 +329,6 @@ def _add_describing(renew: click.Group) -> None:
 
 
 def _next(document: Mapping[str, Any]) -> str:
-    return f"next try {document['next_at']}" if document.get("next_at") else "nothing is due"
+    if not document.get("next_at"):
+        return str(document.get("why") or "nothing is due")
+    return f"next try {moment(document['next_at']).plain}; 'oftp2d renew run {document.get('name')}' asks now"

@@ -44,7 +44,7 @@ from oftp2d.renewal.kept import Kept, kept
 from oftp2d.renewal.material import Container, Material, opened_at_first
 from oftp2d.renewal.reactions import LATE, advice, again, blocking, grown, level
 from oftp2d.renewal.rules import Problem
-from oftp2d.renewal.scheduling import LONGEST_REST, tend_at
+from oftp2d.renewal.scheduling import LONGEST_REST, tend_at, waits_for_operator
 from oftp2d.renewal.timetable import DAY, Phase, believed, next_attempt, phase
 from oftp2d.vault import Secret
 
@@ -523,11 +523,6 @@ class Course:
         _S.PROBED: _activate,
     }
     """What is done next with a candidate; every open state is here."""
-
-
-def waits_for_operator(definition: CredentialSet, known: Kept) -> bool:
-    """Whether a new credential in which nothing is wrong is left to an operator; the first one of a set never is."""
-    return not definition.auto_activate and known.current is not None
 
 
 def kept_problems(problems: Sequence[Problem]) -> list[CandidateProblem]:

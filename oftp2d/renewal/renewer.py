@@ -30,7 +30,7 @@ from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.kept import STUCK, Kept, all_kept, kept, open_one
 from oftp2d.renewal.material import Container, opened_at_first
 from oftp2d.renewal.plugins import Registry
-from oftp2d.renewal.scheduling import Rounds, attempt_at, to_note, upcoming
+from oftp2d.renewal.scheduling import Rounds, attempt_at, awaited, to_note, upcoming
 from oftp2d.renewal.sets import Definitions, Folder
 from oftp2d.renewal.standing import Standing, concerns, gauges
 from oftp2d.renewal.timetable import Blocked, Due, Overdue, Plan
@@ -174,13 +174,11 @@ class Renewer:
                 due.append((ends is None, ends - now if ends else timedelta(), name))
         return [name for _, _, name in sorted(due)]
 
-    def _next(
-        self, definition: CredentialSet, known: Kept, plan: Plan, now: datetime, *, tending: bool = True
-    ) -> datetime | None:
-        """When something is to be done next; ``tending``: also what the source is asked every day besides."""
+    def _next(self, definition: CredentialSet, known: Kept, plan: Plan, now: datetime) -> datetime | None:
+        """When something is to be done next."""
         try:
             plugin = self._cases.plugin(definition)
-            tends = tending and self._cases.tends(definition)
+            tends = self._cases.tends(definition)
         except OperatorError:
             return None
         rest = self._rests.get(known.candidate.id) if known.candidate else None
@@ -193,6 +191,15 @@ class Renewer:
             rest=rest.until if rest else None,
             tends=tends,
         )
+
+    def _awaited(self, definition: CredentialSet, known: Kept, plan: Plan, now: datetime) -> datetime | None:
+        """When the next step is taken that people wait for."""
+        try:
+            consumers = to_tell(definition, self._cases.plugin(definition))
+        except OperatorError:
+            return None
+        rest = self._rests.get(known.candidate.id) if known.candidate else None
+        return awaited(definition, known, plan, now, consumers=consumers, rest=rest.until if rest else None)
 
     def _forget_rests(self, everything: Iterable[Kept]) -> None:
         """Of candidates that are gone."""
@@ -372,8 +379,10 @@ class Renewer:
             current=known.current,
             candidate=known.candidate,
             former=known.former,
+            taken_back=known.taken_back,
             tellings=known.tellings,
-            next_at=self._next(definition, known, plan, now, tending=False) if definition and plan else None,
+            next_at=self._awaited(definition, known, plan, now) if definition and plan else None,
+            asked_at=attempt_at(definition, known, plan, now) if definition and plan else None,
             stalled=rest.why if rest else "",
         )
 

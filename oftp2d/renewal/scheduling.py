@@ -13,6 +13,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from oftp2d.ledger import CandidateState
 from oftp2d.renewal.definitions import CredentialSet
 from oftp2d.renewal.kept import STUCK, Kept
 from oftp2d.renewal.reactions import attempts_a_day
@@ -56,18 +57,53 @@ def upcoming(
     ``consumers`` are those whom its definition names, ``rest`` is until when its candidate waits, and ``tends`` is whether its
     plugin has something to do once a day.
     """
+    times = [*_unfinished(known, now, consumers), attempt_at(definition, known, plan, now)]
+    if known.candidate is not None:
+        times.append(believed(rest or now, now, LONGEST_REST))
+    if tends:
+        times.append(tend_at(definition.name, known, now))
+    return _earliest(times)
+
+
+def awaited(
+    definition: CredentialSet,
+    known: Kept,
+    plan: Plan,
+    now: datetime,
+    *,
+    consumers: Collection[str],
+    rest: datetime | None,
+) -> datetime | None:
+    """The next step that people wait for: the source is asked, or a change goes on; None where nothing does by itself.
+
+    What is looked at each day anyway is none: a password that may end, or a candidate that waits for somebody's word.
+    """
+    times = [*_unfinished(known, now, consumers), attempt_at(definition, known, plan, now)]
+    candidate = known.candidate
+    waits = candidate is not None and candidate.state is CandidateState.PROBED and waits_for_operator(definition, known)
+    if candidate is not None and candidate.state not in STUCK and not waits:
+        times.append(believed(rest or now, now, LONGEST_REST))
+    return _earliest(times)
+
+
+def waits_for_operator(definition: CredentialSet, known: Kept) -> bool:
+    """Whether a new credential in which nothing is wrong is left to an operator; the first one of a set never is."""
+    return not definition.auto_activate and known.current is not None
+
+
+def _unfinished(known: Kept, now: datetime, consumers: Collection[str]) -> list[datetime | None]:
+    """When what has begun goes on: an attempt of which nobody knows the end, consumers that are to be told."""
     times: list[datetime | None] = [
         believed(each.next_at, now, LONGEST_REST) for each in tellable(known.tellings) if each.next_at
     ]
     if known.record.is_unanswered:
         times.append(now)
-    if known.candidate is not None:
-        times.append(believed(rest or now, now, LONGEST_REST))
     if known.current is not None and ({each.consumer for each in known.tellings} ^ set(consumers)) - {SOURCE}:
         times.append(now)
-    if tends:
-        times.append(tend_at(definition.name, known, now))
-    times.append(attempt_at(definition, known, plan, now))
+    return times
+
+
+def _earliest(times: Iterable[datetime | None]) -> datetime | None:
     return min((each for each in times if each is not None), default=None)
 
 

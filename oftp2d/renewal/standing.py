@@ -16,11 +16,11 @@ from oftp2d.metrics import Gauge
 from oftp2d.planning import Concern
 from oftp2d.renewal.definitions import CredentialSet
 from oftp2d.renewal.interface import Verdict
+from oftp2d.renewal.kept import READY, STUCK
+from oftp2d.renewal.reactions import LATE
 from oftp2d.renewal.timetable import DAY, Blocked, Phase, Plan, phase
 
 _AGAIN: Final = "it is tried again by itself"
-READY: Final = frozenset({CandidateState.VALIDATED, CandidateState.PROBED})
-"""States of a candidate in which nothing is wrong."""
 LOUD: Final = frozenset({Verdict.FATAL, Verdict.ALREADY})
 """Verdicts behind which a person must look although nothing is blocked."""
 
@@ -46,10 +46,14 @@ class Standing:
     """The youngest that may still become the one in use."""
     former: Candidate | None = None
     """What 'oftp2d renew rollback' goes back to."""
+    taken_back: Candidate | None = None
+    """What was in use, and was taken back: 'oftp2d renew activate --candidate' uses it again."""
     tellings: tuple[Telling, ...] = ()
     """Who is told of the last change, in the order of the consumers."""
     next_at: datetime | None = None
     """When the source is asked for a new one next, or the renewal goes on; None where nothing happens by itself."""
+    asked_at: datetime | None = None
+    """When the source is asked for a new one next; None where it is not by itself."""
     stalled: str = ""
     """What keeps the new credential from going on, where its state does not say so."""
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -106,13 +110,22 @@ def concerns(standing: Standing) -> list[Concern]:
     ]
 
 
+def to_do(standing: Standing) -> list[Concern]:
+    """The same, without the end of the credential where nobody need do anything, and where something else comes first."""
+    patient = standing.phase is Phase.DUE and standing.asked_at is not None
+    known = {each.key for each in _of_end(standing)} if patient or any(_of_block(standing)) else set()
+    return [each for each in concerns(standing) if each.key not in known]
+
+
 def _of_definition(standing: Standing) -> Iterator[Concern]:
     for fault in standing.faults:
         yield _concern(
             standing,
             f"definition {fault}",
             f"the definition has a fault: {fault}",
-            "correct it; until then the set is kept as it was, see 'oftp2d check'",
+            "until then the set goes on as it was defined before"
+            if standing.definition
+            else "until then nothing is done",
         )
 
 
@@ -120,12 +133,17 @@ def _of_end(standing: Standing) -> Iterator[Concern]:
     if standing.definition is None:
         return
     if standing.current is None or standing.ends is None or standing.left is None:
-        if not isinstance(standing.plan, Blocked) and standing.candidate is None:
+        if not standing.waits_for_a_person and standing.candidate is None and not _is_loud(standing):
             advice = f"run 'oftp2d renew run {standing.name}', or bring one with 'oftp2d renew import'"
             yield _concern(standing, "none", "there is no credential yet", advice)
         return
     key, ends = f"ends {standing.current.fingerprint}", f"{standing.ends:%Y-%m-%d %H:%M} UTC"
     if standing.left <= timedelta():
+        if standing.waits_for_a_person:
+            yield _concern(
+                standing, f"{key} over", f"the credential ended on {ends}", _way_out(standing), at=standing.ends
+            )
+            return
         advice = f"get another one: run 'oftp2d renew run {standing.name}', or bring one with 'oftp2d renew import'"
         yield _concern(standing, f"{key} over", f"the credential ended on {ends}", advice, at=standing.ends)
         return
@@ -142,13 +160,17 @@ def _of_end(standing: Standing) -> Iterator[Concern]:
 def _way_out(standing: Standing) -> str:
     """What becomes of a credential that ends."""
     definition, candidate = standing.definition, standing.candidate
-    if standing.waits_for_a_person or (candidate is not None and candidate.state not in READY):
+    if standing.waits_for_a_person:
         return f"nothing follows it by itself: see 'oftp2d renew status {standing.name}'"
-    if candidate is not None:
+    if candidate is not None and candidate.state in READY:
         return f"its successor is there: see 'oftp2d renew status {standing.name}'"
     if definition is not None and not definition.auto_renew:
         return f"it is not renewed by itself: run 'oftp2d renew run {standing.name}'"
-    when = f" on {standing.next_at:%Y-%m-%d %H:%M} UTC" if standing.next_at else ""
+    if candidate is not None and candidate.state not in STUCK:
+        return f"what may follow it is being read and checked: see 'oftp2d renew status {standing.name}'"
+    when = f" on {standing.asked_at:%Y-%m-%d %H:%M} UTC" if standing.asked_at else ""
+    if standing.phase in LATE:
+        return f"the source is asked again{when}; call it, and ask why there is no successor yet"
     return f"the source is asked{when}; until then there is nothing to do"
 
 
@@ -165,11 +187,16 @@ def _of_block(standing: Standing) -> Iterator[Concern]:
 
 def _of_attempt(standing: Standing) -> Iterator[Concern]:
     record = standing.record
-    if record.verdict in LOUD and not record.blocked and standing.candidate is None:
+    if _is_loud(standing):
         said = " ".join(part for part in (record.code, record.text) if part)
         text = f"the last attempt brought nothing ({record.verdict}{f': {said}' if said else ''})"
         advice = record.advice or f"see 'oftp2d renew status {standing.name}'"
         yield _concern(standing, f"attempt {record.verdict} {record.code}", text, advice, at=record.answered_at)
+
+
+def _is_loud(standing: Standing) -> bool:
+    """Whether the last attempt ended so that a person must look, and nothing else says what is to be done."""
+    return standing.record.verdict in LOUD and not standing.record.blocked and standing.candidate is None
 
 
 def _of_candidate(standing: Standing) -> Iterator[Concern]:
@@ -217,7 +244,7 @@ def _of_consumers(standing: Standing) -> Iterator[Concern]:
                 standing,
                 f"{telling.consumer} {telling.candidate_id} {telling.event}",
                 f"{telling.consumer} does not know of the change of the credential: {telling.text}",
-                "put that right; it is told again by itself",
+                "it is told again by itself",
                 at=telling.since,
             )
 

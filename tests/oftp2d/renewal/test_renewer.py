@@ -16,6 +16,7 @@ from oftp2d.errors import OperatorError
 from oftp2d.ledger import CandidateState
 from oftp2d.renewal.interface import Answer, Case, Refusal, Trial, Verdict
 from oftp2d.renewal.rules import Problem
+from oftp2d.renewal.standing import to_do
 from oftp2d.renewal.timetable import Phase
 from oftp2d.vault import Secret
 from tests import pki
@@ -163,6 +164,7 @@ async def test_a_new_credential_waits_where_activation_is_left_to_operators(home
         assert home.source.count("fetch") == 1
         assert any("waits to be activated; run 'oftp2d renew activate" in line for line in await engine.concerns())
         assert len(log.lines("a new one waits")) == 1
+        assert (await engine.renewer.standing(NAME)).next_at is None
         # An operator's run fetches no other one, either.
         standing = await engine.renewer.run(NAME)
         assert home.source.count("fetch") == 1
@@ -497,6 +499,8 @@ async def test_the_former_credential_is_used_again_and_the_new_one_not_by_itself
         assert await engine.states() == ["rolled back", "active"]
         assert home.told.events[-1] == ("hook", "rolled back", old.fingerprint, new.fingerprint)
         assert home.source.count("rollback") == 1
+        assert standing.taken_back is not None
+        assert standing.taken_back.fingerprint == new.fingerprint
         assert log.lines("warn", "the former one is in use again")
         for _ in range(6):
             await engine.later(DAY)
@@ -511,6 +515,7 @@ async def test_the_former_credential_is_used_again_and_the_new_one_not_by_itself
         standing = await engine.renewer.activate(NAME, candidate=taken_back.id)
         assert standing.current is not None
         assert standing.current.fingerprint == new.fingerprint
+        assert standing.taken_back is None
 
 
 @pytest_twisted.ensureDeferred
@@ -752,6 +757,11 @@ async def test_a_plugin_is_asked_once_a_day_what_else_its_source_wants(home: Hom
         for _ in range(48):
             await engine.later(timedelta(hours=1))
         assert home.source.count("tend") == 2
+        # People are told when its source is asked for a new one, and not of this.
+        standing = await engine.renewer.standing(NAME)
+        assert standing.next_at is not None
+        assert standing.left is not None
+        assert standing.left - 60 * DAY <= standing.next_at - home.time.now <= standing.left - 59 * DAY
         home.source.says("tend", Refusal(verdict=Verdict.AUTH_FAILED, text="the new password is no good"))
         await engine.later(DAY)
         await engine.later(3 * DAY)
@@ -760,6 +770,33 @@ async def test_a_plugin_is_asked_once_a_day_what_else_its_source_wants(home: Hom
 
 
 # --- what is warned of ------------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_is_given_something_to_do_while_the_source_is_asked_in_time(home: Home) -> None:
+    home.define()
+    async with home.engine() as engine:
+        await in_use(engine)
+        home.source.always["fetch"] = lambda _case: Refusal(verdict=Verdict.NOT_YET)
+        await at_its_time(engine)
+        standing = await engine.renewer.standing(NAME)
+        assert standing.phase is Phase.DUE
+        assert to_do(standing) == []
+        assert any("the source is asked on" in line for line in await engine.concerns())
+        await engine.later(31 * DAY)
+        standing = await engine.renewer.standing(NAME)
+        assert standing.phase is Phase.ALARM
+        assert ["ask why there is no successor yet" in each.advice for each in to_do(standing)] == [True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_comes_first_is_the_only_advice(home: Home) -> None:
+    home.define()
+    async with home.engine() as engine:
+        home.source.says("fetch", Refusal(verdict=Verdict.FATAL, advice="mend it"), Refusal(verdict=Verdict.LOCKED))
+        assert ["'oftp2d renew run" in each.advice for each in to_do(await engine.renewer.standing(NAME))] == [True]
+        assert [each.advice for each in to_do(await engine.renewer.run(NAME))] == ["mend it"]
+        assert ["blocked" in each.text for each in to_do(await engine.renewer.run(NAME))] == [True]
 
 
 @pytest_twisted.ensureDeferred
