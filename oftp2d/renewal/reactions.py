@@ -116,12 +116,3 @@ def advice(refusal: Refusal, found: Phase) -> str:
     if refusal.verdict is Verdict.NOT_YET and found in LATE:
         return "ask the source why it has no successor yet"
     return REACTIONS[refusal.verdict].advice
-
-
-def attempts_a_day(found: Phase, terms: Terms) -> int:
-    """How often a source is asked by itself within one day."""
-    return {
-        Phase.ALARM: terms.alarm_attempts,
-        Phase.CRITICAL: terms.critical_attempts,
-        Phase.EXPIRED: terms.critical_attempts,
-    }.get(found, 1)

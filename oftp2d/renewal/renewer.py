@@ -33,7 +33,7 @@ from oftp2d.renewal.plugins import Registry
 from oftp2d.renewal.scheduling import Rounds, attempt_at, awaited, to_note, upcoming
 from oftp2d.renewal.sets import Definitions, Folder
 from oftp2d.renewal.standing import Standing, concerns, gauges
-from oftp2d.renewal.timetable import Blocked, Due, Overdue, Plan
+from oftp2d.renewal.timetable import Blocked, Due, Overdue, Plan, pause
 from oftp2d.vault import Secret
 
 LOOK: Final = timedelta(minutes=1)
@@ -392,7 +392,8 @@ class Renewer:
         """Ask the source now, whatever the hour, and go on with what comes; a new credential that is here already comes first.
 
         ``tan`` is a one-time number of the source. Never against a block: raises OperatorError then, and where the plugin says
-        that nothing can be had before a person has done something (other than giving a TAN).
+        that nothing can be had before a person has done something (other than giving a TAN); nor more often than the source
+        may be asked.
         """
         async with self._taken(name) as course:
             before = (await course.kept()).current
@@ -408,8 +409,18 @@ class Renewer:
             plan = await self._cases.plan(course.definition, known.current, self._context.now())
             if isinstance(plan, Blocked) and tan is None:
                 raise OperatorError(f"credential set {name}: {plan.reason}", plan.advice)
+            self._must_not_pause(course.definition, known)
             await course.attempt(tan)
             return await self._standing_of(course)
+
+    def _must_not_pause(self, definition: CredentialSet, known: Kept) -> None:
+        now = self._context.now()
+        held = pause(known.record.attempted_at, known.record.attempts_on(now), definition.terms, now)
+        if held is not None:
+            raise OperatorError(
+                f"the source of credential set {definition.name} may not be asked now: {held.why}",
+                f"ask at {held.until:%Y-%m-%d %H:%M} UTC or later",
+            )
 
     async def run_due(self) -> Sequence[Standing]:
         """Look after every set that is due now, and wait until that is done; returns how those stand."""

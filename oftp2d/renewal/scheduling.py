@@ -16,7 +16,6 @@ from twisted.logger import Logger
 from oftp2d.ledger import CandidateState
 from oftp2d.renewal.definitions import CredentialSet
 from oftp2d.renewal.kept import STUCK, Kept
-from oftp2d.renewal.reactions import attempts_a_day
 from oftp2d.renewal.telling import SOURCE, tellable
 from oftp2d.renewal.timetable import (
     DAY,
@@ -27,8 +26,11 @@ from oftp2d.renewal.timetable import (
     Phase,
     Plan,
     Terms,
+    attempts_a_day,
     believed,
     first_attempt,
+    midnight_after,
+    pause,
     phase,
     place,
 )
@@ -121,8 +123,9 @@ def attempt_at(definition: CredentialSet, known: Kept, plan: Plan, now: datetime
     terms, ends = definition.terms, _ends(known)
     planned = noted(known, terms, now) or _first(definition.name, ends, terms, now)
     if known.record.attempts_on(now) >= attempts_a_day(phase(ends, terms, now), terms):
-        return max(planned, _midnight_after(now))
-    return planned
+        planned = max(planned, midnight_after(now))
+    held = pause(known.record.attempted_at, known.record.attempts_on(now), terms, now)
+    return planned if held is None else max(planned, held.until)
 
 
 def to_note(definition: CredentialSet, known: Kept, plan: Plan, now: datetime) -> datetime | None:
@@ -159,10 +162,6 @@ def _ends(known: Kept) -> datetime | None:
 def _first(name: str, ends: datetime | None, terms: Terms, now: datetime) -> datetime:
     # A plugin may say that it is time before the terms do.
     return now if phase(ends, terms, now) is Phase.VALID else first_attempt(name, ends, terms, now)
-
-
-def _midnight_after(now: datetime) -> datetime:
-    return now.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
 
 
 class Rounds:

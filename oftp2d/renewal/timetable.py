@@ -8,7 +8,7 @@ that a restart moves nobody. What is late is spread again, over a shorter while.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final, TypeAlias
@@ -47,6 +47,18 @@ class Terms:
     alarm_attempts: int = 2
     """Attempts a day in the alarm phase; before it there is one."""
     critical_attempts: int = 6
+    least_minutes: int = 0
+    """Between the beginnings of two attempts, also those of operators: a bound of the source, which no set can lower."""
+    most_attempts: int | None = None
+    """Attempts of one UTC day, also those of operators: a bound as well; None for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The source may not be asked before ``until``, whoever wants it; ``why`` is half a sentence."""
+
+    until: datetime
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +131,39 @@ def first_attempt(name: str, ends: datetime | None, terms: Terms, now: datetime)
 
 def next_attempt(last: datetime, found: Phase, terms: Terms, after: timedelta | None = None) -> datetime:
     """When it is asked again behind an attempt at ``last`` that brought nothing; ``after`` is what the source demands."""
-    attempts = {
+    least = timedelta(minutes=terms.least_minutes)
+    return last + max(DAY / attempts_a_day(found, terms), least, after or timedelta())
+
+
+def attempts_a_day(found: Phase, terms: Terms) -> int:
+    """How often a source is asked by itself within one day."""
+    wanted = {
         Phase.ALARM: terms.alarm_attempts,
         Phase.CRITICAL: terms.critical_attempts,
         Phase.EXPIRED: terms.critical_attempts,
-    }
-    return last + max(DAY / attempts.get(found, 1), after or timedelta())
+    }.get(found, 1)
+    return wanted if terms.most_attempts is None else min(wanted, terms.most_attempts)
+
+
+def pause(last: datetime | None, attempts_today: int, terms: Terms, now: datetime) -> Pause | None:
+    """What keeps the source from being asked now, by its bounds; ``last`` is when the last attempt began."""
+    if terms.most_attempts is not None and attempts_today >= terms.most_attempts:
+        often = "once" if attempts_today == 1 else f"{attempts_today} times"
+        return Pause(midnight_after(now), f"it was asked {often} today (UTC), and may be asked no more often in a day")
+    if last is not None and last <= now < (until := last + timedelta(minutes=terms.least_minutes)):
+        why = f"it was asked at {last:%H:%M} UTC, and {terms.least_minutes} minutes must lie between two attempts"
+        return Pause(until, why)
+    return None
+
+
+def midnight_after(now: datetime) -> datetime:
+    """When the next UTC day begins, by which attempts are counted."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + DAY
+
+
+def offered_until(ends: datetime, terms: Terms) -> datetime:
+    """So long the source keeps a successor of a credential that ends then."""
+    return ends - terms.lead_days * DAY + terms.store_days * DAY
 
 
 def _planned(name: str, ends: datetime, terms: Terms) -> datetime:

@@ -34,7 +34,8 @@ DAY = timedelta(days=1)
 DUE = timedelta(days=670)
 """From the beginning of a certificate to the day on which it has a successor."""
 PASSWORD = "Correct-horse-1"
-LIMITS = "[limits]\nconnect_seconds = 10\nread_seconds = 10\ntotal_seconds = 20\n"
+LIMITS = "connect_seconds = 10\nread_seconds = 10\ntotal_seconds = 20\n"
+"""Behind the profile of the stand-in, whose last section is that of limits."""
 
 NMVS = EntryPoint("nmvs", "oftp2d.renewal.nmvs.plugin:Nmvs", GROUP)
 

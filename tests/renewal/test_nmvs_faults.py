@@ -76,7 +76,7 @@ async def town(tmp_path_factory: pytest.TempPathFactory, opened_once: None) -> A
     with watching():
         site = await Site(folder / "home", standin).start()
         site.profile()
-        site.profile("hasty", more="[limits]\nconnect_seconds = 1\nread_seconds = 1\ntotal_seconds = 1\n")
+        site.profile("hasty", more="connect_seconds = 1\nread_seconds = 1\ntotal_seconds = 1\n")
         yield standin, site
         await site.stop()
     await standin.stop()

@@ -90,6 +90,11 @@ ca_bundle = {_string(str(bundle_path))}
 lead_days = {habits.lead_days}
 store_days = {habits.store_days}
 valid_days = {habits.valid_days}
+
+[limits]
+# It may be tried as often as one likes.
+min_interval_minutes = 0
+max_attempts_per_day = 96
 """.encode()
 
 

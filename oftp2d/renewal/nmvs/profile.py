@@ -321,8 +321,12 @@ class Limits:
     read_seconds: int = whole(1, 3600, REQUIRED, "Without hearing anything.")
     total_seconds: int = whole(1, 3600, REQUIRED, "From the name of the host to the last octet.")
     max_octets: int = whole(1024, 16 * 1_048_576, REQUIRED, "Of an answer.")
-    min_interval_minutes: int = whole(1, 1440, REQUIRED, "Between two attempts.")
-    max_attempts_per_day: int = whole(1, 96, REQUIRED, "Attempts a day, also when the end is near.")
+    min_interval_minutes: int = whole(
+        0, 1440, REQUIRED, "Between the beginnings of two attempts, also of those by hand."
+    )
+    max_attempts_per_day: int = whole(
+        1, 96, REQUIRED, "Attempts of a UTC day, also when the end is near, and with those by hand."
+    )
     max_auth_failures: int = whole(1, 1, REQUIRED, "After so many a credential set is blocked: 1.")
 
 
@@ -382,16 +386,14 @@ class Profile:
     @property
     def terms(self) -> Terms:
         """The numbers of a renewal."""
-        most = min(self.limits.max_attempts_per_day, max(1, 1440 // self.limits.min_interval_minutes))
-        usual = Terms()
         return Terms(
             lead_days=self.days.lead_days,
             alarm_days=self.days.alarm_days,
             critical_days=self.days.critical_days,
             store_days=self.days.store_days,
             valid_days=self.days.valid_days,
-            alarm_attempts=min(usual.alarm_attempts, most),
-            critical_attempts=min(usual.critical_attempts, most),
+            least_minutes=self.limits.min_interval_minutes,
+            most_attempts=self.limits.max_attempts_per_day,
         )
 
 

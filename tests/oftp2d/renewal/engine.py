@@ -44,7 +44,7 @@ from oftp2d.renewal.plugins import Registry
 from oftp2d.renewal.renewer import Renewer
 from oftp2d.renewal.rules import Problem
 from oftp2d.renewal.telling import Activation
-from oftp2d.renewal.timetable import Blocked, Plan
+from oftp2d.renewal.timetable import Blocked, Plan, Terms
 from oftp2d.revocation import Lists
 from oftp2d.revocations import Revocations
 from oftp2d.settings import secret_reference
@@ -131,6 +131,12 @@ class Scripted(Plugin):
         return await self.source.play("status", case, {"host": "test"})
 
 
+class Bounded(Scripted):
+    """One whose source may not be asked as often as one likes."""
+
+    terms = Terms(least_minutes=30, most_attempts=3)
+
+
 class Busy(Scripted):
     """One that does something in every step there is."""
 
@@ -156,7 +162,7 @@ class Manual(Scripted):
 
 ENTRIES = [
     EntryPoint(name=kind.__name__.lower(), value=f"{__name__}:{kind.__name__}", group=GROUP)
-    for kind in (Scripted, Busy, Manual)
+    for kind in (Scripted, Bounded, Busy, Manual)
 ]
 
 

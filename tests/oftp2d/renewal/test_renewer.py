@@ -315,6 +315,46 @@ async def test_a_day_brings_no_more_attempts_than_its_phase_allows(home: Home) -
 
 
 @pytest_twisted.ensureDeferred
+async def test_the_bounds_of_a_source_hold_for_operators_too_and_it_is_said_until_when(home: Home) -> None:
+    home.define(plugin="bounded", terms="critical_attempts = 96")
+    async with home.engine() as engine:
+        await in_use(engine)
+        home.time.now = pki.NOW.replace(hour=1, minute=0)
+        await engine.renewer.run(NAME)
+        await refuses(engine.renewer.run(NAME), "asked at 01:00 UTC", "30 minutes", "ask at", "01:30 UTC or later")
+        await refuses(engine.renewer.run(NAME, tan=Secret("12345678")), "30 minutes")
+        home.time.go(timedelta(minutes=30))
+        await engine.renewer.run(NAME)
+        home.time.go(timedelta(minutes=30))
+        await engine.renewer.run(NAME)
+        home.time.go(timedelta(hours=5))
+        await refuses(engine.renewer.run(NAME), "3 times today", "00:00 UTC or later")
+        assert home.source.count("fetch") == 3
+        # A set may want to be asked more often than its source bears.
+        await at_its_time(engine, left=5)
+        for _ in range(72):
+            await engine.later(timedelta(minutes=20))
+        assert home.source.count("fetch") <= 3 + 2 * 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_set_freed_by_another_secret_is_asked_when_its_source_bears_it(home: Home) -> None:
+    home.define(plugin="bounded", bounded={"password": "store"})
+    async with home.engine() as engine:
+        await engine.renewer.keep_secret(NAME, "password", Secret(PASSWORD))
+        await in_use(engine)
+        home.source.says("fetch", Refusal(verdict=Verdict.AUTH_FAILED, code="AU_01"))
+        await at_its_time(engine, left=20)
+        assert home.source.count("fetch") == 1
+        attempted = (await engine.renewer.standing(NAME)).record.attempted_at
+        assert attempted is not None
+        home.time.now = attempted + timedelta(minutes=10)
+        standing = await engine.renewer.keep_secret(NAME, "password", Secret("another one"))
+        assert not standing.record.blocked
+        assert standing.next_at == attempted + timedelta(minutes=30)
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_answer_that_cannot_be_read_is_kept_and_read_again_when_that_may_help(home: Home, log: Log) -> None:
     async with home.engine() as engine:
         await in_use(engine)

@@ -17,8 +17,10 @@ from oftp2d.renewal.timetable import (
     Overdue,
     Phase,
     Terms,
+    attempts_a_day,
     first_attempt,
     next_attempt,
+    pause,
     phase,
     plan,
 )
@@ -41,6 +43,8 @@ def terms(draw: st.DrawFn) -> Terms:
         spread_hours=draw(st.integers(0, 24 * 60)),
         alarm_attempts=draw(st.integers(1, 24)),
         critical_attempts=draw(st.integers(1, 24)),
+        least_minutes=draw(st.integers(0, 1440)),
+        most_attempts=draw(st.none() | st.integers(1, 96)),
     )
 
 
@@ -149,6 +153,36 @@ def test_it_is_asked_more_often_the_closer_the_end_and_never_before_the_source_w
     assert next_attempt(ENDS, found, Terms()) == ENDS + wait
     assert next_attempt(ENDS, found, Terms(), timedelta(minutes=1)) == ENDS + wait
     assert next_attempt(ENDS, found, Terms(), 2 * DAY) == ENDS + 2 * DAY
+
+
+@given(given=terms(), found=st.sampled_from(Phase), now=moments, today=st.integers(0, 100), ago=moments)
+def test_no_bound_of_a_source_is_passed_whoever_wants_to_ask(
+    given: Terms, found: Phase, now: datetime, today: int, ago: datetime
+) -> None:
+    assert attempts_a_day(found, given) <= (given.most_attempts or 24)
+    assert next_attempt(now, found, given) >= now + timedelta(minutes=given.least_minutes)
+    held = pause(ago, today, given, now)
+    if held is None:
+        assert given.most_attempts is None or today < given.most_attempts
+        # A clock that was set back keeps nobody waiting.
+        assert now < ago or now >= ago + timedelta(minutes=given.least_minutes)
+    else:
+        assert now < held.until <= now + DAY
+
+
+def test_a_pause_says_how_long_and_why() -> None:
+    bounds, hour = Terms(least_minutes=90, most_attempts=6), timedelta(hours=1)
+    often = pause(ENDS - hour, 6, bounds, ENDS)
+    assert often is not None
+    assert (often.until - ENDS, "6 times today" in often.why) == (DAY / 2, True)
+    soon = pause(ENDS - hour, 1, bounds, ENDS)
+    assert soon is not None
+    assert (soon.until - ENDS, soon.why) == (
+        hour / 2,
+        "it was asked at 11:00 UTC, and 90 minutes must lie between two attempts",
+    )
+    assert pause(ENDS - 2 * hour, 5, bounds, ENDS) is None
+    assert pause(None, 0, bounds, ENDS) is None
 
 
 def test_sets_that_end_at_once_are_spread_evenly() -> None:

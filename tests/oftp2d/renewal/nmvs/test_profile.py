@@ -75,10 +75,12 @@ def test_a_profile_is_the_shipped_one_with_what_it_says_itself(home: Path) -> No
 
 def test_the_numbers_of_the_profile_are_those_of_the_renewal(home: Path) -> None:
     terms = read(
-        home, HERE + "[days]\nlead_days = 30\nalarm_days = 20\n[limits]\nmin_interval_minutes = 720\n"
+        home,
+        HERE
+        + "[days]\nlead_days = 30\nalarm_days = 20\n[limits]\nmin_interval_minutes = 45\nmax_attempts_per_day = 5\n",
     ).profile.terms
     assert (terms.lead_days, terms.alarm_days, terms.critical_days, terms.valid_days) == (30, 20, 7, 730)
-    assert (terms.alarm_attempts, terms.critical_attempts) == (2, 2)
+    assert (terms.least_minutes, terms.most_attempts) == (45, 5)
 
 
 def test_every_fault_of_form_is_told_at_once(home: Path) -> None:
