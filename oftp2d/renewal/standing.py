@@ -18,7 +18,7 @@ from oftp2d.renewal.definitions import CredentialSet
 from oftp2d.renewal.interface import Verdict
 from oftp2d.renewal.kept import READY, STUCK
 from oftp2d.renewal.reactions import LATE
-from oftp2d.renewal.timetable import DAY, Blocked, Phase, Plan, phase
+from oftp2d.renewal.timetable import DAY, Blocked, Phase, Plan, Terms, offered_until, phase
 
 _AGAIN: Final = "it is tried again by itself"
 LOUD: Final = frozenset({Verdict.FATAL, Verdict.ALREADY})
@@ -77,9 +77,12 @@ class Standing:
     @property
     def phase(self) -> Phase:
         """How close the end is."""
-        if self.definition is None:
-            return Phase.NONE if self.current is None else Phase.VALID
-        return phase(self.ends, self.definition.terms, self.now)
+        return phase(self.ends, self.terms, self.now)
+
+    @property
+    def terms(self) -> Terms:
+        """When it is renewed; the usual numbers where its definition cannot be read."""
+        return self.definition.terms if self.definition else Terms()
 
     @property
     def waits_for_a_person(self) -> bool:
@@ -95,6 +98,7 @@ def concerns(standing: Standing) -> list[Concern]:
     found = [
         *_of_definition(standing),
         *_of_end(standing),
+        *_of_offer(standing),
         *_of_block(standing),
         *_of_attempt(standing),
         *_of_candidate(standing),
@@ -130,10 +134,9 @@ def _of_definition(standing: Standing) -> Iterator[Concern]:
 
 
 def _of_end(standing: Standing) -> Iterator[Concern]:
-    if standing.definition is None:
-        return
     if standing.current is None or standing.ends is None or standing.left is None:
-        if not standing.waits_for_a_person and standing.candidate is None and not _is_loud(standing):
+        due = standing.definition and not standing.waits_for_a_person and standing.candidate is None
+        if due and not _is_loud(standing):
             advice = f"run 'oftp2d renew run {standing.name}', or bring one with 'oftp2d renew import'"
             yield _concern(standing, "none", "there is no credential yet", advice)
         return
@@ -147,7 +150,7 @@ def _of_end(standing: Standing) -> Iterator[Concern]:
         advice = f"get another one: run 'oftp2d renew run {standing.name}', or bring one with 'oftp2d renew import'"
         yield _concern(standing, f"{key} over", f"the credential ended on {ends}", advice, at=standing.ends)
         return
-    terms = standing.definition.terms
+    terms = standing.terms
     steps = [
         days for days in (1, terms.critical_days, terms.alarm_days, terms.lead_days) if standing.left <= days * DAY
     ]
@@ -160,11 +163,11 @@ def _of_end(standing: Standing) -> Iterator[Concern]:
 def _way_out(standing: Standing) -> str:
     """What becomes of a credential that ends."""
     definition, candidate = standing.definition, standing.candidate
-    if standing.waits_for_a_person:
+    if definition is None or standing.waits_for_a_person:
         return f"nothing follows it by itself: see 'oftp2d renew status {standing.name}'"
     if candidate is not None and candidate.state in READY:
         return f"its successor is there: see 'oftp2d renew status {standing.name}'"
-    if definition is not None and not definition.auto_renew:
+    if not definition.auto_renew:
         return f"it is not renewed by itself: run 'oftp2d renew run {standing.name}'"
     if candidate is not None and candidate.state not in STUCK:
         return f"what may follow it is being read and checked: see 'oftp2d renew status {standing.name}'"
@@ -172,6 +175,31 @@ def _way_out(standing: Standing) -> str:
     if standing.phase in LATE:
         return f"the source is asked again{when}; call it, and ask why there is no successor yet"
     return f"the source is asked{when}; until then there is nothing to do"
+
+
+def _of_offer(standing: Standing) -> Iterator[Concern]:
+    """A source keeps a successor for a while only: where that is over before the credential ends, it is said in time."""
+    current, ends, terms = standing.current, standing.ends, standing.terms
+    if current is None or ends is None or not standing.definition or not _lacks_successor(standing):
+        return
+    until = offered_until(ends, terms)
+    if until >= ends or standing.now >= ends or standing.now < until - terms.critical_days * DAY:
+        return
+    key, day = f"offer {current.fingerprint}", f"{until:%Y-%m-%d %H:%M} UTC"
+    if standing.now < until:
+        text = f"its source keeps the successor until {day} only (store_days)"
+        advice = f"see to it that it is fetched before: 'oftp2d renew status {standing.name}' says what keeps it"
+        yield _concern(standing, f"{key} soon", text, advice, at=until)
+    else:
+        text = f"its source has kept the successor until {day} (store_days), and it was not fetched"
+        advice = "it is asked all the same; if it has none any more, ask its help desk to have another one made"
+        yield _concern(standing, f"{key} over", text, advice, at=until)
+
+
+def _lacks_successor(standing: Standing) -> bool:
+    """Whether it is time, and nothing has come that can be used."""
+    candidate = standing.candidate
+    return standing.phase is not Phase.VALID and (candidate is None or candidate.state in STUCK)
 
 
 def _of_block(standing: Standing) -> Iterator[Concern]:

@@ -450,7 +450,7 @@ async def test_what_cannot_be_overruled_stays_unused_until_it_passes(home: Home)
 async def test_another_one_is_asked_for_a_week_after_one_that_was_refused(home: Home) -> None:
     async with home.engine() as engine:
         await in_use(engine)
-        home.source.says("fetch", answer(issue(home, subject="CN=wrong", days=1500)))
+        home.source.says("fetch", answer(issue(home, subject="CN=wrong", days=1300)))
         await at_its_time(engine)
         new = issue(home)
         home.source.says("fetch", answer(new))
@@ -851,6 +851,36 @@ async def test_the_end_of_a_credential_is_told_in_steps_whatever_the_source_says
             keys += [each.key for each in found if " ends " in each.key and each.key not in keys]
             assert all("(contact: edi@company.example)" in each.line for each in found)
         assert [key.rpartition(" ")[2] for key in keys] == ["60", "30", "7", "1", "over"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_that_a_source_keeps_a_successor_for_a_while_only_is_told_in_time(home: Home) -> None:
+    home.define(terms="store_days = 30")
+    async with home.engine() as engine:
+        await in_use(engine)
+        told: dict[str, float] = {}
+        for left in (61, 59, 38, 36, 31, 29, 10, -1):
+            await at_its_time(engine, left=left)
+            said = " ".join(await engine.concerns())
+            for words in ("only (store_days)", "and it was not fetched"):
+                if words in said:
+                    told.setdefault(words, left)
+        assert told == {"only (store_days)": 36, "and it was not fetched": 29}
+        assert "store_days" not in " ".join(await engine.concerns())
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_end_of_a_credential_is_told_also_where_its_definition_cannot_be_read(home: Home) -> None:
+    async with home.engine() as engine:
+        await in_use(engine, days=20)
+    (home.folder / "renewal" / "sets.toml").write_text(f'[[set]]\nname = "{NAME}"\nplugin = 7\n', encoding="utf-8")
+    async with home.engine() as engine:
+        (standing,) = await engine.renewer.standings()
+        assert (standing.definition, standing.phase.value) == (None, "alarm")
+        assert any("less than 20 days" in line and "'oftp2d check'" in line for line in await engine.concerns())
+        home.time.go(21 * DAY)
+        (standing,) = await engine.renewer.standings()
+        assert standing.phase.value == "expired"
 
 
 @pytest_twisted.ensureDeferred
