@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -103,6 +103,9 @@ class Folder:
                 first = found.setdefault(each.name, each)
                 if first is not each:
                     faults.append(_twice(each, first))
+        for each, first in _sharing(found.values(), self._path.parent):
+            faults.append(_same_folder(each, first))
+            del found[each.name]
         if len(found) > MAX_SETS:
             faults.append(_of_folder(f"there are {len(found)} credential sets", f"{MAX_SETS} are possible"))
             found = dict(list(found.items())[:MAX_SETS])
@@ -376,6 +379,18 @@ def _wrong(what: str, advice: str, path: str = "(file)") -> FaultsError:
 
 def _of_folder(what: str, advice: str) -> SetFault:
     return SetFault(file="", name="", fault=Fault(path="(folder)", what=what, advice=advice))
+
+
+def _sharing(sets: Iterable[CredentialSet], home: Path) -> Sequence[tuple[CredentialSet, CredentialSet]]:
+    """Sets that would write over the files of another one, each with that."""
+    folders: dict[str, CredentialSet] = {}
+    exported = ((each, os.path.realpath(home / each.export.folder)) for each in sets if each.export is not None)
+    return [(each, first) for each, folder in exported if (first := folders.setdefault(folder, each)) is not each]
+
+
+def _same_folder(each: CredentialSet, first: CredentialSet) -> SetFault:
+    what, advice = f"the credential of {first.name} is exported there", "give each set a folder of its own"
+    return SetFault(file=each.file, name=each.name, fault=Fault(path="export.folder", what=what, advice=advice))
 
 
 def _twice(each: CredentialSet, first: CredentialSet) -> SetFault:

@@ -116,7 +116,7 @@ class Watched:
         (folder / "profiles" / "standin.toml").write_text(profile + LIMITS, encoding="utf-8")
         for name in names:
             (folder / f"{name}.toml").write_text(
-                f'[[set]]\nname = "{name}"\nplugin = "nmvs"\nauto_renew = false\n[set.export]\nfolder = "exported"\n'
+                f'[[set]]\nname = "{name}"\nplugin = "nmvs"\nauto_renew = false\n[set.export]\nfolder = "exported/{name}"\n'
                 f'[set.nmvs]\nprofile = "standin"\nclient_login_id = "{name.upper()}"\nuser_id = "machine"\n'
                 'password = "store"\n',
                 encoding="utf-8",

@@ -119,9 +119,12 @@ def test_what_is_common_counts_for_each_set_section_by_section(tmp_path: Path, f
         [common.terms]
         alarm_days = 25
         [common.export]
-        folder = "out"
+        form = "pem"
         [[set]]
         name = "one"
+        [set.export]
+        folder = "out"
+        form = "p12"
         [[set]]
         name = "two"
         contact = "two@company.example"
@@ -134,7 +137,7 @@ def test_what_is_common_counts_for_each_set_section_by_section(tmp_path: Path, f
         identity = "pattern"
         pattern = "CN=two.*"
         [set.export]
-        form = "pem"
+        folder = "other"
         [set.store]
         stations = ["O0013000001TEST"]
         usages = ["signature", "tls_client"]
@@ -152,7 +155,7 @@ def test_what_is_common_counts_for_each_set_section_by_section(tmp_path: Path, f
     assert (two.demands.identity, two.demands.extended_usages) == (Identity.PATTERN, ("1.2.3",))
     assert one.export is not None
     assert two.export is not None
-    assert (one.export.form, two.export.form, two.export.folder) == (Form.P12, Form.PEM, Path("out"))
+    assert (one.export.form, two.export.form, two.export.folder) == (Form.P12, Form.PEM, Path("other"))
     assert (one.consumers, two.consumers) == (("export",), ("store", "export", "hook"))
     assert two.store is not None
     assert two.store.usages == {Usage.SIGNATURE, Usage.TLS_CLIENT}
@@ -268,6 +271,17 @@ def test_a_file_that_gets_a_fault_keeps_the_sets_that_it_had(tmp_path: Path, fol
     write(tmp_path, GOOD.replace('"me"', '"you"'))
     read = folder.read()
     assert (read.sets["one"].options.user, read.faults) == ("you", ())
+
+
+def test_two_sets_never_export_into_one_folder_whatever_it_is_called(tmp_path: Path, folder: Folder) -> None:
+    (tmp_path / "link").symlink_to("out")
+    write(tmp_path, GOOD + '[set.export]\nfolder = "out"\n', "a.toml")
+    write(tmp_path, GOOD.replace("one", "other") + '[set.export]\nfolder = "link"\n', "b.toml")
+    read = folder.read()
+    assert list(read.sets) == ["one"]
+    assert [str(fault) for fault in read.faults] == [
+        "renewal/b.toml: other: export.folder: the credential of one is exported there; give each set a folder of its own"
+    ]
 
 
 def test_two_sets_of_one_name_are_a_fault_and_the_first_one_runs(tmp_path: Path, folder: Folder) -> None:
