@@ -41,6 +41,7 @@ from oftp2d.renewal.informing import Informing, to_tell
 from oftp2d.renewal.interface import Answer, Case, Notification, Refusal, Trial, Verdict
 from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.kept import Kept, kept
+from oftp2d.renewal.looking import already_here
 from oftp2d.renewal.material import Container, Material, opened_at_first
 from oftp2d.renewal.reactions import LATE, advice, again, blocking, grown, level
 from oftp2d.renewal.rules import Problem
@@ -146,6 +147,7 @@ class Course:
         self.log.info("credential set {set}: its source is asked for a new one", set=self.name)
         answer = await self.asked.fetch(case, now, tan, self._late)
         if isinstance(answer, Refusal):
+            answer = await self._looked_up(answer)
             outcome = self._outcome(answer, known, digest)
             await self._database(self._sets.conclude, self.name, outcome, self._now())
             self._tell_of(answer, known)
@@ -251,6 +253,7 @@ class Course:
     async def _held_nothing(self, candidate: Candidate, refusal: Refusal, known: Kept) -> None:
         """An answer that was understood brought no credential; one that was not may hold one all the same."""
         refusal = replace(refusal, transaction=refusal.transaction or candidate.transaction_id)
+        refusal = await self._looked_up(refusal, candidate.id)
         if refusal.verdict is Verdict.FATAL and not refusal.understood:
             await self._unreadable(candidate, refusal, known)
             return
@@ -422,6 +425,13 @@ class Course:
             block=blocking(refusal, advice_, digest),
             next_at=again(refusal, last, found, self.definition.terms, failures),
         )
+
+    async def _looked_up(self, refusal: Refusal, came_as: int | None = None) -> Refusal:
+        """A refusal by which the source says that we have it already, with what to do where that is so."""
+        if refusal.verdict is not Verdict.ALREADY:
+            return refusal
+        candidates = [each for each in await self._database(self._sets.candidates, self.name) if each.id != came_as]
+        return replace(refusal, advice=already_here(self.name, candidates, self._now()) or refusal.advice)
 
     def _advice(self, refusal: Refusal, known: Kept) -> str:
         return advice(refusal, self._phase(known, self._now()))

@@ -302,6 +302,53 @@ async def test_what_a_person_must_see_to_is_asked_once_a_day_even_when_it_is_cri
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_a_source_says_that_we_have_is_looked_for_here_and_told_how_to_be_used(home: Home, log: Log) -> None:
+    already = Refusal(verdict=Verdict.ALREADY, code="PKI_09", text="confirmed already", advice="call the help desk")
+    async with home.engine() as engine:
+        await in_use(engine, days=30)
+        home.source.always["fetch"] = already
+        assert (await engine.renewer.run(NAME)).record.advice == "call the help desk"
+        # It may stand in an answer that was kept before it was read.
+        home.source.says("fetch", Answer(content=Secret(b"<already/>")))
+        home.source.says("read", already)
+        assert (await engine.renewer.run(NAME)).record.advice == "call the help desk"
+        new = issue(home)
+        home.source.says("fetch", answer(new))
+        await engine.renewer.run(NAME)
+        await engine.renewer.rollback(NAME)
+        await engine.renewer.run(NAME)
+        (id_,) = [each.id for each in await engine.renewer.candidates(NAME) if each.state == "rolled back"]
+        use = f"'oftp2d renew activate {NAME} --candidate {id_}' uses it"
+        assert any(f"credential {id_}, rolled back" in line and use in line for line in await engine.concerns())
+        assert log.lines("error", "confirmed already", use)
+        # What the advice says, works.
+        standing = await engine.renewer.activate(NAME, candidate=id_)
+        assert standing.current is not None
+        assert standing.current.fingerprint == new.fingerprint
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"subject": "CN=another"}, "--anyway' uses it all the same"),
+        ({"begins": 10}, "cannot be overruled: ask the source for another one"),
+        (None, "'oftp2d renew run pharmacy-1' reads it again"),
+    ],
+)
+async def test_also_one_that_was_refused_or_cannot_be_read_is_found(
+    home: Home, given: dict[str, Any] | None, words: str
+) -> None:
+    async with home.engine() as engine:
+        await in_use(engine, days=30)
+        home.source.always["fetch"] = Refusal(verdict=Verdict.ALREADY, code="PKI_09")
+        came = Answer(content=Secret(b"what is that?")) if given is None else answer(issue(home, **given))
+        home.source.says("fetch", came)
+        await engine.renewer.run(NAME)
+        assert words in (await engine.renewer.run(NAME)).record.advice
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_day_brings_no_more_attempts_than_its_phase_allows(home: Home) -> None:
     async with home.engine() as engine:
         await in_use(engine)
@@ -877,7 +924,7 @@ async def test_the_end_of_a_credential_is_told_also_where_its_definition_cannot_
     async with home.engine() as engine:
         (standing,) = await engine.renewer.standings()
         assert (standing.definition, standing.phase.value) == (None, "alarm")
-        assert any("less than 20 days" in line and "'oftp2d check'" in line for line in await engine.concerns())
+        assert any("less than 21 days" in line and "'oftp2d check'" in line for line in await engine.concerns())
         home.time.go(21 * DAY)
         (standing,) = await engine.renewer.standings()
         assert standing.phase.value == "expired"
