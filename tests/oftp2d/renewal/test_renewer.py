@@ -924,7 +924,9 @@ async def test_the_end_of_a_credential_is_told_also_where_its_definition_cannot_
     async with home.engine() as engine:
         (standing,) = await engine.renewer.standings()
         assert (standing.definition, standing.phase.value) == (None, "alarm")
-        assert any("less than 21 days" in line and "'oftp2d check'" in line for line in await engine.concerns())
+        assert any(
+            "less than 21 days" in line and "nothing follows it by itself" in line for line in await engine.concerns()
+        )
         home.time.go(21 * DAY)
         (standing,) = await engine.renewer.standings()
         assert standing.phase.value == "expired"
