@@ -346,6 +346,7 @@ async def test_4_a_wrong_tan_blocks_like_a_wrong_password_and_a_used_one_brings_
     await site.holds(SET, aged=DUE, more="auto_renew = false")
     tan = standin.tan("PHARMACY-1", "machine")
     standing = await site.renewer.run(SET, tan=Secret("NOT-A-TAN-AT-ALL"))
+    assert "or it was the TAN" in standing.record.blocked_advice
     assert (standing.record.code, standing.record.blocked) == ("NMVS_FE_AU_10", Verdict.AUTH_FAILED)
     with pytest.raises(OperatorError, match="blocked"):
         await site.renewer.run(SET, tan=Secret(tan))

@@ -122,7 +122,8 @@ class Nmvs(Plugin):
             )
             said = replace(said, transaction=said.transaction or answer.transaction)
             if said.verdict is not Verdict.FETCHED:
-                return _named(case, answers.brings_nothing(contract, said))
+                refusal = _named(case, answers.brings_nothing(contract, said))
+                return _of_tan(case, refusal) if _is_tan(contract, tan) else refusal
             agreed = None
             if contract.profile.response.passphrase_from is PassphraseFrom.SECRET and case.options.passphrase:
                 agreed = await case.secrets.get(PASSPHRASE)
@@ -305,6 +306,21 @@ def _too_long(message: Message, name: str, value: str | None) -> str:
     if longest is None or value is None or len(value) <= longest:
         return ""
     return f"{name} has {len(value)} characters, and the profile allows {longest}"
+
+
+def _is_tan(contract: Contract, sent: Secret[bytes] | None) -> bool:
+    """Whether what was sent in the place of a TAN was one."""
+    request = contract.profile.request
+    fixed = request.tan if request.tan_mode is TanMode.FIXED else None
+    return sent is not None and sent.reveal().decode("utf-8", "replace") != fixed
+
+
+def _of_tan(case: Case, refusal: Refusal) -> Refusal:
+    """Where the login was refused with a TAN it may be the TAN that is wrong: the server does not say."""
+    if refusal.verdict is not Verdict.AUTH_FAILED:
+        return refusal
+    by_tan = f"or it was the TAN: say 'oftp2d renew unblock {case.name}' before you give another one"
+    return replace(refusal, advice=f"{refusal.advice}; {by_tan}" if refusal.advice else by_tan)
 
 
 def _instead_of_tan(contract: Contract) -> str | None:
