@@ -169,6 +169,8 @@ class SetNotification:
 
     code: str
     text: str
+    days: int | None = None
+    """In how many days it comes to pass, counted from the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,8 @@ PLAN_LIMIT: Final = timedelta(seconds=30)
 LONGEST_TEXT: Final = 500
 LONGEST_CODE: Final = 64
 MOST_NOTIFICATIONS: Final = 20
+MOST_DAYS: Final = 3650
+"""Ahead of a notification."""
 MOST_WORDS: Final = 50
 """Of what a plugin tells of a set besides."""
 
@@ -250,10 +252,14 @@ def _no_word(step: str) -> Refusal:
 
 def _notifications(given: Iterable[Notification]) -> tuple[Notification, ...]:
     return tuple(
-        Notification(code=_line(each.code, LONGEST_CODE), text=_line(each.text))
+        Notification(code=_line(each.code, LONGEST_CODE), text=_line(each.text), days=_days(each.days))
         for each in islice(given, MOST_NOTIFICATIONS)
         if isinstance(each, Notification)
     )
+
+
+def _days(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_DAYS else None
 
 
 def _line(value: object, longest: int = LONGEST_TEXT) -> str:

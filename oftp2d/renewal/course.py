@@ -243,9 +243,11 @@ class Course:
             )
             return
         self._rests.pop(candidate.id, None)
+        transaction = outcome.transaction_id if outcome else ""
         self.log.info(
-            "credential set {set}: a new one is here, for {subject}, valid until {until} UTC",
+            "credential set {set}: a new one is here, for {subject}, valid until {until} UTC{transaction}",
             set=self.name,
+            transaction=f", transaction {transaction}" if transaction else "",
             subject=str(material.facts.subject),
             until=f"{material.valid_until:%Y-%m-%d %H:%M}",
         )
@@ -541,7 +543,7 @@ def kept_problems(problems: Sequence[Problem]) -> list[CandidateProblem]:
 
 
 def _kept_notifications(given: Sequence[Notification]) -> tuple[SetNotification, ...]:
-    return tuple(SetNotification(code=each.code, text=each.text) for each in given)
+    return tuple(SetNotification(code=each.code, text=each.text, days=each.days) for each in given)
 
 
 def _said(refusal: Refusal) -> str:

@@ -58,6 +58,8 @@ class Notification:
 
     code: str
     text: str
+    days: int | None = None
+    """In how many days it comes to pass, where the source says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

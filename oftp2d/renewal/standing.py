@@ -279,12 +279,16 @@ def _of_consumers(standing: Standing) -> Iterator[Concern]:
 
 def _of_notifications(standing: Standing) -> Iterator[Concern]:
     for each in standing.record.notifications:
-        said = " ".join(part for part in (each.code, each.text) if part)
+        said, answered = " ".join(part for part in (each.code, each.text) if part), standing.record.answered_at
+        # Its next answer may be two years away: what it said is told with its day, and days are counted on from there.
+        when = f" on {answered:%Y-%m-%d}" if answered else ""
+        ends = answered + each.days * DAY if answered and each.days is not None else None
         yield _concern(
             standing,
             f"notification {said}",
-            f"its source says: {said}",
+            f"its source said{when}: {said}{f' (that is on {ends:%Y-%m-%d})' if ends else ''}",
             "see to it before it stands in the way of a renewal",
+            at=ends or answered,
         )
 
 

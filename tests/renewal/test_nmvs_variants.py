@@ -37,6 +37,9 @@ async def test_9_notifications_reach_the_administrator(standin: StandIn, site: S
     assert {each.code for each in record.notifications} == {"NMVS_NOTIFY_AU_02", "NMVS_NOTIFY_PMS_01"}
     assert "Password expires in 6 days." in warned
     assert "9 days left to confirm" in warned
+    now = standin.clock.now()
+    assert f"source said on {now:%Y-%m-%d}" in warned
+    assert f"days left to confirm. (that is on {now + 9 * DAY:%Y-%m-%d})" in warned
 
 
 @pytest_twisted.ensureDeferred

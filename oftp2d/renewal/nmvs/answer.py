@@ -407,15 +407,18 @@ def _notifications(contract: Contract, root: Element, secrets: Iterable[str]) ->
     places = contract.places
     found = places.notifications.found(root) if places.notifications else []
     return tuple(
-        Notification(
-            code=_scrubbed(_first(places.notification_code.found(each)) if places.notification_code else "", secrets)[
-                :LONGEST_CODE
-            ],
-            text=_scrubbed(_first(places.notification_text.found(each)) if places.notification_text else "", secrets),
-        )
-        for each in found[:MOST_NOTIFICATIONS]
-        if not isinstance(each, str)
+        _notification(contract, each, secrets) for each in found[:MOST_NOTIFICATIONS] if not isinstance(each, str)
     )
+
+
+def _notification(contract: Contract, found: Element, secrets: Iterable[str]) -> Notification:
+    places = contract.places
+    code = _first(places.notification_code.found(found)) if places.notification_code else ""
+    text = _scrubbed(_first(places.notification_text.found(found)) if places.notification_text else "", secrets)
+    # "n days left", in whatever language: the only number there is.
+    numbers = re.findall("[0-9]+", text)
+    days = int(numbers[0]) if len(numbers) == 1 and len(numbers[0]) <= 4 else None
+    return Notification(code=_scrubbed(code, secrets)[:LONGEST_CODE], text=text, days=days)
 
 
 def _first(found: list[Element | str]) -> str:

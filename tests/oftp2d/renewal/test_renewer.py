@@ -98,6 +98,7 @@ async def test_a_credential_is_fetched_tried_and_used_and_the_former_one_stays(h
         assert standing.record.verdict == Verdict.FETCHED
         assert standing.extra == {"host": "test"}
         assert await engine.states() == ["active", "former"]
+        assert log.lines("a new one is here", "transaction T1")
         assert log.lines("the new one is in use", new.fingerprint)
         await engine.later(100 * DAY)
         assert await engine.states() == ["active", "ended"]
@@ -442,7 +443,9 @@ async def test_an_answer_without_a_credential_counts_as_what_it_says(home: Home)
         assert await engine.states() == ["empty", "active"]
         assert standing.record.blocked == Verdict.LOCKED
         assert standing.record.transaction_id == "T7"
-        assert any("its source says: N1 about N1" in line for line in await engine.concerns())
+        assert any(
+            f"its source said on {home.time.now:%Y-%m-%d}: N1 about N1" in line for line in await engine.concerns()
+        )
 
 
 @pytest_twisted.ensureDeferred

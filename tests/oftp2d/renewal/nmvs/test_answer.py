@@ -265,7 +265,7 @@ def test_notifications_ride_along(usual: Contract) -> None:
         f'<a:Notification a:notificationCode="N{n}" a:notificationDesc="ends in {n} days"/>' for n in range(50)
     )
     found = refused(usual, envelope("NMVS_FE_PKI_07", header=notes))
-    assert found.notifications[0] == Notification(code="N0", text="ends in 0 days")
+    assert found.notifications[0] == Notification(code="N0", text="ends in 0 days", days=0)
     assert len(found.notifications) == 20
 
 

@@ -84,7 +84,7 @@ async def test_a_new_certificate_comes_with_the_current_one(site: Site, service:
     assert isinstance(fetched, Fetched), fetched
     assert opened(fetched.container).certificate == new.certificate
     assert (fetched.code, fetched.transaction) == ("NMVS_SUCCESS", "0123456789ABCDEF0123456789ABCDEF")
-    assert fetched.notifications == (Notification(code="NMVS_NOTIFY_AU_02", text="5 days"),)
+    assert fetched.notifications == (Notification(code="NMVS_NOTIFY_AU_02", text="5 days", days=5),)
     request = sent(service)
     assert request.tag == "{urn:wsdltypes.nmvs.eu:v5.0}G615Request"
     names = ["ClientLoginId", "UserId", "Password", "SubUserId", "Language", "Tan"]
