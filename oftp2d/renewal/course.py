@@ -11,18 +11,16 @@ validated  tried; if that fails the one in use stays, and it is tried again with
 probed     validated once more and activated, unless that is left to an operator
 ========== ===================================================================================================
 
-A set that has no candidate to go on with may ask its source (nmvs.md section 4 and 8.2): the attempt is noted before it.
+A set that has no candidate to go on with may ask its source: that is in :mod:`oftp2d.renewal.attempts`.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
 
 from oftp2d.context import Context
@@ -32,21 +30,20 @@ from oftp2d.ledger import (
     Candidate,
     CandidateProblem,
     CandidateState,
-    SetNotification,
 )
-from oftp2d.renewal.asking import LIMIT, UNKNOWN, Asked
+from oftp2d.renewal.asking import LIMIT, Asked
+from oftp2d.renewal.attempts import Attempts, kept_notifications, said
 from oftp2d.renewal.cases import Cases
 from oftp2d.renewal.definitions import CredentialSet
 from oftp2d.renewal.informing import Informing, to_tell
-from oftp2d.renewal.interface import Answer, Case, Notification, Refusal, Trial, Verdict
+from oftp2d.renewal.interface import Case, Refusal, Trial, Verdict
 from oftp2d.renewal.keeping import Keeping
 from oftp2d.renewal.kept import Kept, kept
-from oftp2d.renewal.looking import already_here
 from oftp2d.renewal.material import Container, Material, opened_at_first
-from oftp2d.renewal.reactions import LATE, advice, again, blocking, grown, level
+from oftp2d.renewal.reactions import LATE, grown
 from oftp2d.renewal.rules import Problem
 from oftp2d.renewal.scheduling import LONGEST_REST, tend_at, waits_for_operator
-from oftp2d.renewal.timetable import DAY, Phase, believed, next_attempt, phase
+from oftp2d.renewal.timetable import DAY, Phase, believed, phase
 from oftp2d.vault import Secret
 
 P = ParamSpec("P")
@@ -99,6 +96,7 @@ class Course:
         self._informing = informing
         self._rests = rests
         self._goes_on = goes_on
+        self._attempts = Attempts(context, definition, self.asked, keeping, cases)
         # Opening a credential is slow, and each step needs those of the step before.
         self._case: tuple[int | None, Case] | None = None
         self._material: tuple[int, Material] | None = None
@@ -108,7 +106,7 @@ class Course:
     async def visit(self, *, due: Callable[[Kept], Coroutine[Any, Any, bool]]) -> None:
         """Everything that is to be done now by itself; ``due`` says whether the source is to be asked."""
         await self.go_on()
-        await self._conclude_unanswered()
+        await self._attempts.conclude_unanswered(await self.kept())
         await self.tell()
         await self._tend()
         if self._goes_on() and await due(await self.kept()):
@@ -136,31 +134,10 @@ class Course:
 
     async def attempt(self, tan: Secret[str] | None = None) -> None:
         """Ask the source once, and go on with what comes."""
-        now, known = self._now(), await self.kept()
-        case, digest = await self.case(known), await self._cases.digest(self.definition)
-        found = self._phase(known, now)
-        # Should nobody come back from it, it is not known whether the source counts it as failed.
-        fallback = next_attempt(now, found, self.definition.terms)
-        await self._database(
-            self._sets.begin_attempt, self.name, self._context.owner, secrets.token_hex(8), now, fallback
-        )
-        self.log.info("credential set {set}: its source is asked for a new one", set=self.name)
-        answer = await self.asked.fetch(case, now, tan, self._late)
-        if isinstance(answer, Refusal):
-            answer = await self._looked_up(answer)
-            outcome = self._outcome(answer, known, digest)
-            await self._database(self._sets.conclude, self.name, outcome, self._now())
-            self._tell_of(answer, known)
-            return
-        try:
-            await self._keep(answer)
-        except OperatorError as error:
-            refusal = Refusal(verdict=Verdict.FATAL, text=error.what, advice=error.advice)
-            await self._database(self._sets.conclude, self.name, self._outcome(refusal, known, digest), self._now())
-            self._tell_of(refusal, known)
-            return
-        await self.go_on()
-        await self.tell()
+        known = await self.kept()
+        if await self._attempts.ask(await self.case(known), known, tan):
+            await self.go_on()
+            await self.tell()
 
     async def judged(self, candidate: Candidate) -> Sequence[Problem]:
         """What is wrong with a staged credential now. Raises OperatorError."""
@@ -231,7 +208,7 @@ class Course:
                     verdict=Verdict.FETCHED,
                     code=found.code,
                     transaction_id=found.transaction or answer.transaction,
-                    notifications=_kept_notifications(found.notifications),
+                    notifications=kept_notifications(found.notifications),
                 )
             material = await self._context.workers.crypto(opened_at_first, container)
             if await self._is_known(candidate, material, outcome):
@@ -255,27 +232,27 @@ class Course:
     async def _held_nothing(self, candidate: Candidate, refusal: Refusal, known: Kept) -> None:
         """An answer that was understood brought no credential; one that was not may hold one all the same."""
         refusal = replace(refusal, transaction=refusal.transaction or candidate.transaction_id)
-        refusal = await self._looked_up(refusal, candidate.id)
+        refusal = await self._attempts.looked_up(refusal, candidate.id)
         if refusal.verdict is Verdict.FATAL and not refusal.understood:
             await self._unreadable(candidate, refusal, known)
             return
-        outcome = self._outcome(refusal, known, await self._cases.digest(self.definition))
-        text = _said(refusal)
+        outcome = self._attempts.outcome(refusal, known, await self._cases.digest(self.definition))
+        text = said(refusal)
         await self._database(self._sets.set_aside, candidate.id, _S.EMPTY, text, self._now(), outcome)
         self._rests.pop(candidate.id, None)
-        self._tell_of(refusal, known)
+        self._attempts.tell_of(refusal, known)
 
     async def _unreadable(self, candidate: Candidate, refusal: Refusal, known: Kept) -> None:
         again_ = candidate.state is _S.UNREADABLE
         self._rests[candidate.id] = Rest(1, self._now() + DAY / 2)
         if again_:
             return
-        outcome = None if candidate.imported else self._outcome(refusal, known, "")
-        await self._database(self._sets.set_aside, candidate.id, _S.UNREADABLE, _said(refusal), self._now(), outcome)
+        outcome = None if candidate.imported else self._attempts.outcome(refusal, known, "")
+        await self._database(self._sets.set_aside, candidate.id, _S.UNREADABLE, said(refusal), self._now(), outcome)
         self.log.error(
             "credential set {set}: what its source sent cannot be read, and is kept: {what}; {advice}",
             set=self.name,
-            what=_said(refusal),
+            what=said(refusal),
             advice=refusal.advice or f"correct its definition, then 'oftp2d renew run {self.name}' reads it again",
         )
         kept_ = await self._database(self._sets.in_states, {_S.UNREADABLE}, self.name)
@@ -376,79 +353,7 @@ class Course:
         except OperatorError as error:
             self._rest(candidate, error)
 
-    # --- what belongs to an attempt -----------------------------------------------------------------------------
-
-    async def _conclude_unanswered(self) -> None:
-        """The process died in an attempt, or with its answer unread: how it ended is not known."""
-        known = await self.kept()
-        if not known.record.is_unanswered:
-            return
-        outcome = self._outcome(UNKNOWN, known, "")
-        await self._database(self._sets.conclude, self.name, outcome, self._now())
-        self._tell_of(UNKNOWN, known)
-
-    async def _keep(self, answer: Answer) -> None:
-        kept_ = await self._keeping.keep(self.name, answer, self._now())
-        self.log.info(
-            "credential set {set}: what its source sent is kept, {id}{transaction}",
-            set=self.name,
-            id=kept_.id,
-            transaction=f", transaction {answer.transaction}" if answer.transaction else "",
-        )
-
-    def _late(self, answer: Answer) -> None:
-        """An answer came when nobody waited for it any more: it may never come again."""
-
-        async def keep() -> None:
-            try:
-                await self._keep(answer)
-            except Exception as error:  # noqa: BLE001 - nobody waits for it
-                self.log.error(
-                    "credential set {set}: an answer that came too late cannot be kept ({kind}); ask the source again",
-                    set=self.name,
-                    kind=type(error).__name__,
-                )
-
-        Deferred.fromCoroutine(keep())
-
-    def _outcome(self, refusal: Refusal, known: Kept, digest: str) -> AttemptOutcome:
-        now = self._now()
-        found, failures = self._phase(known, now), known.record.failures + 1
-        advice_ = self._advice(refusal, known)
-        last = known.record.attempted_at if known.record.is_unanswered and known.record.attempted_at else now
-        return AttemptOutcome(
-            verdict=refusal.verdict.value,
-            code=refusal.code,
-            text=refusal.text,
-            advice=advice_,
-            transaction_id=refusal.transaction,
-            notifications=_kept_notifications(refusal.notifications),
-            failed=refusal.verdict is not Verdict.NOT_YET,
-            block=blocking(refusal, advice_, digest),
-            next_at=again(refusal, last, found, self.definition.terms, failures),
-        )
-
-    async def _looked_up(self, refusal: Refusal, came_as: int | None = None) -> Refusal:
-        """A refusal by which the source says that we have it already, with what to do where that is so."""
-        if refusal.verdict is not Verdict.ALREADY:
-            return refusal
-        candidates = [each for each in await self._database(self._sets.candidates, self.name) if each.id != came_as]
-        return replace(refusal, advice=already_here(self.name, candidates, self._now()) or refusal.advice)
-
-    def _advice(self, refusal: Refusal, known: Kept) -> str:
-        return advice(refusal, self._phase(known, self._now()))
-
-    def _tell_of(self, refusal: Refusal, known: Kept) -> None:
-        """How an attempt ended; what was said before is not said as loud again."""
-        same = (known.record.verdict, known.record.code) == (refusal.verdict.value, refusal.code)
-        advice_ = self._advice(refusal, known)
-        self.log.emit(
-            LogLevel.info if same else level(refusal, self._phase(known, self._now())),
-            "credential set {set}: its source was asked, and gave none: {what}{advice}",
-            set=self.name,
-            what=_said(refusal),
-            advice=f"; {advice_}" if advice_ else "",
-        )
+    # --- what the source wants besides -------------------------------------------------------------------------
 
     async def _tend(self) -> None:
         known, now = await self.kept(), self._now()
@@ -464,9 +369,9 @@ class Course:
             return
         if refusal is not None:
             # When the next attempt is due follows from the credential, unless nothing may be asked any more.
-            outcome = replace(self._outcome(refusal, known, digest), next_at=known.record.next_at)
+            outcome = replace(self._attempts.outcome(refusal, known, digest), next_at=known.record.next_at)
             await self._database(self._sets.conclude, self.name, outcome, self._now())
-            self._tell_of(refusal, known)
+            self._attempts.tell_of(refusal, known)
 
     def _is_tended(self, known: Kept, now: datetime) -> bool:
         at = tend_at(self.name, known, now) if self._cases.tends(self.definition) else None
@@ -540,14 +445,3 @@ class Course:
 def kept_problems(problems: Sequence[Problem]) -> list[CandidateProblem]:
     """As the ledger has them."""
     return [CandidateProblem(key=each.key, text=each.text, may_be_overruled=each.may_be_overruled) for each in problems]
-
-
-def _kept_notifications(given: Sequence[Notification]) -> tuple[SetNotification, ...]:
-    return tuple(SetNotification(code=each.code, text=each.text, days=each.days) for each in given)
-
-
-def _said(refusal: Refusal) -> str:
-    """What a source said, on one line."""
-    said = " ".join(part for part in (refusal.code, refusal.text) if part)
-    transaction = f" (transaction {refusal.transaction})" if refusal.transaction else ""
-    return f"{refusal.verdict}{f': {said}' if said else ''}{transaction}"
