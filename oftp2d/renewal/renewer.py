@@ -6,8 +6,7 @@ ledger respect too; what an operator asks for waits for what is under way.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,12 +17,13 @@ from twisted.logger import Logger
 
 from oftp2d.context import Context, owner_alive
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Candidate, CandidateState, ClaimLostError, CredentialSetRecord
+from oftp2d.ledger import Candidate, CandidateState, CredentialSetRecord
 from oftp2d.metrics import Gauge
 from oftp2d.planning import Concern
 from oftp2d.renewal.cases import Cases
-from oftp2d.renewal.course import LEASE, Course, Rest, kept_problems
+from oftp2d.renewal.course import Course, kept_problems
 from oftp2d.renewal.definitions import CredentialSet
+from oftp2d.renewal.hands import Hands
 from oftp2d.renewal.informing import Consumers, Informing, to_tell
 from oftp2d.renewal.interface import Answer, House, Trial
 from oftp2d.renewal.keeping import Keeping
@@ -57,17 +57,13 @@ class Renewer:
         house = House(reactor=context.reactor, workers=context.workers, home=context.config.home)
         self.registry = registry or Registry(house)
         """The plugins that are installed; asking it blocks."""
-        self.definitions = Definitions()
-        """The credential sets as they are defined, and what is wrong in the files."""
-        self._folder = Folder(context.config.home, self.registry)
         self._keeping = Keeping(ledger=context.ledger, vault=context.vault, workers=context.workers)
         self._cases = Cases(context, self._keeping, self.registry)
         self._informing = Informing(context, self._keeping, self._cases, consumers)
         self._rounds = Rounds(self._visit)
-        self._rests: dict[int, Rest] = {}
-        self._locks: dict[str, DeferredLock] = {}
-        self._in_hand: set[Course] = set()
-        self._emptied: list[Deferred[None]] = []
+        self._hands = Hands(
+            context, Folder(context.config.home, self.registry), self._keeping, self._cases, self._informing
+        )
         self._looking = DeferredLock()
         self._timer: IDelayedCall | None = None
         self._stopping = False
@@ -84,6 +80,7 @@ class Renewer:
     async def stop(self) -> None:
         """Begin nothing more, and wait for the steps in hand; what takes longer than ``PATIENCE`` is given up."""
         self._stopping = True
+        self._hands.close()
         self._rounds.forget()
         self._disarm()
         hurry = self._context.reactor.callLater(PATIENCE.total_seconds(), self._give_up)
@@ -92,35 +89,23 @@ class Renewer:
         self._rounds.forget()
         self._disarm()
         await self._rounds.idle()
-        if self._in_hand:
-            emptied: Deferred[None] = Deferred()
-            self._emptied.append(emptied)
-            await emptied
+        await self._hands.empty()
         if hurry.active():
             hurry.cancel()
 
     def _give_up(self) -> None:
-        for course in self._in_hand:
-            course.asked.cancel()
+        self._hands.give_up()
         self._cases.give_up()
         self._informing.give_up()
 
+    @property
+    def definitions(self) -> Definitions:
+        """The credential sets as they are defined, and what is wrong in the files."""
+        return self._hands.definitions
+
     async def reload(self) -> Definitions:
         """Read the definitions again, whether they have changed or not."""
-        before, self.definitions = self.definitions, await self._context.workers.disk(self._folder.read)
-        known = set(before.faults)
-        for fault in self.definitions.faults:
-            if fault not in known:
-                self.log.error("{fault}", fault=str(fault))
-        for name in sorted(before.sets.keys() - self.definitions.sets.keys()):
-            self._cases.forget(name)
-            self.log.warn(
-                "credential set {set}: it is defined no more, and nobody looks after it; what is kept of it stays",
-                set=name,
-            )
-        for name in sorted(self.definitions.sets.keys() - before.sets.keys()):
-            self.log.info("credential set {set}: it is looked after", set=name)
-        return self.definitions
+        return await self._hands.reload()
 
     def look(self) -> None:
         """See which sets are due, and begin with them. Never blocks."""
@@ -142,7 +127,7 @@ class Renewer:
             self._disarm()
             if self._stopping:
                 return ()
-            if afresh or await self._context.workers.disk(self._folder.changed):
+            if afresh or await self._hands.changed():
                 await self.reload()
             await self._erase_ended()
             due = await self._due()
@@ -181,7 +166,7 @@ class Renewer:
             tends = self._cases.tends(definition)
         except OperatorError:
             return None
-        rest = self._rests.get(known.candidate.id) if known.candidate else None
+        rest = self._hands.rests.get(known.candidate.id) if known.candidate else None
         return upcoming(
             definition,
             known,
@@ -198,14 +183,14 @@ class Renewer:
             consumers = to_tell(definition, self._cases.plugin(definition))
         except OperatorError:
             return None
-        rest = self._rests.get(known.candidate.id) if known.candidate else None
+        rest = self._hands.rests.get(known.candidate.id) if known.candidate else None
         return awaited(definition, known, plan, now, consumers=consumers, rest=rest.until if rest else None)
 
     def _forget_rests(self, everything: Iterable[Kept]) -> None:
         """Of candidates that are gone."""
         there = {each.candidate.id for each in everything if each.candidate is not None}
-        for candidate_id in self._rests.keys() - there:
-            del self._rests[candidate_id]
+        for candidate_id in self._hands.rests.keys() - there:
+            del self._hands.rests[candidate_id]
 
     async def _freed(self, definition: CredentialSet, known: Kept) -> Kept:
         """A set that another secret frees is free when there is one; the source is not asked for that."""
@@ -257,65 +242,10 @@ class Renewer:
             return isinstance(plan, Due | Overdue) and at is not None and at <= now
 
         try:
-            async with self._taken(name) as course:
+            async with self._hands.taken(name) as course:
                 await course.visit(due=due)
         except OperatorError as error:
             self.log.info("credential set {set}: {what}; {advice}", set=name, what=error.what, advice=error.advice)
-
-    @asynccontextmanager
-    async def _taken(self, name: str) -> AsyncIterator[Course]:
-        """A set in hand: nobody else works on it, neither here nor in another process."""
-        lock = self._locks.setdefault(name, DeferredLock())
-        await lock.acquire()
-        try:
-            async with self._claimed(name) as course:
-                self._in_hand.add(course)
-                try:
-                    yield course
-                finally:
-                    self._in_hand.discard(course)
-        finally:
-            lock.release()
-            if not lock.locked:
-                self._locks.pop(name, None)
-            if not self._in_hand:
-                emptied, self._emptied = self._emptied, []
-                for each in emptied:
-                    each.callback(None)
-
-    @asynccontextmanager
-    async def _claimed(self, name: str) -> AsyncIterator[Course]:
-        definition = self._definition(name)
-        if self._stopping:
-            raise OperatorError("the station stops", "ask again when it runs")
-        context, sets = self._context, self._context.ledger.credential_sets
-        now = context.now()
-        if not await context.workers.database(sets.claim, name, context.owner, now + LEASE, now):
-            raise OperatorError("another process works on it", "ask again in a few minutes")
-        try:
-            yield Course(
-                context,
-                definition,
-                keeping=self._keeping,
-                cases=self._cases,
-                informing=self._informing,
-                rests=self._rests,
-                goes_on=lambda: not self._stopping and name in self.definitions.sets,
-            )
-        except ClaimLostError:
-            raise OperatorError(
-                f"another process has taken up credential set {name}", f"see 'oftp2d renew status {name}'"
-            ) from None
-        finally:
-            await context.workers.database(sets.release, name, context.owner)
-
-    def _definition(self, name: str) -> CredentialSet:
-        found = self.definitions.sets.get(name)
-        if found is None:
-            faults = [str(fault) for fault in self.definitions.faults if fault.name == name]
-            what = f"there is no credential set {name!r}" if not faults else f"credential set {name} has faults"
-            raise OperatorError(what, "; ".join(faults) or "see 'oftp2d renew status' for those there are")
-        return found
 
     # --- what is shown ------------------------------------------------------------------------------------------
 
@@ -329,7 +259,7 @@ class Renewer:
 
     async def standing(self, name: str) -> Standing:
         """How one set stands, with what its plugin knows besides."""
-        definition, now = self._definition(name), self._context.now()
+        definition, now = self._hands.definition(name), self._context.now()
         known = await self._context.workers.database(kept, self._context.ledger, name, now)
         await self._cases.plan(definition, known.current, now)
         try:
@@ -364,7 +294,7 @@ class Renewer:
         definitions = self.definitions
         definition = definitions.sets.get(name)
         plan = None if definition is None else self._cases.known_plan(definition, known.current, now)
-        rest = self._rests.get(known.candidate.id) if known.candidate else None
+        rest = self._hands.rests.get(known.candidate.id) if known.candidate else None
         return Standing(
             name=name,
             now=now,
@@ -395,7 +325,7 @@ class Renewer:
         that nothing can be had before a person has done something (other than giving a TAN); nor more often than the source
         may be asked.
         """
-        async with self._taken(name) as course:
+        async with self._hands.taken(name) as course:
             before = (await course.kept()).current
             await course.go_on(forced=True)
             known = await self._freed(course.definition, await course.kept())
@@ -431,7 +361,7 @@ class Renewer:
 
     async def probe(self, name: str) -> Trial:
         """Try the new credential, or the one in use where there is no new one."""
-        async with self._taken(name) as course:
+        async with self._hands.taken(name) as course:
             known = await course.kept()
             candidate = known.candidate if known.candidate and known.candidate.state in _TRIABLE else known.current
             if candidate is None:
@@ -449,7 +379,7 @@ class Renewer:
 
         ``anyway`` overrules a probe that failed and those of its problems that may be overruled.
         """
-        async with self._taken(name) as course:
+        async with self._hands.taken(name) as course:
             await course.go_on(forced=True)
             chosen = await self._chosen(name, candidate)
             if chosen.state is not CandidateState.ACTIVE:
@@ -497,7 +427,7 @@ class Renewer:
 
     async def rollback(self, name: str) -> Standing:
         """Use the former credential again, as long as it is valid; the one in use is taken back."""
-        async with self._taken(name) as course:
+        async with self._hands.taken(name) as course:
             await course.roll_back()
             await course.tell()
             return await self._standing_of(course)
@@ -508,7 +438,7 @@ class Renewer:
         The first one of a set becomes the one in use if nothing is wrong with it. Raises OperatorError where it does not open,
         and where it is here already.
         """
-        async with self._taken(name) as course:
+        async with self._hands.taken(name) as course:
             container = Container(content=content, passphrase=passphrase)
             material = await self._context.workers.crypto(opened_at_first, container)
             for each in await self.candidates(name):
@@ -525,13 +455,13 @@ class Renewer:
 
     async def unblock(self, name: str) -> Standing:
         """A person has done what was to be done: the source may be asked again."""
-        async with self._taken(name) as course:
+        async with self._hands.taken(name) as course:
             await self._unblocked(name, "an operator says so")
             return await self._standing_of(course)
 
     async def keep_secret(self, name: str, secret: str, value: Secret[str]) -> Standing:
         """Keep the value of a secret whose reference is ``store``; a block that this secret has caused ends."""
-        async with self._taken(name) as course:
+        async with self._hands.taken(name) as course:
             if secret not in self._cases.plugin(course.definition).secrets:
                 known = ", ".join(self._cases.plugin(course.definition).secrets) or "none"
                 raise OperatorError(f"credential set {name} has no secret {secret!r}", f"known are {known}")
