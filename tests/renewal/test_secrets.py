@@ -302,9 +302,12 @@ async def test_exceptions(watched: Watched) -> None:
     assert watched.leaks() == []
 
 
+_OURS = tuple(f"oftp2d/renewal/{name}.py" for name in ("renewer", "hands", "course", "attempts"))
+
+
 def _locals(trace: Any) -> Iterator[str]:
     """What is shown of the variables of the station's own frames, as a report of a crash would do."""
     while trace is not None:
-        if "oftp2d/renewal/renewer" in trace.tb_frame.f_code.co_filename:
+        if trace.tb_frame.f_code.co_filename.endswith(_OURS):
             yield repr(trace.tb_frame.f_locals)
         trace = trace.tb_next
