@@ -14,7 +14,7 @@ import pytest_twisted
 from oftp2d.ledger import CandidateState, Holder, Origin, RenewalState, Slot, StoredCertificate, Telling, TellingState
 from tests import pki
 from tests.exchange.renewing import know_all, reaches, shown, used
-from tests.exchange.station import CODE_A, CODE_B, Station, eventually, start, station_a, station_b, watching
+from tests.exchange.station import CODE_A, CODE_B, Station, eventually, pause, start, station_a, station_b, watching
 
 SET = f"""
 [[set]]
@@ -78,9 +78,15 @@ async def newest(station: Station) -> StoredCertificate:
     return max(own, key=lambda each: each.id)
 
 
+async def ask(station: Station) -> None:
+    """Ask the source. Validity counts in whole seconds: what is made within one second ends no later than what was there."""
+    await pause(1.0)
+    await station.running.renewer.run("partners")
+
+
 async def confirmed(a: Station, b: Station, number: int) -> StoredCertificate:
     """Ask the source, and wait until the partner has confirmed what it gave."""
-    await a.running.renewer.run("partners")
+    await ask(a)
     new = await newest(a)
     found = await reaches(a, RenewalState.FINISHED, number)
     assert (found["certificate"]["fingerprint"], found["missing"]) == (new.fingerprint, 0)
@@ -125,7 +131,7 @@ async def test_a_rollback_brings_the_former_one_back_and_takes_the_offer_from_wh
     a, b = pair
     first = await confirmed(a, b, 1)
     await b.stop()
-    await a.running.renewer.run("partners")
+    await ask(a)
     second = await newest(a)
     await reaches(a, RenewalState.RUNNING, 2)
     assert await used(a, CODE_B) == first.alias, "the partner does not know the new one"
@@ -143,7 +149,7 @@ async def test_what_the_store_cannot_take_is_kept_and_not_activated(pair: tuple[
     path = a.home / "renewal" / "partners.toml"
     path.write_text(path.read_text().replace(f'stations = ["{CODE_A}"]', f'stations = ["{CODE_B}"]'))
     await a.running.renewer.reload()
-    await a.running.renewer.run("partners")
+    await ask(a)
     (candidate,) = await a.running.renewer.candidates("partners")
     assert candidate.state is CandidateState.REFUSED
     assert [each.key for each in candidate.problems] == [f"store: station {CODE_B}"]
