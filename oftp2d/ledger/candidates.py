@@ -230,7 +230,6 @@ class CredentialSetRecord:
     blocked_at: datetime | None = None
     secret_digest: str = ""
     notifications: tuple[SetNotification, ...] = ()
-    password_changed_at: datetime | None = None
     tended_at: datetime | None = None
     owner: str | None = None
     lease_until: datetime | None = None

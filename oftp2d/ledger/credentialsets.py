@@ -39,7 +39,6 @@ from oftp2d.ledger.candidates import (
     CredentialSetRecord,
     IllegalCandidateMoveError,
     SetBlockedError,
-    SetNotification,
     TellingEvent,
     day_of,
 )
@@ -79,17 +78,6 @@ class CredentialSets:
             rows = connection.execute(sa.select(credential_sets).order_by(credential_sets.c.name))
             return [CredentialSetRecord(**row._asdict()) for row in rows]
 
-    def due(self, now: datetime, limit: int = 100) -> Sequence[CredentialSetRecord]:
-        """The sets to be looked at, the longest due first: planned until now, not blocked, and claimed by nobody."""
-        found = sa.select(credential_sets).where(
-            credential_sets.c.next_at <= now,
-            credential_sets.c.blocked == "",
-            sa.or_(credential_sets.c.owner.is_(None), credential_sets.c.lease_until <= now),
-        )
-        found = found.order_by(credential_sets.c.next_at, credential_sets.c.name).limit(limit)
-        with self._database.reading() as connection:
-            return [CredentialSetRecord(**row._asdict()) for row in connection.execute(found)]
-
     def history(self, name: str, limit: int = 100, *, before: int | None = None) -> Sequence[AuditEntry]:
         """What the audit trail tells of a set, the youngest first; ``before`` is the last id of the page before."""
         found = sa.select(audit).where(
@@ -108,14 +96,9 @@ class CredentialSets:
         """When the set is looked at again; None is not before somebody says so."""
         return self._change(name, next_at=next_at)
 
-    def tended(self, name: str, now: datetime, notifications: tuple[SetNotification, ...] | None = None) -> None:
-        """The source was asked what else it wants; None keeps the notifications that are there."""
-        told = {} if notifications is None else {"notifications": notifications}
-        self._change(name, tended_at=now, **told)
-
-    def password_changed(self, name: str, now: datetime) -> None:
-        """The source has taken a new password."""
-        self._change(name, password_changed_at=now)
+    def tended(self, name: str, now: datetime) -> None:
+        """The source is asked what else it wants."""
+        self._change(name, tended_at=now)
 
     def _change(self, name: str, **values: Any) -> CredentialSetRecord:
         def change(connection: Connection) -> CredentialSetRecord:

@@ -60,13 +60,11 @@ def _create_sets() -> None:
         sa.Column("blocked_at", sa.BigInteger()),
         sa.Column("secret_digest", sa.Text(), nullable=False),
         sa.Column("notifications", sa.Text(), nullable=False),
-        sa.Column("password_changed_at", sa.BigInteger()),
         sa.Column("tended_at", sa.BigInteger()),
         sa.Column("owner", sa.Text()),
         sa.Column("lease_until", sa.BigInteger()),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_credential_sets")),
     )
-    op.create_index("ix_credential_sets_next_at", "credential_sets", ["next_at"])
 
 
 def _create_candidates() -> None:

@@ -284,11 +284,10 @@ def test_a_failed_authentication_blocks_in_the_same_transaction_and_nothing_is_a
         kept.sets.begin_attempt("site-1", "me", "A2", now, now)
     assert kept.sets.get("site-1").attempt_id == "A1"
     kept.sets.release("site-1", "me")
-    assert kept.sets.due(now) == []
     kept.sets.unblock("site-1", "a new password", now, now + DAY)
     found = kept.sets.get("site-1")
     assert (found.blocked, found.blocked_at, found.secret_digest, found.failures) == ("", None, "", 0)
-    assert [each.name for each in kept.sets.due(now + DAY)] == ["site-1"]
+    assert found.next_at == now + DAY
     events = ["credential unblocked", "credential blocked", "credential asked for"]
     assert [entry.event for entry in kept.sets.history("site-1")] == events
     kept.sets.unblock("site-1", "again", now, None)
@@ -302,28 +301,10 @@ def test_a_block_keeps_its_moment_and_takes_the_new_reason(kept: Kept, now: date
     assert (found.blocked, found.blocked_advice, found.blocked_at) == ("fatal", "look", now)
 
 
-def test_those_due_come_the_longest_due_first_without_the_blocked_and_the_claimed(kept: Kept, now: datetime) -> None:
-    for number in range(6):
-        kept.sets.plan(f"site-{number}", now - number * DAY)
-    kept.sets.plan("not planned", None)
-    kept.sets.plan("tomorrow", now + DAY)
-    kept.sets.block("site-5", Block(reason="locked", advice=""), now)
-    kept.sets.claim("site-4", "me", now + LEASE, now)
-    kept.sets.claim("site-3", "dead", now, now - LEASE)
-    assert [each.name for each in kept.sets.due(now)] == ["site-3", "site-2", "site-1", "site-0"]
-    assert [each.name for each in kept.sets.due(now, limit=2)] == ["site-3", "site-2"]
-    assert len(kept.sets.list()) == 8
-
-
-def test_what_else_a_source_wants_is_noted(kept: Kept, now: datetime) -> None:
-    notice = SetNotification(code="AU_02", text="the password ends in 9 days")
-    kept.sets.tended("site-1", now, (notice,))
+def test_when_what_else_a_source_wants_was_asked_is_noted(kept: Kept, now: datetime) -> None:
+    kept.sets.tended("site-1", now)
     kept.sets.tended("site-1", now + DAY)
-    kept.sets.password_changed("site-1", now + DAY)
-    found = kept.sets.get("site-1")
-    assert (found.tended_at, found.notifications, found.password_changed_at) == (now + DAY, (notice,), now + DAY)
-    kept.sets.tended("site-1", now + DAY, ())
-    assert kept.sets.get("site-1").notifications == ()
+    assert kept.sets.get("site-1").tended_at == now + DAY
 
 
 # --- candidates ----------------------------------------------------------------------------------------
