@@ -16,13 +16,14 @@ from functools import partial
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
+from oftp2.cms.package import undisclosed
 from oftp2.reasons import NegativeResponseReason
 from oftp2.values import FileFormat
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import NewReceipt, Partner, ReceiptKind, Transfer
 from oftp2d.local import LocalFileError, Text, ready_text
-from oftp2d.opening import Findings, UnopenedError, hash_received, is_secured, keys_for, open_received
+from oftp2d.opening import Findings, UnopenedError, hash_received, is_secured, keys_for, open_received, services_of
 from oftp2d.pipeline import AbandonedError, Work
 from oftp2d.receipts import Receipts
 from oftp2d.spool import SpoolError, inbox_name, opened_name
@@ -187,7 +188,11 @@ class Delivery:
         try:
             made = await workers.disk(ready_text, spool, source, transfer.id, text)
         except LocalFileError as error:
-            raise UnopenedError(NegativeResponseReason.PROCESSING_FAILED, error.what, findings) from None
+            reason, told = NegativeResponseReason.PROCESSING_FAILED, error.what
+            if findings.recipients and not findings.signers:  # was decrypted, and nothing vouches for it
+                hidden = undisclosed(services_of(transfer), named=True)
+                reason, told = hidden.reason, str(hidden)
+            raise UnopenedError(reason, told, findings, error.what) from None
         return made.sha256, findings
 
     def _place(self, transfer: Transfer, name: str) -> None:
@@ -200,7 +205,7 @@ class Delivery:
         """It is not what it should be: a NERP is owed, and the file is kept as it came, for analysis."""
         workers, ledger = self._context.workers, self._context.ledger
         text = str(error)
-        receipt = NewReceipt(kind=ReceiptKind.NERP, reason=error.reason.value, text=text)
+        receipt = NewReceipt(kind=ReceiptKind.NERP, reason=error.reason.value, text=error.told)
         receipt = await self._receipts.make(partner, transfer, receipt, error.findings.virtual_hash)
         await workers.database(
             ledger.transfers.refuse,

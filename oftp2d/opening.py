@@ -64,11 +64,12 @@ class Findings:
 
 
 class UnopenedError(Exception):
-    """The file is not what it was said to be. ``str`` is for the text of the NERP."""
+    """The file is not what it was said to be. ``str`` is what was found, for our people; a NERP says ``reason`` and ``told``."""
 
-    def __init__(self, reason: NegativeResponseReason, text: str, findings: Findings) -> None:
-        super().__init__(text)
+    def __init__(self, reason: NegativeResponseReason, told: str, findings: Findings, found: str) -> None:
+        super().__init__(found)
         self.reason = reason
+        self.told = told
         self.findings = findings
 
 
@@ -146,10 +147,11 @@ def open_received(
             stages = [*hashing, *unpacking.stages, *_looking(transfer)]
             staged = make(source, stages, spool.opening(transfer.id), spool=spool, reserve=reserve, work=work)
         except (CmsError, RecordError) as error:
-            reason = error.reason if isinstance(error, CmsError) else NegativeResponseReason.PROCESSING_FAILED
+            told = unpacking.told(error)
+            reason = told.reason if isinstance(told, CmsError) else NegativeResponseReason.PROCESSING_FAILED
             findings = Findings(virtual_hash=hash_received(spool, partner, transfer, work), choice=keys.choice)
-            told = f"{error} ({keys.barred})" if keys.barred and reason in _OF_KEYS else str(error)
-            raise UnopenedError(reason, clip(told), findings) from None
+            barred = f" ({keys.barred})" if keys.barred and reason in _OF_KEYS else ""
+            raise UnopenedError(reason, clip(f"{told}{barred}"), findings, clip(f"{error}{barred}")) from None
     found = unpacking.opened
     findings = Findings(
         virtual_hash=raw.digest() if hashed else hash_received(spool, partner, transfer, work),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from oftp2 import commands as c
+from oftp2.cms.enveloped import Enveloping
 from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.package import Services, pack
 from oftp2.cms.stage import Stage, chain
@@ -74,6 +75,12 @@ def packed(
     return through(stages, content)
 
 
+def sealed(octets: bytes) -> bytes:
+    """Any octets, encrypted for CA01."""
+    recipients = [pki.certificate("CA01").certificate]
+    return through([Enveloping(suite=SUITES[SUITE], recipients=recipients, octets=len(octets))], octets)
+
+
 def offered(peer: Peer, station: Station, raw: bytes, services: Services, **more: Any) -> c.Sfid:
     security = SecurityLevel(services.encrypt + 2 * services.sign)
     usual = {"security": security, "cipher": SUITE, "compression": int(services.compress), "envelope": 1}
@@ -102,6 +109,7 @@ def raw_of(station: Station, transfer_id: str) -> bytes:
 
 ALL = Services(sign=True, compress=True, encrypt=True)
 SIGN, COMPRESS, ENCRYPT = Services(sign=True), Services(compress=True), Services(encrypt=True)
+SEALED_SIGN = Services(sign=True, encrypt=True)
 
 
 @pytest.mark.interop(14)
@@ -214,7 +222,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], Services, dict[str, Any], NegativeR
         lambda: packed(CONTENT, ENCRYPT, to=[stranger()]),
         *(ENCRYPT, {}, NegativeResponseReason.DECRYPTION_FAILED),
     ),
-    "cut off": (lambda: packed(CONTENT, ALL)[:-100], ALL, {}, NegativeResponseReason.DECRYPTION_FAILED),
+    "cut off": (lambda: packed(CONTENT, SIGN)[:-100], SIGN, {}, NegativeResponseReason.INVALID_SIGNATURE),
     "not compressed": (lambda: packed(CONTENT, SIGN), COMPRESS, {}, NegativeResponseReason.DECOMPRESSION_FAILED),
     "badly compressed": (
         lambda: compressed_data(CONTENT, stream=zlib.compress(CONTENT)[:-4] + bytes(4)),
@@ -255,7 +263,9 @@ def test_what_was_changed_or_is_not_what_it_was_said_to_be_is_refused_and_kept_f
             assert isinstance(said, c.Nerp), what
             assert said.reason is reason, (what, said)
             assert said.text, what
-            assert f"with NERP {reason}: {said.text}" in station.line("refused SECURED", count=number)
+            line = station.line("refused SECURED", count=number)
+            assert f"with NERP {reason}: " in line
+            assert services.encrypt or said.text in line
             transfer = station.stored(Direction.IN)[-1]
             assert (transfer.state, transfer.reason) == (TransferState.REFUSED, f"NERP {reason:02}")
             assert raw_of(station, transfer.id) == raw
@@ -282,6 +292,52 @@ def test_an_octet_that_is_changed_anywhere_never_yields_another_file(
             answer(talk, offered(peer, station, changed, services), changed)
     for path in station.inbox_files():
         assert not services.sign or path.read_bytes() == CONTENT
+
+
+SEALED: dict[str, tuple[Callable[[], bytes], Services, dict[str, Any], str]] = {
+    "another padding": (lambda: flipped(packed(CONTENT, SEALED_SIGN), -17), SEALED_SIGN, {}, "no key here"),
+    "another first octet": (lambda: sealed(b"?" + packed(CONTENT, SIGN)[1:]), SEALED_SIGN, {}, "no key here"),
+    "another tag": (
+        lambda: sealed(packed(CONTENT, SIGN).replace(b"\xa0", b"\xa5", 1)),
+        *(SEALED_SIGN, {}, "an element A5 stands where A0 belongs"),
+    ),
+    "more": (lambda: sealed(packed(CONTENT, SIGN) + b"?"), SEALED_SIGN, {}, "octets follow"),
+    "signed by somebody else": (
+        lambda: packed(CONTENT, SEALED_SIGN, by=[stranger()]),
+        *(SEALED_SIGN, {}, "whose certificate is not known"),
+    ),
+    "cut off": (lambda: packed(CONTENT, SEALED_SIGN)[:-100], SEALED_SIGN, {}, "it breaks off"),
+}
+
+
+def test_what_a_partner_is_told_of_an_encrypted_file_does_not_depend_on_what_is_in_it(house: House, peer: Peer) -> None:
+    """Who has intercepted it could have it decrypted octet by octet otherwise. Our people are told all."""
+    station = known_to(house.station(), peer, text_charset="ascii", text_line_ends=LineEnds.LF)
+    answers = set()
+    with peer.call(station) as talk:
+        for number, (what, (made, services, more, found)) in enumerate(SEALED.items(), 1):
+            raw = made()
+            said = answer(talk, offered(peer, station, raw, services, **more), raw)
+            assert isinstance(said, c.Nerp), what
+            answers.add((said.reason, said.text))
+            assert found in station.line("refused SECURED", count=number)
+            assert found in (station.stored(Direction.IN)[-1].text or "")
+        (told,) = answers
+        assert told[0] is NegativeResponseReason.INVALID_SIGNATURE
+        text = packed("t\u00f6".encode(), ENCRYPT)
+        records = packed(b"\0\5abc", ENCRYPT)
+        for raw, form in (
+            (text, FileFormat.TEXT),
+            (records, FileFormat.VARIABLE),
+            (flipped(text, -17), FileFormat.TEXT),
+        ):
+            said = answer(talk, offered(peer, station, raw, ENCRYPT, format=form), raw)
+            assert isinstance(said, c.Nerp)
+            assert said.reason is NegativeResponseReason.DECRYPTION_FAILED
+            answers.add((said.reason, said.text))
+        assert len(answers) == 2
+        assert station.lines("holds the octet C3, which is no text")
+        assert station.lines("record 1, the last, is cut off")
 
 
 def test_a_bomb_is_refused_in_bounded_memory(house: House, peer: Peer) -> None:

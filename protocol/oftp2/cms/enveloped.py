@@ -11,7 +11,8 @@ octets, by design, and once in some 200 times as many as asked for. So a key is 
 * where the content is a plain file, if its owner is named; only if no owner is named, as with a certificate that was
   renewed with the same key, the first that unwraps to the right length.
 
-All ways in which decryption can fail end in the same error, so that a forged file learns nothing from it.
+All ways in which decryption can fail end in the same error. What is told of it, and of what fails inside, is the business of
+:mod:`oftp2.cms.package`.
 
 **What encryption does not do.** Cipher block chaining hides the content and does not protect it: who alters an encrypted
 file may alter what comes out, unnoticed but for the padding. What protects the content is a signature inside.
@@ -51,6 +52,7 @@ _MOST: Final = 256
 
 _NO_PARAMETERS: Final = ber.element(ber.SEQUENCE)
 _NO_KEY: Final = "no key here opens the encrypted data"
+_OTHER_TYPE: Final = "; what is inside is said to be no plain content (id-data), which it has to be"
 # What asn1crypto raises for what it cannot read.
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
 _CONTENT_INFO: Final = re.compile(
@@ -64,10 +66,13 @@ _CONTENT_INFO: Final = re.compile(
 
 
 class NoKeyError(DecryptionError):
-    """No key opens it, or it is damaged: which of both is not said."""
+    """No key opens it, or it is damaged: which of both is not said.
 
-    def __init__(self) -> None:
-        super().__init__(_NO_KEY)
+    ``plain`` is whether what is inside is said to be of type id-data, as RFC 5024 section 6.1 has it.
+    """
+
+    def __init__(self, *, plain: bool) -> None:
+        super().__init__(_NO_KEY if plain else _NO_KEY + _OTHER_TYPE)
 
 
 def content_info(head: bytes) -> bool:
@@ -140,6 +145,9 @@ class _Recipient:
     wrapped: bytes
 
 
+_Pair = tuple[Owner, _Recipient]
+
+
 class Opening:
     """A stage that takes the content out of a ContentInfo with EnvelopedData, by a key of one of the owners.
 
@@ -152,6 +160,11 @@ class Opening:
         self, owners: Sequence[Owner], *, suite: CipherSuite | None, limits: Limits, proof: Proof | None = None
     ) -> None:
         self.owner: Owner | None = None
+        self.named = False
+        """Whether a recipient is one of the owners; known once it has begun."""
+        self.begun = False
+        """Whether the encrypted octets have been reached: what is found from then on may depend on what they hide."""
+
         self._owners, self._suite, self._limits = owners, suite, limits
         self._only_named = proof is None
         self._room = limits.held
@@ -192,10 +205,12 @@ class Opening:
             yield from self._held(source)
         recipients = yield from self._recipients(source)
         yield from source.enter(ber.SEQUENCE)
-        yield from source.element(most=_MOST)  # the type of what is inside, which shows by itself
+        plain = (yield from source.element(most=_MOST)) == oids.DATA  # what it is otherwise shows by itself
         cipher, vector = self._cipher((yield from source.element(most=_MOST)))
-        keys = _keys(recipients, self._owners, cipher, self._limits, only_named=self._only_named)
-        self._decryption.begin(cipher, vector, keys)
+        first, others = _paired(recipients, self._owners)
+        self.named, self.begun = bool(first), True
+        pairs = first if first and self._only_named else first + others
+        self._decryption.begin(cipher, vector, _keys(pairs[: self._limits.unwrappings], cipher), plain=plain)
         yield from source.octet_string(_IMPLICIT, self._encrypted.append)
         yield from source.leave()
         if (yield from source.next_tag()) == _UNPROTECTED:
@@ -258,6 +273,7 @@ class _Decryption:
     _cipher: ContentCipher
     _vector: bytes
     _keys: Iterator[tuple[Owner, bytes]]
+    _plain: bool
 
     def __init__(self, proof: Proof | None) -> None:
         self.owner: Owner | None = None
@@ -266,9 +282,9 @@ class _Decryption:
         self._held = b""
         self._decryptor: CipherContext | None = None
 
-    def begin(self, cipher: ContentCipher, vector: bytes, keys: Iterator[tuple[Owner, bytes]]) -> None:
-        """What has to be known before the first octets; keys are tried one after the other."""
-        self._cipher, self._vector, self._keys = cipher, vector, keys
+    def begin(self, cipher: ContentCipher, vector: bytes, keys: Iterator[tuple[Owner, bytes]], *, plain: bool) -> None:
+        """What has to be known before the first octets; keys are tried one after the other. ``plain`` is for the error."""
+        self._cipher, self._vector, self._keys, self._plain = cipher, vector, keys, plain
 
     def update(self, octets: bytes) -> bytes:
         """What is certain to be content: all but the last block, which may be padding."""
@@ -288,7 +304,7 @@ class _Decryption:
         try:
             return self._unpadded(self._held + decryptor.update(self._head) + decryptor.finalize())
         except ValueError:
-            raise NoKeyError from None
+            raise NoKeyError(plain=self._plain) from None
 
     def _choose(self, head: bytes, *, whole: bool) -> CipherContext:
         """A decryptor by the first key under which the content may begin as it then does, and end if it ends there."""
@@ -302,7 +318,7 @@ class _Decryption:
             if self._proof is None or self._proof(content):
                 self.owner = owner
                 return self._new(key)
-        raise NoKeyError
+        raise NoKeyError(plain=self._plain)
 
     def _new(self, key: bytes) -> CipherContext:
         return Cipher(self._cipher.algorithm(key), modes.CBC(self._vector)).decryptor()
@@ -312,21 +328,19 @@ class _Decryption:
         return unpadder.update(octets) + unpadder.finalize()
 
 
-def _keys(
-    recipients: Sequence[_Recipient],
-    owners: Sequence[Owner],
-    cipher: ContentCipher,
-    limits: Limits,
-    *,
-    only_named: bool,
-) -> Iterator[tuple[Owner, bytes]]:
-    """The keys of the content that owners unwrap: those first that a recipient names, or only these if there are any."""
-    pairs = [(owner, recipient) for recipient in recipients for owner in owners]
-    named = [names(recipient.identifier, owner.certificate) for owner, recipient in pairs]
-    ordered = [pair for pair, first in zip(pairs, named, strict=True) if first]
-    if not (only_named and ordered):
-        ordered += [pair for pair, first in zip(pairs, named, strict=True) if not first]
-    for owner, recipient in ordered[: limits.unwrappings]:
+def _paired(recipients: Sequence[_Recipient], owners: Sequence[Owner]) -> tuple[list[_Pair], list[_Pair]]:
+    """Who may open what: the owners that a recipient names, and all others."""
+    named: list[_Pair] = []
+    others: list[_Pair] = []
+    for recipient in recipients:
+        for owner in owners:
+            (named if names(recipient.identifier, owner.certificate) else others).append((owner, recipient))
+    return named, others
+
+
+def _keys(pairs: Sequence[_Pair], cipher: ContentCipher) -> Iterator[tuple[Owner, bytes]]:
+    """The keys of the content that owners unwrap."""
+    for owner, recipient in pairs:
         try:
             key = owner.key.unwrap(recipient.wrapped, recipient.transport)
         except ValueError:

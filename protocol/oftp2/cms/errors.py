@@ -1,7 +1,7 @@
 """Why a secured file cannot be opened, one class for each reason that NERP has for it (RFC 5024 section 5.3.14).
 
-``str(error)`` is one sentence that may travel as the text of a NERP: it holds no secret, and of a decryption that failed
-it never tells how far it came.
+``str(error)`` is one sentence for our own people. It may quote what was decrypted: what travels as the text of a NERP is said
+by :meth:`oftp2.cms.package.Unpacking.told`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,11 @@ opened has to consist of exactly the layers that its SFID announced, each of whi
 Of a file with a signature either the octets that were signed come out or none that are vouched for, whatever became of it
 on its way. Compression finds accidents and no intent; encryption alone finds neither
 (see :mod:`oftp2.cms.enveloped`). Nothing is vouched for before the last stage has finished.
+
+**What a partner is told.** Who has got hold of an encrypted file may send us altered copies of it. If our answers depended on
+what comes out, they would decrypt it for him, one octet after the other: by a padding that is right or not, by a layer
+inside that can be read or not, or by an error that quotes what it found. So all that fails behind an encryption is
+answered alike, until a signature inside proves that nothing was altered; see :meth:`Unpacking.told`.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from cryptography import x509
 from oftp2.cms.compressed import Compressing, Decompressing
 from oftp2.cms.data import Unwrapping
 from oftp2.cms.enveloped import Enveloping, Opening, content_info
+from oftp2.cms.errors import CmsError, DecompressionError, DecryptionError, SignatureError
 from oftp2.cms.keys import Owner, Signer, fingerprint
 from oftp2.cms.limits import Limits
 from oftp2.cms.signed import Signature, Signing, Verifying
@@ -107,6 +113,7 @@ class Unpacking:
     ) -> None:
         self.stages: list[Stage] = []
         """In their order."""
+        self._services = services
         self._opening: Opening | None = None
         self._verifying: Verifying | None = None
         if services.encrypt:
@@ -133,6 +140,31 @@ class Unpacking:
             ignored=verified.ignored if verified else (),
             recipient=fingerprint(owner.certificate) if owner else None,
         )
+
+    def told(self, error: Exception) -> Exception:
+        """What a partner may be told of a failure, of a stage or of what looks at the content behind them.
+
+        It is the error itself where nothing was decrypted yet, and where a signature vouches for the content; else what
+        :func:`undisclosed` says.
+        """
+        opening, verifying = self._opening, self._verifying
+        if opening is None or not opening.begun or (verifying and verifying.signatures):
+            return error
+        return undisclosed(self._services, named=opening.named)
+
+
+def undisclosed(services: Services, *, named: bool) -> CmsError:
+    """What a partner is told of an encrypted file that fails, whatever is wrong with it.
+
+    It depends on what everybody sees: the services, and whether a recipient was ``named`` whose key is here.
+    """
+    if named and services.sign:
+        return SignatureError(
+            "what is encrypted is not signed with a certificate that is known here, or damaged, or not as agreed"
+        )
+    if named and services.compress:
+        return DecompressionError("what is encrypted is not compressed as agreed, or damaged")
+    return DecryptionError("no key here opens the encrypted data, or what is inside is damaged or not as agreed")
 
 
 def unpack(

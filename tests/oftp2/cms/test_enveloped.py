@@ -18,8 +18,9 @@ from oftp2.cms import ber
 from oftp2.cms.enveloped import HEAD, Enveloping, NoKeyError, Opening, content_info
 from oftp2.cms.errors import CmsError, DecryptionError, PackageError
 from oftp2.cms.identifiers import issuer_and_serial
-from oftp2.cms.keys import Owner, SoftwareKey, rsa_key, wrap
+from oftp2.cms.keys import Owner, Signer, SoftwareKey, rsa_key, wrap
 from oftp2.cms.limits import Limits
+from oftp2.cms.signed import Signing
 from oftp2.cms.stage import chain
 from oftp2.cms.suites import SUITES, CipherSuite, Digest, KeyTransport, Oaep
 from tests import pki
@@ -28,6 +29,7 @@ from tests.oftp2.cms.openssl import decrypted, encrypted
 
 OURS, OTHER, THIRD = pki.certificate("CA01"), pki.certificate("CB01"), pki.certificate("CA04")
 OWNER, STRANGER = (Owner(one.certificate, SoftwareKey(one.key)) for one in (OURS, OTHER))
+SIGNER = Signer(OTHER.certificate, SoftwareKey(OTHER.key))
 CONTENT = b"a file of which nobody else is to know anything " * 30
 INNER = cms.ContentInfo({"content_type": "data", "content": CONTENT}).dump()
 EVERY = pytest.mark.parametrize("suite", SUITES.values(), ids=str)
@@ -401,6 +403,19 @@ def test_no_more_is_held_than_the_limit() -> None:
 def test_another_structure_is_refused(octets: bytes, text: str) -> None:
     with pytest.raises(DecryptionError, match=text):
         opened(octets)
+
+
+def test_a_structure_inside_that_is_no_content_info_is_told() -> None:
+    """Some nest the layers by their types, as RFC 5652 would have it without RFC 5024 section 6.1."""
+    made = run(Signing([SIGNER], SUITES[4], octets=len(CONTENT), at=pki.NOW), CONTENT)
+    bare = cms.ContentInfo.load(made)["content"].dump()
+    info = cms.ContentInfo.load(by_hand(content=bare))
+    info["content"]["encrypted_content_info"]["content_type"] = "signed_data"
+    with pytest.raises(NoKeyError, match=r"no plain content \(id-data\), which it has to be$"):
+        opened(info.dump(force=True), proof=content_info)
+    info["content"]["encrypted_content_info"]["content_type"] = "data"
+    with pytest.raises(NoKeyError, match=r"^no key here opens the encrypted data$"):
+        opened(info.dump(force=True), proof=content_info)
 
 
 def test_an_algorithm_and_a_recipient_that_are_none_are_refused() -> None:

@@ -308,6 +308,90 @@ def test_without_a_signature_encryption_protects_no_octet() -> None:
     assert unpacked(bytes(octets), services) != CONTENT
 
 
+# What a partner is told
+
+
+def failure(octets: bytes, services: Services, **options: object) -> tuple[Exception, Exception]:
+    """How a file fails, and what is told of it."""
+    opening = unpacking(services, **options)
+    with pytest.raises(CmsError) as caught:
+        run(opening.stages, octets)
+    return caught.value, opening.told(caught.value)
+
+
+def broken_inside(services: Services) -> dict[str, bytes]:
+    """Files for us in which something else is wrong each, as somebody may make them out of one that he intercepted."""
+    inner = Services(services.sign, services.compress, False)
+    whole, right = packed(services), packed(inner)
+    return {
+        "padding": whole[:-17] + bytes((whole[-17] ^ 1,)) + whole[-16:],
+        "last block": whole[:-16] + bytes(16),
+        "first block": encrypted_around(b"\x31" + right[1:]),
+        "tag": encrypted_around(right.replace(b"\xa0", b"\xa1", 1)),
+        "type": encrypted_around(b"\x30\x80" + OTHER_TYPE + right[13:]),
+        "short": encrypted_around(right[:-1]),
+        "long": encrypted_around(right + b"\x00"),
+        "nothing": encrypted_around(b""),
+        "text": encrypted_around(CONTENT),
+        "behind": whole + b"\x00",
+        "cut off": whole[:-16],
+        **({"signature": encrypted_around(altered(right))} if services.sign and not services.compress else {}),
+        **({"stream": encrypted_around(altered(right))} if services.compress else {}),
+        **({"signature below": encrypted_around(compressed_data(altered(SIGNED)))} if services == ALL else {}),
+    }
+
+
+OTHER_TYPE = b"\x06\x09" + bytes.fromhex("2a864886f70d010706")
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+@pytest.mark.parametrize(
+    "services", [each for each in SECURED if each.encrypt and each != Services(encrypt=True)], ids=str
+)
+def test_what_is_told_of_an_encrypted_file_does_not_depend_on_what_is_in_it(services: Services, *, named: bool) -> None:
+    owner = OWNER if named else Owner(pki.make(key=OURS.key).certificate, SoftwareKey(OURS.key))
+    found = {what: failure(octets, services, owners=[owner]) for what, octets in broken_inside(services).items()}
+    assert len({(type(error), str(error)) for error, _ in found.values()}) > 4
+    (told,) = {(type(told), str(told)) for _, told in found.values()}
+    reason = DecryptionError if not named else SignatureError if services.sign else DecompressionError
+    assert told[0] is reason
+
+
+def test_what_is_told_of_a_file_that_is_only_encrypted_does_not_depend_on_what_is_in_it() -> None:
+    services = Services(encrypt=True)
+    whole = packed(services)
+    _, told = failure(whole[:-16] + bytes(16), services)
+    opening = unpacking(services)
+    run(opening.stages, whole)
+    behind = opening.told(RuntimeError("the content is no text"))
+    assert (type(behind), str(behind)) == (type(told), str(told))
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (CONTENT, "cannot be read"),
+        (SIGNED, "not enveloped data"),
+        (packed(suite=SUITES[5]), "3DES, weaker than"),
+    ],
+    ids=["text", "another layer", "3DES"],
+)
+def test_what_everybody_sees_of_an_encrypted_file_is_told(octets: bytes, text: str) -> None:
+    error, told = failure(octets, ALL)
+    assert told is error
+    assert text in str(told)
+
+
+def test_what_is_wrong_with_a_content_is_told_where_nothing_is_hidden_or_its_signature_is_valid() -> None:
+    error, told = failure(altered(SIGNED), Services(sign=True))
+    assert told is error
+    for services in (ALL, Services(sign=True), Services(compress=True)):
+        opening = unpacking(services)
+        run(opening.stages, packed(services))
+        error = RuntimeError("the content is no text")
+        assert opening.told(error) is error
+
+
 # Made to burst
 
 
