@@ -317,6 +317,7 @@ class Daemon:
             await self._reminders.look()
             # A certificate becomes valid, or ends, without anybody saying so.
             await self._take_up_certificates()
+            await self.exchange.held.look()
             await self._expire()
             await self.context.workers.database(self.context.certificates.prune)
             self.renewals.look()
@@ -427,6 +428,10 @@ class Daemon:
         """Octets moved of a transfer that is under way, or worked on before it goes or when it has come."""
         rooms = (self.running, self.securing, self._delivery)
         return next((octets for room in rooms if (octets := room.progress(transfer_id)) is not None), None)
+
+    def trouble(self, transfer_id: str) -> str | None:
+        """Why a transfer waits for its next try to be secured or delivered; None of any other."""
+        return self.securing.trouble(transfer_id) or self._delivery.trouble(transfer_id)
 
     async def _barred_changed(self, new: Sequence[Barred], gone: Sequence[Barred]) -> None:
         """Nothing more goes under certificates that count for nothing now; what waited for one that counts again goes on."""

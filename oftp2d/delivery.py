@@ -20,7 +20,7 @@ from oftp2.cms.package import undisclosed
 from oftp2.reasons import NegativeResponseReason
 from oftp2.values import FileFormat
 from oftp2d.context import Context
-from oftp2d.errors import OperatorError
+from oftp2d.errors import UNEXPECTED, OperatorError
 from oftp2d.ledger import NewReceipt, Partner, ReceiptKind, Transfer
 from oftp2d.local import LocalFileError, Text, ready_text
 from oftp2d.opening import Findings, UnopenedError, hash_received, is_secured, keys_for, open_received, services_of
@@ -51,6 +51,8 @@ class Delivery:
         self._receipts = Receipts(context)
         self._turns = Turns()
         self._under_way: dict[str, _UnderWay] = {}
+        self._postponed: dict[str, str] = {}
+        """What stays received until its next try, and why."""
         self._outcomes: Counter[int] = Counter()
         self._waiting: list[tuple[int, Deferred[bool]]] = []
 
@@ -87,6 +89,10 @@ class Delivery:
         under_way = self._under_way.get(transfer_id)
         return None if under_way is None else under_way.work.octets
 
+    def trouble(self, transfer_id: str) -> str | None:
+        """Why a received file could not be delivered so far, and waits for its next try; None of any other."""
+        return self._postponed.get(transfer_id)
+
     async def stop(self) -> None:
         """Abandon what is under way, and wait until it is. It stays received, and begins anew at the next start."""
         for under_way in self._under_way.values():
@@ -94,12 +100,14 @@ class Delivery:
         await DeferredList([under_way.over for under_way in self._under_way.values()])
 
     async def _run(self, partner: Partner, transfer: Transfer, under_way: _UnderWay) -> None:
+        self._postponed.pop(transfer.id, None)
         try:
             await self._deliver(partner, transfer, under_way.work)
             self._owed(partner.id)
         except AbandonedError:
             pass
         except OperatorError as error:
+            self._postponed[transfer.id] = f"{error.what}; {error.advice}"
             self.log.error(
                 "{partner}: {file} cannot be delivered now, transfer {transfer}: {what}; {advice}",
                 partner=partner.code,
@@ -109,6 +117,7 @@ class Delivery:
                 advice=error.advice,
             )
         except Exception:  # noqa: BLE001 - whatever it is, this file stays received and the daemon goes on
+            self._postponed[transfer.id] = UNEXPECTED
             self.log.failure("transfer {transfer} cannot be delivered", transfer=transfer.id)
         finally:
             del self._under_way[transfer.id]

@@ -6,6 +6,11 @@ interface, says two things: what is wrong, and what to do next. It never carries
 
 from __future__ import annotations
 
+from typing import Final
+
+UNEXPECTED: Final = "something went wrong that should not; see the log"
+"""What is told of what is no such error, for people."""
+
 
 class OperatorError(Exception):
     """Something an operator can put right: ``what`` is wrong, and ``advice`` says what to do next."""

@@ -121,7 +121,7 @@ def _signed(command: EndResponse) -> Lines:
         "Date and time": f"{command.date} {command.time}",
         "Originator of the file": command.destination,
         "Destination of the file": command.originator,
-        **({"Refused by": command.creator} if isinstance(command, Nerp) else {}),
+        **({"Refused by": command.creator} if isinstance(command, Nerp) and command.creator else {}),
         "Hash of the file": command.hash.hex(),
     }
 
@@ -318,7 +318,7 @@ def _identified(command: EndResponse, signer: CertificateFacts) -> Step:
 
     The same authority issues certificates to others, too: that it can be trusted does not say who signed.
     """
-    station = command.creator if isinstance(command, Nerp) else command.originator
+    station = command.station
     numbers = [each.value for each in signer.subject.attributes if each.oid == SERIAL_NUMBER]
     others = [each for each in numbers if _ODETTE_ID.fullmatch(each)]
     beside = f"{station} answered, and the certificate is that of {signer.subject}"

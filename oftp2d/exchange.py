@@ -39,6 +39,7 @@ from oftp2d.arrivals import Arrival, Arrivals, Proof
 from oftp2d.authentication import Authentication
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
+from oftp2d.held import HeldResponses
 from oftp2d.ledger import (
     Conclusion,
     Direction,
@@ -93,6 +94,8 @@ class Exchange:
         self._changed = changed
         self._confirmed = confirmed
         self._receipts = Receipts(context)
+        self.held = HeldResponses(context, self._receipts)
+        """What partners have signed and nobody could verify."""
         self._offers = Offers(context)
         self._arrivals = Arrivals(context)
         self._answers: dict[int, deque[float]] = {}
@@ -224,7 +227,7 @@ class Exchange:
 
     async def certificate_came(self, partner: Partner) -> None:
         """A certificate of the partner is in the store, by whatever way: what waited for it goes on."""
-        await self._receipts.judge_again(partner)
+        await self.held.judge(partner)
 
     def _conclusion(
         self,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
-from functools import partial
 from hmac import compare_digest
+from typing import Final
 
 from asn1crypto import parser
 from cryptography import x509
@@ -47,9 +47,10 @@ from oftp2d.ledger import (
     ReceiptKind,
     SignedResponse,
     Transfer,
-    TransferState,
 )
-from oftp2d.spool import SpoolError
+
+SKEW: Final = timedelta(hours=1)
+"""How far the clock of a partner may be ahead of ours before it is told."""
 
 
 class Weight(Enum):
@@ -199,47 +200,19 @@ class Receipts:
             )
         return Judgement(accepted=True)
 
-    async def judge_again(self, partner: Partner) -> None:
-        """A certificate of the partner has come: what it signed before and nobody could verify may count now."""
-        ledger, workers = self._context.ledger, self._context.workers
-        for held in await workers.database(ledger.evidence.held, partner.id):
-            transfer = await workers.database(ledger.transfers.get, held.transfer_id)
-            response = _as_it_came(transfer, held)
-            opinion = await self._opinion(partner, transfer, response)
-            if opinion.signature is None:
-                continue
-            judgement = await self._proven(partner, transfer, response, opinion.signature, other=opinion.other_content)
-            await self._count(partner, transfer, response, judgement)
+    async def proven(self, partner: Partner, transfer: Transfer, response: EndResponse) -> Judgement | None:
+        """What an end response for a file of ours proves that was judged before; None where it still does not count.
 
-    async def _count(self, partner: Partner, transfer: Transfer, response: EndResponse, judgement: Judgement) -> None:
-        transfers, key, now = self._context.ledger.transfers, transfer.key, self._context.now()
-        if isinstance(response, Nerp):
-            reason, text = f"NERP {response.reason:02}", judgement.told(response)
-            noting = partial(transfers.refused, key, now, reason, text)
-        else:
-            noting = partial(transfers.acknowledged, key, now)
-        answered = await self._context.workers.database(
-            noting, partner_id=partner.id, in_full=True, evidence=judgement.evidence
-        )
-        if answered is None or not answered.news:
-            return
-        self.log.info(
-            "{partner}: the {kind} for {file} that did not count before counts now, transfer {transfer}, signed by {signer}",
-            partner=partner.code,
-            kind=_kind(response).value,
-            file=transfer.dataset,
-            transfer=transfer.id,
-            signer=judgement.signer,
-        )
-        if answered.transfer.state is TransferState.ACKNOWLEDGED:
-            try:
-                await self._context.workers.disk(self._context.spool.remove_outgoing, *transfer.spool_names)
-            except SpoolError as error:
-                self.log.warn("{what}; {advice}", what=error.what, advice=error.advice)
+        It was held because it is signed, and so counts only for its signature.
+        """
+        opinion = await self._opinion(partner, transfer, response)
+        if opinion.signature is None:
+            return None
+        return await self._proven(partner, transfer, response, opinion.signature, other=opinion.other_content)
 
     async def _opinion(self, partner: Partner, transfer: Transfer, response: EndResponse) -> Opinion:
         """What it proves, by the certificates that are there now."""
-        station = response.creator if isinstance(response, Nerp) else response.originator
+        station = response.station
         chosen = await self._context.workers.database(
             self._context.certificates.explain_partner,
             selection.EERP_VERIFICATION,
@@ -264,7 +237,25 @@ class Receipts:
         self, partner: Partner, transfer: Transfer, response: EndResponse, signature: Signature, *, other: bool
     ) -> Judgement:
         judgement = await self._evidence(response, signature)
+        self._look_at_moment(partner, transfer, response, signature)
         return self._of_other_content(partner, transfer, judgement) if other else judgement
+
+    def _look_at_moment(
+        self, partner: Partner, transfer: Transfer, response: EndResponse, signature: Signature
+    ) -> None:
+        """It counts whatever the signer's clock says, but who verifies the evidence has nothing else to go by."""
+        at, facts = signature.signing_time, CertificateFacts.of(signature.certificate)
+        if at is None or facts.not_before <= at <= min(facts.not_after, self._context.now() + SKEW):
+            return
+        self.log.warn(
+            "{partner}: the {kind} for {file} says that it was signed at {signed_at}, which cannot be, transfer {transfer}: as"
+            " evidence it may be doubted; ask the partner to set the clock of its system right",
+            partner=partner.code,
+            kind=_kind(response).value,
+            file=transfer.dataset,
+            signed_at=f"{at:%Y-%m-%d %H:%M:%SZ}",
+            transfer=transfer.id,
+        )
 
     def _of_other_content(self, partner: Partner, transfer: Transfer, judgement: Judgement) -> Judgement:
         what = "what arrived at the partner is another content than was sent"
@@ -416,7 +407,7 @@ def evidence_of(ledger: Ledger, certificates: Certificates, transfer_id: str) ->
         kept = ledger.evidence.get(transfer_id)
         if kept is None:
             raise _nothing(transfer)
-        command = _as_it_came(transfer, kept)
+        command = as_it_came(transfer, kept)
         signers, noted_at = [CertificateFacts.of(kept.certificate)], kept.received_at
         chain = tuple(map(CertificateFacts.of, _apart(kept.chain)))
     else:
@@ -484,7 +475,7 @@ def end_response(receipt: Receipt) -> EndResponse:
     )
 
 
-def _as_it_came(transfer: Transfer, kept: SignedResponse) -> EndResponse:
+def as_it_came(transfer: Transfer, kept: SignedResponse) -> EndResponse:
     """The partner's end response for a file of ours, which the ledger has kept."""
     return _command(
         transfer,
@@ -503,7 +494,7 @@ def _command(
     kind: ReceiptKind,
     *,
     user: str = "",
-    creator: str = "",
+    creator: str | None = None,
     reason: int | None = None,
     text: str = "",
     hash_: bytes,
@@ -532,7 +523,7 @@ def _command(
         time=of.time,
         destination=destination,
         originator=originator,
-        creator=creator or originator,
+        creator=originator if creator is None else creator,
         reason=next(given, NegativeResponseReason.UNSPECIFIED),
         text=clip(text),
         hash=hash_,

@@ -27,7 +27,7 @@ from oftp2.values import FileFormat
 from oftp2d.agreement import Services, agreed_suite, sending_gaps
 from oftp2d.context import Context
 from oftp2d.digests import virtual_hash
-from oftp2d.errors import OperatorError
+from oftp2d.errors import UNEXPECTED, OperatorError
 from oftp2d.ledger import LedgerUnavailableError, Partner, Transfer, TransferState
 from oftp2d.opening import is_secured, services_of
 from oftp2d.pipeline import AbandonedError, Hashing, Work, make
@@ -81,7 +81,8 @@ class Securing:
         """Called with the partner when a file is ready to be sent."""
         self._turns = Turns()
         self._under_way: dict[str, _UnderWay] = {}
-        self._postponed: set[str] = set()
+        self._postponed: dict[str, str] = {}
+        """What waits for its next try, and why."""
         self._running = False
         self._looking = False
         self._again = False
@@ -112,6 +113,7 @@ class Securing:
 
         To be called before anybody can ask for it again, in whatever other way: then it begins anew.
         """
+        self._postponed.pop(transfer_id, None)
         if transfer_id in self._under_way:
             self._under_way[transfer_id].work.abandon()
 
@@ -119,6 +121,10 @@ class Securing:
         """Octets that were read of a file that is being secured; None of any other."""
         under_way = self._under_way.get(transfer_id)
         return None if under_way is None else under_way.work.octets
+
+    def trouble(self, transfer_id: str) -> str | None:
+        """Why a file could not be secured so far, and waits for its next try; None of any other."""
+        return self._postponed.get(transfer_id)
 
     async def stop(self) -> None:
         """Abandon what is under way, and wait until it is. It begins anew at the next start."""
@@ -169,7 +175,7 @@ class Securing:
             # It may have been asked for again.
             self.nudge()
         except (SpoolFullError, LedgerUnavailableError) as error:
-            self._postponed.add(transfer.id)
+            self._postponed[transfer.id] = f"{error.what}; {error.advice}"
             self.log.warn(
                 "{file} waits to be secured, transfer {transfer}: {what}; {advice}",
                 file=transfer.dataset,
@@ -181,7 +187,7 @@ class Securing:
             with suppress(OperatorError):
                 await self._fail(transfer, error)
         except Exception:  # noqa: BLE001 - whatever it is, this file waits for the next try and the daemon goes on
-            self._postponed.add(transfer.id)
+            self._postponed[transfer.id] = UNEXPECTED
             self.log.failure("transfer {transfer} cannot be secured", transfer=transfer.id)
         finally:
             del self._under_way[transfer.id]

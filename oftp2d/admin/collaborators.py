@@ -131,6 +131,9 @@ class House(Protocol):
     def progress(self, transfer_id: str) -> int | None:
         """Octets moved of a transfer that is under way right now; None when it is not."""
 
+    def trouble(self, transfer_id: str) -> str | None:
+        """Why a transfer waits for its next try to be secured or delivered, and what to do; None of any other."""
+
     def certificates_changed(self) -> None:
         """A certificate was added or changed: TLS contexts and trust are to be made anew."""
 

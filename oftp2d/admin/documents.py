@@ -78,12 +78,14 @@ def transfer(
     record: Transfer,
     partner: Partner,
     now: datetime,
+    *,
     moved: int | None = None,
+    trouble: str | None = None,
     forwarding: Forwarding | None = None,
 ) -> Document:
     """A transfer with its partner; ``moved`` is what whoever works on it knows of it, as of a received one that is opened.
 
-    ``forwarding`` says between whom a third party's file is forwarded.
+    ``trouble``: why they could not go on with it so far. ``forwarding`` says between whom a third party's file is forwarded.
     """
     document = asdict(record)
     for inner in _INNER:
@@ -97,6 +99,8 @@ def transfer(
     del document["partner_id"]
     if forwarding is not None and record.state is TransferState.RECEIVED:
         document["waits_for"] = f"the end response of {forwarding.target}"
+    elif trouble is not None and record.state in {TransferState.SECURING, TransferState.RECEIVED}:
+        document["waits_for"] = f"the next try, in a minute at most: {trouble}"
     else:
         document["waits_for"] = waits_for(record, partner, now)
     document["summary"] = summary(record, partner, document["waits_for"], forwarding)

@@ -47,7 +47,7 @@ def summary(record: Transfer, partner: Partner, waits_for: str | None, forwardin
             "reason": record.reason or "",
             "text": record.text or "",
             "advice": _to_open(record, partner.code),
-            "todo": _to_undo(record),
+            "todo": f"waits for {waits_for}" if waits_for else _to_undo(record),
         }
         return _sentence(_INCOMING[record.state].format(**said))
     return _sentence(_outgoing(record, partner.code, waits_for))
@@ -74,7 +74,7 @@ def _forwarded(record: Transfer, forwarding: Forwarding, waits_for: str | None) 
 def _outgoing(record: Transfer, code: str, waits_for: str | None) -> str:
     again = f"'oftp2d transfer retry {record.id}'"
     told = {
-        TransferState.SECURING: (f"it is being {_done_to(record)}", ""),
+        TransferState.SECURING: (f"it waits for {waits_for}" if waits_for else f"it is being {_done_to(record)}", ""),
         TransferState.QUEUED: (f"it waits for {waits_for}", ""),
         TransferState.SENDING: (f"it is being sent to {code}", ""),
         TransferState.SENT: (

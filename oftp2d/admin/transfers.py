@@ -218,7 +218,15 @@ async def _one(desk: Desk, transfer: Transfer) -> Document:
 
 
 def _document(desk: Desk, transfer: Transfer, partner: Partner, forwarding: Forwarding | None = None) -> Document:
-    return documents.transfer(transfer, partner, desk.now(), desk.house.progress(transfer.id), forwarding)
+    house = desk.house
+    return documents.transfer(
+        transfer,
+        partner,
+        desk.now(),
+        moved=house.progress(transfer.id),
+        trouble=house.trouble(transfer.id),
+        forwarding=forwarding,
+    )
 
 
 def _cancelled(desk: Desk, transfer_id: str) -> Transfer:

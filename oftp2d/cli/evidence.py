@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -22,6 +22,7 @@ from .options import Section, command
 from .terminal import Exit, Terminal
 
 if TYPE_CHECKING:
+    from oftp2.certs.facts import CertificateFacts
     from oftp2d.evidence import Step, Verification
 
 _READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -113,15 +114,12 @@ def _add_verify(evidence: click.Group) -> None:
         Example:
           oftp2d evidence verify orders-evidence.pem --trust odette-ca.pem
         """
-        from oftp2d.credentials import read_material  # noqa: PLC0415 - they take long to load, as in 'check'
-        from oftp2d.evidence import LARGEST, verify_evidence  # noqa: PLC0415
+        from oftp2d.evidence import LARGEST, verify_evidence  # noqa: PLC0415 - it takes long to load, as in 'check'
 
         with ExitStack() as stack:
             content = None if virtual_file is None else stack.enter_context(_opened(virtual_file))
             source = stack.enter_context(_opened(file))
-            anchors = (
-                None if trust is None else read_material(stack.enter_context(_opened(trust)).read(LARGEST)).certificates
-            )
+            anchors = None if trust is None else _certificates_of(trust)
             verification = verify_evidence(source.read(LARGEST + 1), virtual_file=content, anchors=anchors)
         document = {
             "ok": verification.ok,
@@ -140,6 +138,17 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise OperatorError(f"{path} can't be read ({error.strerror})", "check its mode") from None
+
+
+def _certificates_of(path: Path) -> Sequence[CertificateFacts]:
+    from oftp2d.credentials import read_material  # noqa: PLC0415 - as above
+    from oftp2d.evidence import LARGEST  # noqa: PLC0415
+
+    with _opened(path) as source:
+        try:
+            return read_material(source.read(LARGEST)).certificates
+        except OperatorError as error:
+            raise OperatorError(f"{path}: {error.what}", error.advice) from None
 
 
 def _shown(verification: Verification) -> RenderableType:

@@ -298,7 +298,7 @@ def _why(document: Mapping[str, Any]) -> str:
     if forwarded := _forwarded(document):
         told = f"{forwarded}; {told}" if told else forwarded
     waits = document.get("waits_for")
-    if document.get("state") == "securing":
+    if document.get("state") == "securing" and not waits:
         octets, secured = (int(document.get(name) or 0) for name in ("octets", "octets_moved"))
         return f"{size(secured)} of {size(octets)} are secured" if secured else ""
     if opened := int(document.get("octets_opened") or 0):

@@ -34,16 +34,29 @@ class Evidences:
             row = connection.execute(found).one_or_none()
             return None if row is None else Evidence(**row._asdict())
 
-    def held(self, partner_id: int, *, limit: int = 1000) -> Sequence[HeldResponse]:
-        """What a partner has signed and nobody could verify, for files that are not answered, oldest first."""
+    def held(
+        self, partner_id: int, *, since: datetime | None = None, after: str = "", limit: int = 1000
+    ) -> Sequence[HeldResponse]:
+        """What a partner has signed and nobody could verify, for files that are not answered, oldest file first.
+
+        ``since``: only what came then or later. ``after``: only for files behind the one with this identifier.
+        """
         found = (
             sa.select(held_responses)
             .join(transfers, transfers.c.id == held_responses.c.transfer_id)
-            .where(transfers.c.partner_id == partner_id)
+            .where(transfers.c.partner_id == partner_id, held_responses.c.transfer_id > after)
             .order_by(held_responses.c.transfer_id)
         )
+        if since is not None:
+            found = found.where(held_responses.c.received_at >= since)
         with self._database.reading() as connection:
             return [HeldResponse(**row._asdict()) for row in connection.execute(found.limit(limit))]
+
+    def holders(self) -> Sequence[int]:
+        """The partners of which something is held."""
+        found = sa.select(transfers.c.partner_id).join(held_responses, transfers.c.id == held_responses.c.transfer_id)
+        with self._database.reading() as connection:
+            return connection.execute(found.distinct().order_by(transfers.c.partner_id)).scalars().all()
 
 
 def keep(connection: Connection, transfer_id: str, new: NewEvidence, now: datetime) -> None:

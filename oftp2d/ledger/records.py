@@ -450,8 +450,8 @@ class NewReceipt:
     """An end response to owe for an incoming transfer; the addressing comes from the transfer."""
 
     kind: ReceiptKind
-    creator: str = ""
-    """Who made it (NERPCREA); empty means the station the file was for."""
+    creator: str | None = None
+    """Who made it (NERPCREA), as it came, and so possibly empty; None for the station the file was for."""
     reason: int | None = None
     """NERPREAS; None in an EERP."""
     text: str = ""

@@ -154,6 +154,11 @@ class Eerp:
         """The Virtual File that is acknowledged, seen from its originator."""
         return _answered(self)
 
+    @property
+    def station(self) -> str:
+        """Whose word it is."""
+        return self.originator
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nerp:
@@ -174,6 +179,11 @@ class Nerp:
     def identity(self) -> FileIdentity:
         """The Virtual File that could not be delivered, seen from its originator."""
         return _answered(self)
+
+    @property
+    def station(self) -> str:
+        """Whose word it is; some leave NERPCREA blank, and then it is that of whoever the file was for."""
+        return self.creator or self.originator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,8 +187,10 @@ async def test_the_eerp_travels_back_with_hash_and_signature(a: Station) -> None
         assert f"Forwarded from {SOURCE} to {TARGET}; delivered: the receipt (EERP) is with {SOURCE}." in shown
 
 
+@pytest.mark.parametrize("creator", ["O0013000009BEYOND", ""])
 @pytest_twisted.ensureDeferred
-async def test_the_nerp_travels_back_with_creator_reason_and_text(a: Station) -> None:
+async def test_the_nerp_travels_back_with_creator_reason_and_text(a: Station, creator: str) -> None:
+    """A blank creator stays blank: it is signed so."""
     async with between(a) as b:
         offered = await bring(b)
         peer = await b.target()
@@ -199,7 +201,7 @@ async def test_the_nerp_travels_back_with_creator_reason_and_text(a: Station) ->
             time=offered.time,
             destination=offered.originator,
             originator=offered.destination,
-            creator="O0013000009BEYOND",
+            creator=creator,
             reason=NegativeResponseReason.PROCESSING_FAILED,
             text="segment {17} is missing",
             hash=b"hash",

@@ -372,6 +372,13 @@ def test_an_end_response_names_the_file_as_its_originator_does() -> None:
     assert str(SFID.identity) == f"MARINER 20240229 1159590001 O0013INITIATOR>{CODE_R}"
 
 
+@pytest.mark.rfc("5.3.14")
+def test_an_end_response_is_the_word_of_its_creator_or_else_of_whoever_the_file_was_for() -> None:
+    assert EERP.station == EERP.originator
+    assert replace(NERP, creator="O0013BETWEEN").station == "O0013BETWEEN"
+    assert replace(NERP, creator="").station == NERP.originator
+
+
 @pytest.mark.parametrize("kind", [kind for kind in COMMANDS if kind is not c.Data], ids=lambda kind: kind.__name__)
 def test_a_layout_carries_every_field_of_its_command(kind: type[c.Command]) -> None:
     laid_out = {part.name for part in LAYOUTS[Level.REVISION_2_0][kind].subcons}

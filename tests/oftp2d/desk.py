@@ -174,6 +174,7 @@ class QuietHouse:
     """A daemon with one listener and one session."""
 
     moved: dict[str, int] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
     changes: int = 0
     successors: list[tuple[str, str]] = field(default_factory=list)
     fails: bool = False
@@ -191,6 +192,9 @@ class QuietHouse:
 
     def progress(self, transfer_id: str) -> int | None:
         return self.moved.get(transfer_id)
+
+    def trouble(self, transfer_id: str) -> str | None:
+        return self.troubles.get(transfer_id)
 
     def certificates_changed(self) -> None:
         self.changes += 1

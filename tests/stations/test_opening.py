@@ -434,9 +434,12 @@ def test_what_the_disk_has_no_room_to_open_stays_received(house: House, peer: Pe
         talk.hear_end(EndSessionReason.NORMAL)
     (transfer,) = station.stored(Direction.IN)
     assert transfer.state is TransferState.RECEIVED
+    shown = station.transfer(transfer.id)
+    assert "no room left" in shown["waits_for"]
+    assert "on disk, and waits for the next try, in a minute at most: no room left" in shown["summary"]
     station.stop()
     station.start()
-    station.reaches(transfer.id, TransferState.DELIVERED)
+    assert station.reaches(transfer.id, TransferState.DELIVERED)["waits_for"] is None
     assert station.placed(transfer).stat().st_size == len(content)
 
 

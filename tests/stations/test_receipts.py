@@ -79,6 +79,12 @@ def refused(sfid: c.Sfid, content: bytes) -> c.EndResponse:
     return replace(response, signature=signed(response))
 
 
+def nameless(sfid: c.Sfid, content: bytes) -> c.EndResponse:
+    """A refusal that leaves blank who made it, signed so."""
+    response = hashed(replace(refusal(sfid), creator=""), content)
+    return replace(response, signature=signed(response))
+
+
 def streamed(sfid: c.Sfid, content: bytes) -> c.EndResponse:
     """BER with indefinite lengths, and with the certificate, as openssl writes it."""
     response = hashed(eerp(sfid), content)
@@ -228,12 +234,14 @@ def test_what_a_partner_has_rightly_signed_counts_and_is_kept_as_evidence(house:
         "STREAMED": streamed,
         "DETACHED": bare,
         "REFUSED": refused,
+        "NAMELESS": nameless,
     }
     queued = queue(station, peer, answers)
     station.start()
     with answering(station, peer, answers):
         pass
-    assert states(station) == dict.fromkeys(answers, S.ACKNOWLEDGED) | {"REFUSED": S.REFUSED}
+    refusals = {"REFUSED": S.REFUSED, "NAMELESS": S.REFUSED}
+    assert states(station) == dict.fromkeys(answers, S.ACKNOWLEDGED) | refusals
     for dataset, transfer in queued.items():
         assert look(station, transfer, f"the content of {dataset}".encode("ascii")).ok, dataset
     station.line("EERP received for RIGHT", "signed by serialNumber=")
@@ -383,6 +391,7 @@ def test_what_waited_for_a_certificate_counts_once_that_is_there(
     answers: dict[str, Answer] = {
         "RIGHT": right,
         "REFUSED": refused,
+        "NAMELESS": nameless,
         "OTHER-CONTENT": lambda sfid, content: refused(sfid, content + b"x"),
         "FOREIGN": lambda sfid, content: right(sfid, content, by="CA02"),
         "OTHER-FILE": other_file,
@@ -400,9 +409,9 @@ def test_what_waited_for_a_certificate_counts_once_that_is_there(
             assert isinstance(
                 answered(talk, peer.sfid(station, "ODETTE_CERTIFICATE_DELIVER", content), content), c.Eerp
             )
-    expected = {"RIGHT": S.ACKNOWLEDGED, "REFUSED": S.REFUSED, "OTHER-CONTENT": S.REFUSED}
+    expected = {"RIGHT": S.ACKNOWLEDGED} | dict.fromkeys(("REFUSED", "NAMELESS", "OTHER-CONTENT"), S.REFUSED)
     assert states(station) == dict.fromkeys(answers, S.SENT) | expected
-    for dataset in ("RIGHT", "REFUSED"):
+    for dataset in ("RIGHT", "REFUSED", "NAMELESS"):
         assert look(station, queued[dataset], f"the content of {dataset}".encode("ascii")).ok
         station.line(f"for {dataset} that did not count before counts now", "signed by serialNumber=")
     told = station.transfer(queued["OTHER-CONTENT"])

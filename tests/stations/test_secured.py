@@ -190,7 +190,10 @@ def test_what_cannot_be_secured_fails_with_what_to_do_and_goes_when_that_is_done
     first.limit_files(MEBIBYTE)
     sent = first.send(second.code, noise(MEBIBYTE), "ORDERS")
     first.line("ORDERS waits to be secured")
-    assert first.state(sent) is S.SECURING
+    waiting = first.transfer(sent)
+    assert waiting["state"] == S.SECURING
+    assert "no room left" in waiting["waits_for"]
+    assert waiting["summary"].startswith("It waits for the next try, in a minute at most: ")
     with first.ledger() as ledger:
         (theirs,) = ledger.certificates.list(Holder.PARTNER)
         ledger.certificates.set_active(theirs.id, active=False)
