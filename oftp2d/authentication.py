@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from twisted.logger import Logger
 
 from oftp2.certs import selection
 from oftp2.certs.selection import Selection
 from oftp2.cms.challenge import ChallengeError, make_challenge, open_challenge
+from oftp2.cms.keys import Owner
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
 from oftp2d.ledger import Authentication as Setting
@@ -65,7 +65,7 @@ class Authentication:
     async def possible(self, partner: Partner) -> bool:
         """Whether both challenges could be made and answered now."""
         theirs = await self._their_certificate(partner)
-        return theirs is not None and bool(await self._our_keys())
+        return theirs is not None and bool(await self._owners())
 
     async def make_challenge(self, partner: Partner) -> tuple[bytes, bytes]:
         """The envelope for the partner, and the 20 octets in it."""
@@ -82,7 +82,7 @@ class Authentication:
     async def open_challenge(self, partner: Partner, envelope: bytes) -> bytes:
         """The 20 octets that only our private key reveals."""
         try:
-            return await self._context.workers.crypto(open_challenge, envelope, await self._our_keys())
+            return await self._context.workers.crypto(open_challenge, envelope, await self._owners())
         except ChallengeError as error:
             chosen = await self._context.workers.database(
                 self._context.certificates.explain_decryption, self._context.now()
@@ -145,5 +145,5 @@ class Authentication:
             selection.CHALLENGE, partner_id=partner.id, station=partner.code, now=self._context.now()
         )
 
-    async def _our_keys(self) -> Sequence[tuple[x509.Certificate, RSAPrivateKey]]:
-        return await self._context.workers.database(self._context.certificates.decryption_keys, self._context.now())
+    async def _owners(self) -> Sequence[Owner]:
+        return await self._context.workers.database(self._context.certificates.owners, self._context.now())

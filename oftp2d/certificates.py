@@ -17,14 +17,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-
 from oftp2.certs import selection
 from oftp2.certs.acceptance import Limits
 from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.selection import Entry, Selection, Situation
 from oftp2.certs.usages import TLS_USAGES, Usage
+from oftp2.cms.keys import Owner, Signer
 from oftp2d.announcing import Announcing
 from oftp2d.entries import PARTY, issued_first, selectable
 from oftp2d.errors import OperatorError
@@ -203,7 +201,7 @@ class Certificates(Importing, Announcing):
             oldest=self._oldest,
         )
 
-    def signers(self, *, station: str, now: datetime, partner_id: int) -> tuple[tuple[Credential, ...], Selection]:
+    def signers(self, *, station: str, now: datetime, partner_id: int) -> tuple[tuple[Signer, ...], Selection]:
         """Who signs a file of a station of ours for a partner: one, or in a roll-over the two newest.
 
         Two where the partner has confirmed none of several: one of them it should know. None where there is none.
@@ -220,20 +218,17 @@ class Certificates(Importing, Announcing):
             unsure=SIGNERS,
             oldest=self._oldest,
         )
-        return tuple(self._credential(self._stored_own(entry)) for entry in chosen.entries), chosen
+        return tuple(self._credential(self._stored_own(entry)).signer for entry in chosen.entries), chosen
 
     def explain_decryption(self, now: datetime, named: str | None = None) -> Selection:
         """Every certificate of ours whose key opens challenges and files, the ``named`` one first, with the account of all."""
         entries = self._selectable(self._owned(), now)
         return selection.select(selection.DECRYPTION, entries, station="", now=now, named=named)
 
-    def decryption_keys(
-        self, now: datetime, named: str | None = None
-    ) -> tuple[tuple[x509.Certificate, RSAPrivateKey], ...]:
-        """Every key of ours that opens challenges and files, the one ``named`` by fingerprint first."""
+    def owners(self, now: datetime, named: str | None = None) -> tuple[Owner, ...]:
+        """Everything of ours that opens challenges and files, the one ``named`` by fingerprint first."""
         chosen = self.explain_decryption(now, named)
-        credentials_ = (self._credential(self._stored_own(entry)) for entry in chosen.entries)
-        return tuple((item.certificate, item.key) for item in credentials_)
+        return tuple(self._credential(self._stored_own(entry)).owner for entry in chosen.entries)
 
     def to_deliver(self, *, station: str, now: datetime, sessions: bool = True) -> tuple[StoredCertificate, ...]:
         """The certificates that answer a REQUEST to one of our stations, each once; ``sessions``: it opens them (acx.md 4.5)."""

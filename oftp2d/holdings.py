@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from oftp2.certs.acceptance import Limits
 from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.selection import Entry
+from oftp2.cms.keys import Owner, Signer, SoftwareKey
 from oftp2d import credentials
 from oftp2d.authorities import Authorities
 from oftp2d.errors import OperatorError
@@ -30,12 +31,26 @@ _MIN_PREFIX = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """One of our certificates with its private key and the intermediates a peer may need, without the root."""
+    """One of our certificates with its private key and the intermediates a peer may need, without the root.
+
+    TLS takes the key itself; files, end responses and challenges only ask its ``signer`` and its ``owner``, behind which it
+    may as well be in hardware.
+    """
 
     stored: StoredCertificate
     certificate: x509.Certificate
     key: RSAPrivateKey = field(repr=False)
     chain: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def signer(self) -> Signer:
+        """Signs for the certificate."""
+        return Signer(self.certificate, SoftwareKey(self.key))
+
+    @property
+    def owner(self) -> Owner:
+        """Opens what was encrypted for the certificate."""
+        return Owner(self.certificate, SoftwareKey(self.key))
 
     @property
     def chain_pem(self) -> bytes:

@@ -164,7 +164,7 @@ def _contents(settings: config.Config, vault: Vault | None, now: datetime) -> It
             yield from _certificates(ledger, now)
             if vault is not None:
                 certificates = Certificates(ledger, vault)
-                certificates.decryption_keys(now)
+                certificates.owners(now)
                 yield Finding(subject="private keys", ok=True, what="all of them open with the master key")
                 for partner in all_partners(ledger):
                     if partner.active:

@@ -16,7 +16,7 @@ from cryptography import x509
 
 from oftp2.certs import selection
 from oftp2.cms.errors import CmsError
-from oftp2.cms.keys import Owner, SoftwareKey
+from oftp2.cms.keys import Owner
 from oftp2.cms.limits import Limits
 from oftp2.cms.package import Services, unpack
 from oftp2.cms.stage import Stage
@@ -92,8 +92,7 @@ def keys_for(store: Certificates, partner: Partner, transfer: Transfer) -> Keys:
     withdrawn: dict[str, datetime] = {}
     accounts = []
     if services.encrypt:
-        keys = store.decryption_keys(received_at)
-        owners = tuple(Owner(certificate, SoftwareKey(key)) for certificate, key in keys)
+        owners = store.owners(received_at)
         accounts.append(store.explain_decryption(received_at))
     if services.sign:
         chosen = store.explain_partner(

@@ -24,7 +24,6 @@ from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.selection import Selection
 from oftp2.certs.usages import Usage
 from oftp2.cms.errors import CmsError
-from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.receipts import sign, verify
 from oftp2.cms.signed import Signature
 from oftp2.cms.suites import SUITES, CipherSuite
@@ -534,8 +533,7 @@ def _command(
 def _sign(command: EndResponse, credential: Credential, used: CipherSuite, at: datetime, *, certificate: bool) -> bytes:
     """In the crypto worker. Raises :class:`OperatorError`."""
     try:
-        signer = Signer(credential.certificate, SoftwareKey(credential.key))
-        return sign(command, [signer], used, at=at, certificates=certificate)
+        return sign(command, [credential.signer], used, at=at, certificates=certificate)
     except ValueError as error:
         raise OperatorError(
             f"the key of {credential.stored.alias} cannot sign in cipher suite {used.number:02} ({error})",

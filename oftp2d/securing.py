@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from oftp2.certs import selection
-from oftp2.cms.keys import Signer, SoftwareKey
+from oftp2.cms.keys import Signer
 from oftp2.cms.package import pack
 from oftp2.cms.suites import SUITES, Digest
 from oftp2.values import FileFormat
@@ -274,8 +274,7 @@ class Securing:
         recipients: Sequence[x509.Certificate] = ()
         accounts = []
         if services.sign:
-            chosen, account = store.signers(station=transfer.originator, now=now, partner_id=partner.id)
-            signers = [Signer(each.certificate, SoftwareKey(each.key)) for each in chosen]
+            signers, account = store.signers(station=transfer.originator, now=now, partner_id=partner.id)
             accounts.append(account)
         if services.encrypt:
             account = store.explain_partner(

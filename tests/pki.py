@@ -35,6 +35,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from oftp2.cms.keys import Owner, Signer, SoftwareKey
+
 DECLARATION: dict[str, Any] = tomllib.loads(
     (Path(__file__).parent.parent / "fixtures" / "pki.toml").read_text(encoding="utf-8")
 )
@@ -89,6 +91,14 @@ class Issued:
     @cached_property
     def fingerprint(self) -> str:
         return self.certificate.fingerprint(hashes.SHA256()).hex()
+
+    @cached_property
+    def signer(self) -> Signer:
+        return Signer(self.certificate, SoftwareKey(self.key))
+
+    @cached_property
+    def owner(self) -> Owner:
+        return Owner(self.certificate, SoftwareKey(self.key))
 
     @property
     def key_pem(self) -> bytes:

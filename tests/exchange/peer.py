@@ -164,7 +164,7 @@ class Peer:
         """As Initiator, behind the SSIDs that agreed on it: answer the station's challenge, then challenge it."""
         self.send(c.Secd())
         challenge = await self.expect(c.Auch)
-        self.send(c.Aurp(response=open_challenge(challenge.challenge, [(ours.certificate, ours.key)])))
+        self.send(c.Aurp(response=open_challenge(challenge.challenge, [ours.owner])))
         await self.expect(c.Secd)
         envelope, secret = make_challenge(theirs.certificate)
         self.send(c.Auch(challenge=envelope))
@@ -180,7 +180,7 @@ class Peer:
         assert answer.response == secret
         self.send(c.Secd())
         challenge = await self.expect(c.Auch)
-        self.send(c.Aurp(response=open_challenge(challenge.challenge, [(ours.certificate, ours.key)])))
+        self.send(c.Aurp(response=open_challenge(challenge.challenge, [ours.owner])))
 
     def offer(self, dataset: str, octets: bytes = b"", **fields: Any) -> c.Sfid:
         """An SFID for this content with a stamp of its own."""

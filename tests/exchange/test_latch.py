@@ -439,7 +439,7 @@ async def _prove(peer: Peer) -> None:
     """The first half: answer the station's challenge."""
     peer.send(c.Secd())
     challenge = await peer.expect(c.Auch)
-    peer.send(c.Aurp(response=open_challenge(challenge.challenge, [(CB01.certificate, CB01.key)])))
+    peer.send(c.Aurp(response=open_challenge(challenge.challenge, [CB01.owner])))
     await peer.expect(c.Secd)
 
 

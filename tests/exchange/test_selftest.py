@@ -16,7 +16,6 @@ from oftp2.certs.clid import encode as encode_clid
 from oftp2.certs.clid import parse as parse_clid
 from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.usages import Usage
-from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.package import Services, pack
 from oftp2.cms.stage import chain
 from oftp2.cms.suites import SUITES
@@ -311,7 +310,7 @@ async def send_signed(peer: Peer, issued: Issued, dataset: str = "SIGNED") -> No
     services = Services(sign=True, compress=False, encrypt=False)
     stages = pack(
         suite=SUITES[SUITE],
-        signers=[Signer(issued.certificate, SoftwareKey(issued.key))],
+        signers=[issued.signer],
         compress=services.compress,
         recipients=(),
         octets=7,

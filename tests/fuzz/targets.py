@@ -19,7 +19,6 @@ from oftp2 import buffers, codec
 from oftp2 import commands as c
 from oftp2 import requests as r
 from oftp2.cms.errors import CmsError, PackageError, SignatureError
-from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.signed import Signing, Verifying
 from oftp2.cms.stage import chain
 from oftp2.cms.suites import SUITES
@@ -359,7 +358,7 @@ def seeds(name: str) -> Iterator[bytes]:
                 yield bytes([state, level, *range(0x80, 0xF0)])
         case "signed":
             issued = pki.certificate("CA11")
-            signers = [Signer(issued.certificate, SoftwareKey(issued.key))]
+            signers = [issued.signer]
             for number, length in ((4, None), (4, len(SIGNED)), (8, len(SIGNED))):
                 stage = Signing(signers, SUITES[number], octets=length, at=pki.NOW, certificates=length is None)
                 yield b"\x3f" + b"".join(chain([stage], [SIGNED]))

@@ -140,7 +140,7 @@ async def test_the_octets_of_a_challenge_show_nowhere(victim: Station, log: Log)
         async with session(victim, code=partner.code, authentication=True) as peer:
             peer.send(c.Secd())
             challenge = await peer.expect(c.Auch)
-            secret = open_challenge(challenge.challenge, [(theirs.certificate, theirs.key)])
+            secret = open_challenge(challenge.challenge, [theirs.owner])
             peer.send(c.Aurp(response=bytes(20) if wrong else secret))
             secrets.append(secret)
             if wrong:

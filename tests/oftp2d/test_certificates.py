@@ -18,6 +18,7 @@ from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.matching import Place
 from oftp2.certs.usages import FILE_USAGES, Usage
 from oftp2.cms.challenge import make_challenge, open_challenge
+from oftp2.cms.keys import fingerprint
 from oftp2d.acx import DATASETS
 from oftp2d.certificates import Certificates
 from oftp2d.credentials import Profile
@@ -222,7 +223,7 @@ def test_one_under_renewal_signs_for_nobody_who_has_not_confirmed_it(
 
     def signing() -> list[str]:
         signers, _ = store.signers(station=OURS, now=NOW, partner_id=partner)
-        return [signer.stored.alias for signer in signers]
+        return [store.find(fingerprint(signer.certificate)).alias for signer in signers]
 
     assert signing() == ["old"]
     receipts = store.own(Usage.EERP_SIGNATURE, station=OURS, now=NOW, partner_id=partner)
@@ -259,8 +260,10 @@ def test_in_a_roll_over_both_sign_until_the_partner_has_confirmed_one(
 ) -> None:
     def signing() -> tuple[list[str], str]:
         signers, chosen = store.signers(station=OURS, now=NOW, partner_id=partner)
-        assert [signer.stored.fingerprint for signer in signers] == [each.facts.fingerprint for each in chosen.entries]
-        return [signer.stored.alias for signer in signers], chosen.text
+        assert [fingerprint(signer.certificate) for signer in signers] == [
+            each.facts.fingerprint for each in chosen.entries
+        ]
+        return [store.find(fingerprint(signer.certificate)).alias for signer in signers], chosen.text
 
     assert signing() == ([], "outbound signature: there is no certificate at all")
     put(store, pki.certificate("CB01"), "old")
@@ -306,16 +309,16 @@ def test_a_new_certificate_answers_challenges_at_once(store: Certificates) -> No
     new = put(store, pki.certificate("CB04"), "new")
     for label in ("CB01", "CB04"):
         envelope, secret = make_challenge(pki.certificate(label).certificate)
-        assert open_challenge(envelope, store.decryption_keys(NOW)) == secret
-    first, _ = store.decryption_keys(NOW, named=new.fingerprint)[0]
-    assert first == pki.certificate("CB04").certificate
+        assert open_challenge(envelope, store.owners(NOW)) == secret
+    first = store.owners(NOW, named=new.fingerprint)[0]
+    assert first.certificate == pki.certificate("CB04").certificate
 
 
 def test_a_staged_certificate_decrypts_but_is_not_offered(ledger: Ledger, store: Certificates) -> None:
     staged = put(store, pki.certificate("CB01"))
     ledger.certificates.set_slot(staged.id, Slot.STAGED, NOW)
     assert store.to_deliver(station=OURS, now=NOW) == ()
-    assert len(store.decryption_keys(NOW)) == 1
+    assert len(store.owners(NOW)) == 1
 
 
 def test_a_request_is_answered_with_the_newest_of_each_usage(store: Certificates) -> None:
@@ -409,7 +412,7 @@ def test_the_oldest_may_be_preferred_to_sign_and_to_encrypt_but_everything_is_tr
     assert chosen is not None
     assert chosen.stored.fingerprint == old.fingerprint
     signers, _ = store.signers(station=OURS, now=NOW, partner_id=partner)
-    assert [each.stored.fingerprint for each in signers] == [old.fingerprint, new.fingerprint]
+    assert [fingerprint(each.certificate) for each in signers] == [old.fingerprint, new.fingerprint]
     verifying = store.explain_partner(selection.VERIFICATION, partner_id=partner, station=THEIRS, now=NOW)
     assert [entry.facts.fingerprint for entry in verifying.entries] == [new.fingerprint, old.fingerprint]
 

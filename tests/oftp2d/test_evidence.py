@@ -59,9 +59,7 @@ def evidence(command: EndResponse = EERP, suite: int = 6, **more: object) -> Evi
     digest = used.new_hash()
     digest.update(CONTENT)
     command = replace(command, hash=digest.digest())
-    signature = receipts.sign(
-        command, [Signer(SIGNER.certificate, SoftwareKey(SIGNER.key))], used, at=SIGNED_AT, **more
-    )  # type: ignore[arg-type]
+    signature = receipts.sign(command, [SIGNER.signer], used, at=SIGNED_AT, **more)  # type: ignore[arg-type]
     return Evidence(
         command=replace(command, signature=signature),
         suite=used,
@@ -253,7 +251,7 @@ def test_the_moment_of_signing_is_what_counts_for_certificates() -> None:
     old = pki.make(issuer=pki.issuing("B"), days=(-30, -1))
     command = evidence().command
     for signed_at, trusted in ((pki.NOW - timedelta(days=10), True), (pki.NOW, False)):
-        signature = receipts.sign(command, [Signer(old.certificate, SoftwareKey(old.key))], SUITES[6], at=signed_at)
+        signature = receipts.sign(command, [old.signer], SUITES[6], at=signed_at)
         made = replace(
             evidence(),
             command=replace(command, signature=signature),
@@ -269,7 +267,7 @@ def test_a_signer_may_say_any_moment_and_no_certificate_is_valid_so_far_off() ->
     )
     last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
     command = evidence().command
-    signature = receipts.sign(command, [Signer(SIGNER.certificate, SoftwareKey(SIGNER.key))], SUITES[6], at=last)
+    signature = receipts.sign(command, [SIGNER.signer], SUITES[6], at=last)
     made = replace(evidence(), command=replace(command, signature=signature), signed_at=last)
     assert holds(look(render(made))) == {
         "signature": True,

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oftp2.cms import receipts
-from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.suites import SUITES
 from oftp2.commands import Eerp, EndResponse, Nerp
 from oftp2.reasons import NegativeResponseReason
@@ -40,7 +39,7 @@ def signed(kind: type[EndResponse], suite: int) -> EndResponse:
     else:
         reason = NegativeResponseReason.PROCESSING_FAILED
         response = Nerp(**common, creator="O0013000002TESTB", reason=reason, text="why")  # type: ignore[arg-type]
-    signer = Signer(SIGNER.certificate, SoftwareKey(SIGNER.key))
+    signer = SIGNER.signer
     return replace(response, signature=receipts.sign(response, [signer], SUITES[suite], at=pki.NOW))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from oftp2 import commands as c
 from oftp2.cms.enveloped import Enveloping
-from oftp2.cms.keys import Signer, SoftwareKey
+from oftp2.cms.keys import Signer
 from oftp2.cms.package import Services, pack
 from oftp2.cms.stage import Stage, chain
 from oftp2.cms.suites import SUITES
@@ -46,7 +46,7 @@ def known_to(station: Station, peer: Peer, **more: Any) -> Station:
 
 
 def signer(issued: pki.Issued) -> Signer:
-    return Signer(issued.certificate, SoftwareKey(issued.key))
+    return issued.signer
 
 
 def through(stages: Sequence[Stage], content: bytes) -> bytes:

@@ -18,7 +18,6 @@ from oftp2.certs.facts import CertificateFacts
 from oftp2.certs.usages import Usage
 from oftp2.cms import receipts
 from oftp2.cms.attached import content_of
-from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.suites import SUITES
 from oftp2.reasons import NegativeResponseReason
 from oftp2.values import Level
@@ -45,7 +44,7 @@ Answer = Callable[[c.Sfid, bytes], c.EndResponse]
 def signed(response: c.EndResponse, by: str = "CB01", *, suite: int = ASKED, certificates: bool = False) -> bytes:
     """A signature by the key of a certificate of the test PKI."""
     issued = pki.certificate(by)
-    signer = Signer(issued.certificate, SoftwareKey(issued.key))
+    signer = issued.signer
     return receipts.sign(response, [signer], SUITES[suite], at=datetime.now(UTC), certificates=certificates)
 
 

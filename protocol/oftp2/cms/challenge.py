@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from oftp2.cms.enveloped import Enveloping, NoKeyError, Opening
 from oftp2.cms.errors import CmsError
-from oftp2.cms.keys import Owner, SoftwareKey
+from oftp2.cms.keys import Owner
 from oftp2.cms.limits import Limits
 from oftp2.cms.suites import suite
 
@@ -26,9 +25,6 @@ MAX_ENVELOPE = 65_535
 
 _SUITE: Final = suite(4)
 _LIMITS: Final = Limits(held=MAX_ENVELOPE)
-
-Key = tuple[x509.Certificate, RSAPrivateKey]
-"""A certificate of ours and its private key."""
 
 
 class ChallengeError(ValueError):
@@ -48,15 +44,14 @@ def make_challenge(certificate: x509.Certificate) -> tuple[bytes, bytes]:
     return enveloping.update(secret) + enveloping.finish(), secret
 
 
-def open_challenge(envelope: bytes, keys: Sequence[Key]) -> bytes:
-    """The 20 octets in a received AUCHCHAL, BER or DER, with whichever of ``keys`` opens it.
+def open_challenge(envelope: bytes, owners: Sequence[Owner]) -> bytes:
+    """The 20 octets in a received AUCHCHAL, BER or DER, by the key of whichever owner opens it.
 
     The key that a recipient identifier names is tried first, then every other one. Raises
     :class:`ChallengeError`.
     """
     if len(envelope) > MAX_ENVELOPE:
         raise ChallengeError(f"the challenge has {len(envelope)} octets, at most {MAX_ENVELOPE} are possible")
-    owners = [Owner(certificate, SoftwareKey(key)) for certificate, key in keys]
     opening = Opening(owners, suite=None, limits=_LIMITS, proof=_is_secret)
     try:
         return opening.update(envelope) + opening.finish()

@@ -18,10 +18,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oftp2.cms.challenge import SECRET_OCTETS, ChallengeError, make_challenge, open_challenge
+from oftp2.cms.keys import Owner, SoftwareKey
 from tests import pki
 
 OURS, OTHER = pki.certificate("CA01"), pki.certificate("CB01")
-KEYS = [(OTHER.certificate, OTHER.key), (OURS.certificate, OURS.key)]
+OWNERS = [OTHER.owner, OURS.owner]
 ENVELOPE, SECRET = make_challenge(OURS.certificate)
 
 
@@ -29,7 +30,7 @@ ENVELOPE, SECRET = make_challenge(OURS.certificate)
 def test_the_owner_of_the_key_gets_the_twenty_octets_back() -> None:
     envelope, secret = make_challenge(OURS.certificate)
     assert len(secret) == SECRET_OCTETS
-    assert open_challenge(envelope, KEYS) == secret
+    assert open_challenge(envelope, OWNERS) == secret
 
 
 def test_each_challenge_is_new() -> None:
@@ -38,7 +39,7 @@ def test_each_challenge_is_new() -> None:
 
 def test_other_keys_do_not_open_it() -> None:
     with pytest.raises(ChallengeError, match="none of our keys"):
-        open_challenge(ENVELOPE, KEYS[:1])
+        open_challenge(ENVELOPE, OWNERS[:1])
     with pytest.raises(ChallengeError, match="none of our keys"):
         open_challenge(ENVELOPE, [])
 
@@ -46,7 +47,7 @@ def test_other_keys_do_not_open_it() -> None:
 def test_a_key_that_is_not_named_is_tried_as_well() -> None:
     """A renewed certificate with the same key: the challenge still names the former one."""
     renewed = pki.make(key=OURS.key)
-    assert open_challenge(ENVELOPE, [KEYS[0], (renewed.certificate, OURS.key)]) == SECRET
+    assert open_challenge(ENVELOPE, [OWNERS[0], renewed.owner]) == SECRET
 
 
 def test_a_certificate_without_an_rsa_key_cannot_be_challenged() -> None:
@@ -73,7 +74,7 @@ def test_we_open_what_openssl_makes(tmp_path: Path, cipher: str, options: list[s
     done = subprocess.run(
         [*command, "-recip", "certificate.pem"], input=SECRET, capture_output=True, cwd=tmp_path, check=True
     )
-    assert open_challenge(done.stdout, KEYS) == SECRET
+    assert open_challenge(done.stdout, OWNERS) == SECRET
 
 
 def envelope(
@@ -130,7 +131,7 @@ def envelope(
 
 
 def test_the_recipient_may_be_named_by_key_identifier_even_without_the_extension() -> None:
-    assert open_challenge(envelope(recipient="key"), KEYS) == SECRET
+    assert open_challenge(envelope(recipient="key"), OWNERS) == SECRET
     bare = x509.CertificateBuilder(
         OURS.certificate.issuer,
         OURS.certificate.subject,
@@ -139,7 +140,7 @@ def test_the_recipient_may_be_named_by_key_identifier_even_without_the_extension
         pki.NOW,
         pki.NOW.replace(year=pki.NOW.year + 1),
     ).sign(pki.issuing("A").key, OURS.certificate.signature_hash_algorithm)  # type: ignore[arg-type]
-    assert open_challenge(envelope(recipient="key"), [KEYS[0], (bare, OURS.key)]) == SECRET
+    assert open_challenge(envelope(recipient="key"), [OWNERS[0], Owner(bare, SoftwareKey(OURS.key))]) == SECRET
 
 
 @pytest.mark.parametrize(
@@ -154,14 +155,14 @@ def test_the_recipient_may_be_named_by_key_identifier_even_without_the_extension
 )
 def test_every_failure_to_open_looks_the_same(broken: bytes) -> None:
     with pytest.raises(ChallengeError, match=r"^none of our keys opens the challenge$"):
-        open_challenge(broken, KEYS)
+        open_challenge(broken, OWNERS)
 
 
 def test_content_of_a_broken_length_looks_the_same() -> None:
     info = cms.ContentInfo.load(ENVELOPE)
     info["content"]["encrypted_content_info"]["encrypted_content"] = b"x" * 17
     with pytest.raises(ChallengeError, match=r"^none of our keys opens the challenge$"):
-        open_challenge(info.dump(force=True), KEYS)
+        open_challenge(info.dump(force=True), OWNERS)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_content_of_a_broken_length_looks_the_same() -> None:
 )
 def test_what_is_no_envelope_is_refused(octets: bytes, text: str) -> None:
     with pytest.raises(ChallengeError, match=text):
-        open_challenge(octets, KEYS)
+        open_challenge(octets, OWNERS)
 
 
 def test_an_unknown_cipher_is_named() -> None:
@@ -185,14 +186,14 @@ def test_an_unknown_cipher_is_named() -> None:
     algorithm = info["content"]["encrypted_content_info"]["content_encryption_algorithm"]
     algorithm["algorithm"] = "2.16.840.1.101.3.4.1.46"  # AES-256-GCM
     with pytest.raises(ChallengeError, match="encrypted with"):
-        open_challenge(info.dump(force=True), KEYS)
+        open_challenge(info.dump(force=True), OWNERS)
 
 
 @given(st.binary(max_size=200))
 @example(b"0\x80")
 def test_arbitrary_octets_raise_nothing_but_a_challenge_error(octets: bytes) -> None:
     with pytest.raises(ChallengeError):
-        open_challenge(octets, KEYS)
+        open_challenge(octets, OWNERS)
 
 
 @given(st.integers(0, len(ENVELOPE) - 1), st.integers(0, 255))
@@ -200,4 +201,4 @@ def test_one_changed_octet_raises_nothing_but_a_challenge_error(position: int, v
     changed = bytearray(ENVELOPE)
     changed[position] = value
     with suppress(ChallengeError):
-        open_challenge(bytes(changed), KEYS)
+        open_challenge(bytes(changed), OWNERS)

@@ -18,7 +18,7 @@ from oftp2.cms import ber
 from oftp2.cms.enveloped import HEAD, Enveloping, NoKeyError, Opening, content_info
 from oftp2.cms.errors import CmsError, DecryptionError, PackageError
 from oftp2.cms.identifiers import issuer_and_serial
-from oftp2.cms.keys import Owner, Signer, SoftwareKey, rsa_key, wrap
+from oftp2.cms.keys import Owner, SoftwareKey, rsa_key, wrap
 from oftp2.cms.limits import Limits
 from oftp2.cms.signed import Signing
 from oftp2.cms.stage import chain
@@ -28,8 +28,8 @@ from tests.oftp2.cms.layers import LENGTHS, cut, loosened, run
 from tests.oftp2.cms.openssl import decrypted, encrypted
 
 OURS, OTHER, THIRD = pki.certificate("CA01"), pki.certificate("CB01"), pki.certificate("CA04")
-OWNER, STRANGER = (Owner(one.certificate, SoftwareKey(one.key)) for one in (OURS, OTHER))
-SIGNER = Signer(OTHER.certificate, SoftwareKey(OTHER.key))
+OWNER, STRANGER = (one.owner for one in (OURS, OTHER))
+SIGNER = OTHER.signer
 CONTENT = b"a file of which nobody else is to know anything " * 30
 INNER = cms.ContentInfo({"content_type": "data", "content": CONTENT}).dump()
 EVERY = pytest.mark.parametrize("suite", SUITES.values(), ids=str)

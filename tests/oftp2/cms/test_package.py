@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from oftp2.cms.compressed import PART, Compressing
 from oftp2.cms.enveloped import Enveloping
 from oftp2.cms.errors import CmsError, DecompressionError, DecryptionError, PackageError, SignatureError
-from oftp2.cms.keys import Owner, Signer, SoftwareKey
 from oftp2.cms.limits import Limits
 from oftp2.cms.package import Opened, Services, Unpacking, pack, unpack
 from oftp2.cms.stage import chain
@@ -27,9 +26,9 @@ from tests.oftp2.cms import openssl
 from tests.oftp2.cms.layers import LENGTHS, compressed_data, cut, loosened, run
 
 OURS, THEIRS, OTHER = pki.certificate("CA01"), pki.certificate("CB01"), pki.certificate("CA04")
-OWNER = Owner(OURS.certificate, SoftwareKey(OURS.key))
-STRANGER = Owner(OTHER.certificate, SoftwareKey(OTHER.key))
-SIGNER = Signer(THEIRS.certificate, SoftwareKey(THEIRS.key))
+OWNER = OURS.owner
+STRANGER = OTHER.owner
+SIGNER = THEIRS.signer
 CONTENT = b"UNB+UNOA:1+THEIRS+OURS+260101:1200+1'UNH+1+ORDERS:D:95B:UN'" * 12
 ALL = Services(sign=True, compress=True, encrypt=True)
 EVERY = [Services(*flags) for flags in product([False, True], repeat=3)]
@@ -349,7 +348,7 @@ OTHER_TYPE = b"\x06\x09" + bytes.fromhex("2a864886f70d010706")
     "services", [each for each in SECURED if each.encrypt and each != Services(encrypt=True)], ids=str
 )
 def test_what_is_told_of_an_encrypted_file_does_not_depend_on_what_is_in_it(services: Services, *, named: bool) -> None:
-    owner = OWNER if named else Owner(pki.make(key=OURS.key).certificate, SoftwareKey(OURS.key))
+    owner = OWNER if named else pki.make(key=OURS.key).owner
     found = {what: failure(octets, services, owners=[owner]) for what, octets in broken_inside(services).items()}
     assert len({(type(error), str(error)) for error, _ in found.values()}) > 4
     (told,) = {(type(told), str(told)) for _, told in found.values()}

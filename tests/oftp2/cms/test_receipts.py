@@ -16,7 +16,6 @@ from oftp2.cms import signed
 from oftp2.cms.attached import content_of, read_content
 from oftp2.cms.ber import distinguished
 from oftp2.cms.errors import SignatureError
-from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.receipts import MAX_SIGNATURE, sign, signed_content, verify
 from oftp2.cms.suites import SUITES
 from oftp2.codec import decode, encode
@@ -27,7 +26,7 @@ from tests.oftp2.cms.layers import loosened
 
 AT = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 OURS, OTHER = pki.certificate("CA10"), pki.certificate("CB01")
-SIGNERS = [Signer(OURS.certificate, SoftwareKey(OURS.key))]
+SIGNERS = [OURS.signer]
 STAMP = {"dataset": "ORDERS", "date": "20260203", "time": "0405060001"}
 EERP = Eerp(**STAMP, user="USER", destination="O0013000001A", originator="O0013000002B", hash=bytes(range(32)))
 NERP = Nerp(

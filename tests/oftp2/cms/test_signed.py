@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from oftp2.cms.ber import END, OCTET_STRING, SEQUENCE, SET, distinguished, element, header
 from oftp2.cms.errors import PackageError, SignatureError
-from oftp2.cms.keys import Signer, SoftwareKey
+from oftp2.cms.keys import Signer
 from oftp2.cms.limits import Limits
 from oftp2.cms.signed import Signing, Verified, Verifying, sign, verify
 from oftp2.cms.suites import SUITES, Digest, SignatureScheme
@@ -34,7 +34,7 @@ OURS, OTHER, THIRD = pki.certificate("CA11"), pki.certificate("CA01"), pki.certi
 
 
 def signer(issued: pki.Issued) -> Signer:
-    return Signer(issued.certificate, SoftwareKey(issued.key))
+    return issued.signer
 
 
 def signing(number: int = 4, *issued: pki.Issued, octets: int | None = None, certificates: bool = False) -> Signing:

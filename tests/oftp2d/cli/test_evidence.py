@@ -13,7 +13,6 @@ import pytest
 import pytest_twisted
 
 from oftp2.cms import receipts
-from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.suites import SUITES
 from oftp2.commands import Eerp
 from oftp2d.cli.terminal import Exit
@@ -67,7 +66,7 @@ def acknowledge(office: Office, transfer: Transfer) -> None:
         originator=THEIRS,
         hash=sha512(CONTENT).digest(),
     )
-    signer, at = Signer(SIGNER.certificate, SoftwareKey(SIGNER.key)), datetime.now(UTC)
+    signer, at = SIGNER.signer, datetime.now(UTC)
     signature = receipts.sign(eerp, [signer], SUITES[6], at=at)
     evidence = NewEvidence(
         kind=ReceiptKind.EERP,

@@ -83,7 +83,7 @@ def test_init_makes_the_main_station_and_a_certificate_that_names_it(home: Path)
     certificate = x509.load_der_x509_certificate(stored.der)
     assert certificate.subject.get_attributes_for_oid(NameOID.SERIAL_NUMBER)[0].value == CODE
     assert certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "oftp.test.example"
-    assert Certificates(ledger, Vault.open(settings.master_key_path)).decryption_keys(stored.valid_from)
+    assert Certificates(ledger, Vault.open(settings.master_key_path)).owners(stored.valid_from)
     ledger.close()
 
 
