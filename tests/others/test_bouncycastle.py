@@ -285,4 +285,4 @@ def test_it_answers_our_challenge(bouncy: Bouncy) -> None:
 def test_we_answer_its_challenge(bouncy: Bouncy, suite: CipherSuite) -> None:
     for form, named in zip(FORMS, cycle(NAMED)):
         envelope = bouncy.secure(SECRET, ENCRYPTED, suite, recipients=[OURS], form=form, named=named)
-        assert open_challenge(envelope, [(OTHER.certificate, OTHER.key), (OURS.certificate, OURS.key)]) == SECRET
+        assert open_challenge(envelope, [OTHER.owner, OURS.owner]) == SECRET

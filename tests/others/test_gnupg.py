@@ -101,4 +101,4 @@ def test_challenges_are_answered_both_ways(gpgsm: Gpgsm) -> None:
     envelope, secret = make_challenge(THEIRS.certificate)
     assert gpgsm.decrypt(envelope) == secret
     for suite in (SUITES[3], SUITES[4]):
-        assert open_challenge(gpgsm.encrypt(secret, [OURS], suite), [(OURS.certificate, OURS.key)]) == secret
+        assert open_challenge(gpgsm.encrypt(secret, [OURS], suite), [OURS.owner]) == secret

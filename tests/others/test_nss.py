@@ -97,4 +97,4 @@ def test_signed_end_responses_are_verified_both_ways(nss: Nss) -> None:
 def test_challenges_are_answered_both_ways(nss: Nss) -> None:
     envelope, secret = make_challenge(THEIRS.certificate)
     assert nss.decrypt(envelope) == secret
-    assert open_challenge(nss.encrypt(secret, [OURS]), [(OURS.certificate, OURS.key)]) == secret
+    assert open_challenge(nss.encrypt(secret, [OURS]), [OURS.owner]) == secret
