@@ -40,6 +40,8 @@ from oftp2d.ledger.database import Database, migrate
 from oftp2d.ledger.schema import metadata
 from oftp2d.migrations import HEAD
 
+pytestmark = pytest.mark.usefixtures("migrations")
+
 
 def _definitions(path: Path) -> dict[str, list[str]]:
     """The definition of every table and index, as its sorted parts: the order of columns and constraints does not matter."""
