@@ -7,7 +7,6 @@ from itertools import product
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from oftp2.cms.keys import Owner, Signer, SoftwareKey
 from oftp2.cms.package import Services, pack, unpack
 from oftp2.cms.suites import CipherSuite
 from tests import pki
@@ -42,7 +41,7 @@ def secure(
     """A file of ours: DER as far as may be where its length is ``known``, BER otherwise."""
     stages = pack(
         suite=suite,
-        signers=[Signer(each.certificate, SoftwareKey(each.key)) for each in signers] if services.sign else [],
+        signers=[each.signer for each in signers] if services.sign else [],
         compress=services.compress,
         recipients=[each.certificate for each in recipients] if services.encrypt else [],
         octets=len(content) if known else None,
@@ -65,7 +64,7 @@ def open_(
     unpacking = unpack(
         services,
         suite=suite,
-        owners=[Owner(each.certificate, SoftwareKey(each.key)) for each in owners],
+        owners=[each.owner for each in owners],
         certificates=[each.certificate for each in signers],
     )
     content = run(unpacking.stages, cut(octets, PIECES))

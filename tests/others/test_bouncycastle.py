@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from oftp2.cms.attached import content_of, with_content
 from oftp2.cms.challenge import SECRET_OCTETS, make_challenge, open_challenge
 from oftp2.cms.errors import CmsError, DecryptionError, SignatureError
-from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.package import Services
 from oftp2.cms.receipts import sign, signed_content, verify
 from oftp2.cms.suites import SUITES, CipherSuite, Digest
@@ -226,7 +225,7 @@ def test_it_verifies_our_end_responses(bouncy: Bouncy, response: EndResponse, su
     command = hashed(response, suite)
     content = signed_content(command)
     for certificates in (False, True):
-        signer = Signer(OURS.certificate, SoftwareKey(OURS.key))
+        signer = OURS.signer
         signature = sign(command, [signer], suite, at=pki.NOW, certificates=certificates)
         for form in READ:
             opened = bouncy.open(signature, SIGNED, signers=[OTHER, OURS], form=form)

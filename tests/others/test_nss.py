@@ -8,7 +8,6 @@ import pytest
 
 from oftp2.cms.challenge import make_challenge, open_challenge
 from oftp2.cms.errors import DecryptionError, SignatureError
-from oftp2.cms.keys import Signer, SoftwareKey
 from oftp2.cms.receipts import sign, signed_content, verify
 from oftp2.cms.suites import SUITES, CipherSuite
 from oftp2.commands import Eerp
@@ -79,7 +78,7 @@ EERP = Eerp(
 @pytest.mark.interop(4)
 def test_signed_end_responses_are_verified_both_ways(nss: Nss) -> None:
     suite, content = SUITES[6], signed_content(EERP)
-    ours = sign(EERP, [Signer(OURS.certificate, SoftwareKey(OURS.key))], suite, at=pki.NOW)
+    ours = sign(EERP, [OURS.signer], suite, at=pki.NOW)
     assert nss.verify(ours) == content
     nss.verify(detached(ours), content=content)
     with pytest.raises(RefusedError, match="DigestMismatch"):
