@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from oftp2.cms import ber, oids
 from oftp2.cms.errors import DecryptionError, PackageError
-from oftp2.cms.identifiers import issuer_and_serial, key_identifier, names
+from oftp2.cms.identifiers import issuer_and_serial, names, stated_key_identifier
 from oftp2.cms.keys import Owner, rsa_key, wrap
 from oftp2.cms.limits import Limits
 from oftp2.cms.suites import CipherSuite, ContentCipher, Digest, KeyTransport, Oaep
@@ -84,8 +84,8 @@ class Enveloping:
     """A stage that encrypts what comes for several owners and wraps it in a ContentInfo with EnvelopedData.
 
     ``octets`` is the length of the content where it is known; ``length`` then that of all that comes out. Recipients are
-    named by issuer and serial number, or by the identifiers of their keys. Raises ``ValueError`` without recipients, for a
-    certificate without RSA key, and for a key too short for the suite.
+    named by issuer and serial number, or by the identifiers of their keys where their certificates state them. Raises
+    ``ValueError`` without recipients, for a certificate without RSA key, and for a key too short for the suite.
     """
 
     def __init__(
@@ -104,12 +104,13 @@ class Enveloping:
         self._octets = 0
         padded = None if octets is None else octets + self._block - octets % self._block
         self._content = ber.OctetString(padded, _IMPLICIT)
+        named = by_key_identifier and any(stated_key_identifier(one) is not None for one in recipients)
         infos = [_recipient_info(one, key, suite.transport, by_key_identifier=by_key_identifier) for one in recipients]
         begin = self._content.begin
         for tag, before in (
             (ber.SEQUENCE, oids.DATA + _algorithm(suite.cipher, vector)),
             # DER has the elements of a set in the order of their octets.
-            (ber.SEQUENCE, _version(2 if by_key_identifier else 0) + ber.element(ber.SET, *sorted(infos))),
+            (ber.SEQUENCE, _version(2 if named else 0) + ber.element(ber.SET, *sorted(infos))),
             (oids.CONTENT, b""),
             (ber.SEQUENCE, oids.ENVELOPED_DATA),
         ):
@@ -383,8 +384,9 @@ def _recipient_info(
     certificate: x509.Certificate, key: bytes, transport: KeyTransport, *, by_key_identifier: bool
 ) -> bytes:
     """A KeyTransRecipientInfo in DER."""
-    if by_key_identifier:
-        identifier = cms.RecipientIdentifier("subject_key_identifier", key_identifier(certificate))
+    stated = stated_key_identifier(certificate) if by_key_identifier else None
+    if stated is not None:
+        identifier = cms.RecipientIdentifier("subject_key_identifier", stated)
     else:
         identifier = cms.RecipientIdentifier("issuer_and_serial_number", issuer_and_serial(certificate))
     algorithm: dict[str, object] = {"algorithm": "rsaes_pkcs1v15", "parameters": core.Null()}
@@ -397,7 +399,7 @@ def _recipient_info(
         )
         algorithm = {"algorithm": "rsaes_oaep", "parameters": parameters}
     info = {
-        "version": "v2" if by_key_identifier else "v0",
+        "version": "v0" if stated is None else "v2",
         "rid": identifier,
         "key_encryption_algorithm": algorithm,
         "encrypted_key": wrap(rsa_key(certificate), key, transport),

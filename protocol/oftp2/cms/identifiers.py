@@ -5,6 +5,7 @@ SignerIdentifier and RecipientIdentifier are written in the same way, and so are
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from asn1crypto import cms, core
@@ -23,11 +24,16 @@ def issuer_and_serial(certificate: x509.Certificate) -> cms.IssuerAndSerialNumbe
 
 
 def key_identifier(certificate: x509.Certificate) -> bytes:
-    """The subject key identifier in the certificate; without one the usual hash of the key, which senders then take."""
-    try:
+    """The subject key identifier in the certificate; without one the usual hash of the key, which some senders then take."""
+    stated = stated_key_identifier(certificate)
+    return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest if stated is None else stated
+
+
+def stated_key_identifier(certificate: x509.Certificate) -> bytes | None:
+    """The subject key identifier in the certificate, by which alone others are sure to know it (RFC 5652 section 6.2.1)."""
+    with suppress(x509.ExtensionNotFound):
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+    return None
 
 
 def names(identifier: cms.IssuerAndSerialNumber | core.OctetString, certificate: x509.Certificate) -> bool:

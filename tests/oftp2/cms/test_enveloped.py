@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from asn1crypto import algos, cms, core
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -77,6 +80,22 @@ def test_recipients_may_be_named_by_the_identifiers_of_their_keys(octets: int | 
     data = cms.ContentInfo.load(made)["content"]
     assert data["version"].native == "v2"
     assert data["recipient_infos"][0].chosen["rid"].name == "subject_key_identifier"
+
+
+def test_a_recipient_whose_certificate_states_no_key_identifier_is_named_by_its_issuer() -> None:
+    """What others would compute for it is anybody's guess."""
+    subject, public = OURS.certificate.subject, OURS.key.public_key()
+    bare = x509.CertificateBuilder(subject, subject, public, 3, pki.NOW, pki.NOW + timedelta(days=1))
+    certificate = bare.sign(OURS.key, hashes.SHA256())
+    for recipients, version, kinds in (
+        ([certificate], "v0", {"issuer_and_serial_number"}),
+        ([certificate, OTHER.certificate], "v2", {"issuer_and_serial_number", "subject_key_identifier"}),
+    ):
+        made = run(Enveloping(suite=SUITES[4], recipients=recipients, by_key_identifier=True), CONTENT)
+        data = cms.ContentInfo.load(made)["content"]
+        assert data["version"].native == version
+        assert {info.chosen["rid"].name for info in data["recipient_infos"]} == kinds
+        assert {info.chosen["version"].native for info in data["recipient_infos"]} <= {"v0", version}
 
 
 def test_of_known_length_it_is_der() -> None:
