@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from oftp2.certs import selection
 from oftp2.certs.selection import Selection
-from oftp2.cms.challenge import ChallengeError, make_challenge, open_challenge
+from oftp2.cms.challenge import Answered, ChallengeError, make_challenge, open_challenge
 from oftp2.cms.keys import Owner
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
@@ -31,6 +31,7 @@ class Authentication:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._answered = Answered()
 
     def password(self, partner: Partner) -> str:
         """The password by which this partner knows us (SSIDPSWD); empty when none was agreed."""
@@ -82,7 +83,7 @@ class Authentication:
     async def open_challenge(self, partner: Partner, envelope: bytes) -> bytes:
         """The 20 octets that only our private key reveals."""
         try:
-            return await self._context.workers.crypto(open_challenge, envelope, await self._owners())
+            return await self._context.workers.crypto(open_challenge, envelope, await self._owners(), self._answered)
         except ChallengeError as error:
             chosen = await self._context.workers.database(
                 self._context.certificates.explain_decryption, self._context.now()

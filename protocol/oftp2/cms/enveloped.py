@@ -147,6 +147,8 @@ class _Recipient:
 
 
 _Pair = tuple[Owner, _Recipient]
+_Key = tuple[Owner, bytes, bytes]
+"""Whose key it is, as it was wrapped, and as it is."""
 
 
 class Opening:
@@ -161,6 +163,8 @@ class Opening:
         self, owners: Sequence[Owner], *, suite: CipherSuite | None, limits: Limits, proof: Proof | None = None
     ) -> None:
         self.owner: Owner | None = None
+        self.wrapped = b""
+        """The key of the content as it came for the owner; like it, known once finished."""
         self.named = False
         """Whether a recipient is one of the owners; known once it has begun."""
         self.begun = False
@@ -192,7 +196,7 @@ class Opening:
         except ber.BerError as error:
             raise DecryptionError(f"the encrypted data cannot be read: {error}") from error
         rest = self._decryption.finish()
-        self.owner = self._decryption.owner
+        self.owner, self.wrapped = self._decryption.owner, self._decryption.wrapped
         return rest
 
     def _decode(self, source: ber.Input) -> ber.Decoding[None]:
@@ -273,17 +277,18 @@ class _Decryption:
 
     _cipher: ContentCipher
     _vector: bytes
-    _keys: Iterator[tuple[Owner, bytes]]
+    _keys: Iterator[_Key]
     _plain: bool
 
     def __init__(self, proof: Proof | None) -> None:
         self.owner: Owner | None = None
+        self.wrapped = b""
         self._proof = proof
         self._head = b""
         self._held = b""
         self._decryptor: CipherContext | None = None
 
-    def begin(self, cipher: ContentCipher, vector: bytes, keys: Iterator[tuple[Owner, bytes]], *, plain: bool) -> None:
+    def begin(self, cipher: ContentCipher, vector: bytes, keys: Iterator[_Key], *, plain: bool) -> None:
         """What has to be known before the first octets; keys are tried one after the other. ``plain`` is for the error."""
         self._cipher, self._vector, self._keys, self._plain = cipher, vector, keys, plain
 
@@ -309,7 +314,7 @@ class _Decryption:
 
     def _choose(self, head: bytes, *, whole: bool) -> CipherContext:
         """A decryptor by the first key under which the content may begin as it then does, and end if it ends there."""
-        for owner, key in self._keys:
+        for owner, wrapped, key in self._keys:
             try:
                 decryptor = self._new(key)
                 begin = decryptor.update(head) + (decryptor.finalize() if whole else b"")
@@ -317,7 +322,7 @@ class _Decryption:
             except ValueError:
                 continue
             if self._proof is None or self._proof(content):
-                self.owner = owner
+                self.owner, self.wrapped = owner, wrapped
                 return self._new(key)
         raise NoKeyError(plain=self._plain)
 
@@ -339,7 +344,7 @@ def _paired(recipients: Sequence[_Recipient], owners: Sequence[Owner]) -> tuple[
     return named, others
 
 
-def _keys(pairs: Sequence[_Pair], cipher: ContentCipher) -> Iterator[tuple[Owner, bytes]]:
+def _keys(pairs: Sequence[_Pair], cipher: ContentCipher) -> Iterator[_Key]:
     """The keys of the content that owners unwrap."""
     for owner, recipient in pairs:
         try:
@@ -347,7 +352,7 @@ def _keys(pairs: Sequence[_Pair], cipher: ContentCipher) -> Iterator[tuple[Owner
         except ValueError:
             continue
         if len(key) == cipher.key_octets:
-            yield owner, key
+            yield owner, recipient.wrapped, key
 
 
 def _recipient(encoded: bytes) -> _Recipient | None:

@@ -40,9 +40,14 @@ def decrypt(key: RSAPrivateKey, ciphertext: bytes, *, digest: Digest, mask: Dige
     block = _xor(masked, _mgf1(_xor(seed, _mgf1(masked, len(seed), mask)), len(masked), mask))
     label, rest = block[: digest.octets], block[digest.octets :]
     filling, one, message = rest.partition(b"\x01")
-    # All is looked at before anything is said.
-    faults = encoded[0] | (not hmac.compare_digest(label, _label(digest))) | any(filling) | (not one)
-    if faults:
+    # All is looked at before anything is said, and all of it.
+    faults = (
+        encoded[0],
+        not hmac.compare_digest(label, _label(digest)),
+        not hmac.compare_digest(filling, bytes(len(filling))),
+        not one,
+    )
+    if sum(faults):
         raise ValueError("decryption failed")
     return message
 

@@ -146,12 +146,15 @@ class KeyTransport:
         return padding.OAEP(mgf=mask, algorithm=self.oaep.digest.algorithm, label=None)
 
     def weaker(self, other: KeyTransport) -> bool:
-        """Whether this one is weaker than the other: PKCS#1 v1.5 for OAEP, or a shorter digest in either place."""
+        """Whether this one is weaker than the other: PKCS#1 v1.5 for OAEP, or a shorter digest.
+
+        That of MGF1 does not count: products leave it at SHA-1, the default of RFC 4055, and nothing hangs on its collisions.
+        """
         if other.oaep is None:
             return False
         if self.oaep is None:
             return True
-        return self.oaep.digest.octets < other.oaep.digest.octets or self.oaep.mask.octets < other.oaep.mask.octets
+        return self.oaep.digest.octets < other.oaep.digest.octets
 
     def __str__(self) -> str:
         return "PKCS#1 v1.5" if self.oaep is None else f"OAEP with {self.oaep.digest} and MGF1 of {self.oaep.mask}"

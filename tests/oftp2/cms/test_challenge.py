@@ -17,8 +17,10 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oftp2.cms.challenge import SECRET_OCTETS, ChallengeError, make_challenge, open_challenge
+from oftp2.cms.challenge import SECRET_OCTETS, Answered, ChallengeError, make_challenge, open_challenge
+from oftp2.cms.enveloped import Enveloping
 from oftp2.cms.keys import Owner, SoftwareKey
+from oftp2.cms.suites import SUITES
 from tests import pki
 
 OURS, OTHER = pki.certificate("CA01"), pki.certificate("CB01")
@@ -163,6 +165,39 @@ def test_content_of_a_broken_length_looks_the_same() -> None:
     info["content"]["encrypted_content_info"]["encrypted_content"] = b"x" * 17
     with pytest.raises(ChallengeError, match=r"^none of our keys opens the challenge$"):
         open_challenge(info.dump(force=True), OWNERS)
+
+
+def test_no_challenge_is_answered_twice() -> None:
+    answered = Answered(most=2)
+    assert open_challenge(ENVELOPE, OWNERS, answered) == SECRET
+    with pytest.raises(ChallengeError, match="is not new"):
+        open_challenge(ENVELOPE, OWNERS, answered)
+    for _ in range(2):
+        envelope, secret = make_challenge(OURS.certificate)
+        assert open_challenge(envelope, OWNERS, answered) == secret
+    assert open_challenge(ENVELOPE, OWNERS, answered) == SECRET
+
+
+def test_a_file_in_3des_cannot_be_read_by_challenges_that_are_made_of_it() -> None:
+    """Whoever has it knows a block of it, the first mostly, and can make the padding of a challenge of that."""
+    stage = Enveloping(suite=SUITES[3], recipients=[OURS.certificate], octets=32)
+    info = cms.ContentInfo.load(stage.update(b"KNOWNHDRa secret of 24 octets ") + stage.update(b"..") + stage.finish())
+    content = info["content"]["encrypted_content_info"]
+    octets, algorithm = content["encrypted_content"].native, content["content_encryption_algorithm"]
+    blocks = [octets[at : at + 8] for at in range(0, len(octets), 8)]
+    known = _xor(b"KNOWNHDR", algorithm["parameters"].native)
+    algorithm["parameters"] = core.OctetString(blocks[0])
+    answered, read = Answered(), b""
+    for block in blocks[1:4]:
+        content["encrypted_content"] = block + _xor(known, b"????\4\4\4\4") + blocks[0]
+        with suppress(ChallengeError):
+            read += open_challenge(info.dump(force=True), OWNERS, answered)[:8]
+        algorithm["parameters"] = core.OctetString(block)
+    assert len(read) <= 8
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(left, right, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from oftp2.cms.stage import chain
 from oftp2.cms.suites import SUITES, CipherSuite, Digest, KeyTransport, Oaep
 from tests import pki
 from tests.oftp2.cms.layers import LENGTHS, cut, loosened, run
-from tests.oftp2.cms.openssl import decrypted, encrypted
+from tests.oftp2.cms.openssl import decrypted, encrypted, openssl
 
 OURS, OTHER, THIRD = pki.certificate("CA01"), pki.certificate("CB01"), pki.certificate("CA04")
 OWNER, STRANGER = (one.owner for one in (OURS, OTHER))
@@ -323,6 +323,25 @@ def test_oaep_without_parameters_is_that_of_sha_1() -> None:
             opened(made, number)
 
 
+@pytest.mark.parametrize("number", [8, 9])
+def test_the_mask_of_oaep_may_be_made_with_the_sha_1_of_its_default(number: int) -> None:
+    """As Java does for OAEPWithSHA-256AndMGF1Padding."""
+    digest = SUITES[number].digest
+    made = by_hand(
+        transport=KeyTransport(Oaep(digest, Digest.SHA1)),
+        algorithm=_oaep(
+            hash_algorithm={"algorithm": digest.value},
+            mask_gen_algorithm={"algorithm": "mgf1", "parameters": {"algorithm": "sha1"}},
+        ),
+    )
+    assert opened(made, number) == CONTENT
+    options = ["-keyopt", "rsa_padding_mode:oaep", "-keyopt", f"rsa_oaep_md:{digest.value}"]
+    command = ("cms", "-encrypt", "-binary", "-outform", "DER", "-aes256", "-recip", "ours.pem", *options)
+    assert (
+        opened(openssl(*command, "-keyopt", "rsa_mgf1_md:sha1", octets=CONTENT, ours_pem=OURS.pem), number) == CONTENT
+    )
+
+
 def _any(oid: str, parameters: core.Asn1Value) -> cms.KeyEncryptionAlgorithm:
     encoded = ber.element(ber.SEQUENCE, core.ObjectIdentifier(oid).dump(), parameters.dump())
     return cms.KeyEncryptionAlgorithm.load(encoded)
@@ -427,7 +446,7 @@ def test_another_structure_is_refused(octets: bytes, text: str) -> None:
 def test_a_structure_inside_that_is_no_content_info_is_told() -> None:
     """Some nest the layers by their types, as RFC 5652 would have it without RFC 5024 section 6.1."""
     made = run(Signing([SIGNER], SUITES[4], octets=len(CONTENT), at=pki.NOW), CONTENT)
-    bare = cms.ContentInfo.load(made)["content"].dump()
+    bare = cms.ContentInfo.load(made)["content"].untag().dump()
     info = cms.ContentInfo.load(by_hand(content=bare))
     info["content"]["encrypted_content_info"]["content_type"] = "signed_data"
     with pytest.raises(NoKeyError, match=r"no plain content \(id-data\), which it has to be$"):
