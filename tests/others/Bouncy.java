@@ -8,6 +8,8 @@ import java.io.InputStream;
 import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.security.KeyFactory;
+import java.security.KeyPair;
+import java.security.KeyPairGenerator;
 import java.security.PrivateKey;
 import java.security.Security;
 import java.security.cert.CertificateFactory;
@@ -20,11 +22,19 @@ import java.util.Map;
 import java.util.TreeMap;
 import javax.crypto.spec.OAEPParameterSpec;
 import javax.crypto.spec.PSource;
+import javax.crypto.spec.SecretKeySpec;
+import org.bouncycastle.asn1.ASN1EncodableVector;
 import org.bouncycastle.asn1.ASN1Encoding;
 import org.bouncycastle.asn1.ASN1ObjectIdentifier;
+import org.bouncycastle.asn1.DERIA5String;
+import org.bouncycastle.asn1.DERSet;
+import org.bouncycastle.asn1.DERUTF8String;
+import org.bouncycastle.asn1.cms.Attribute;
+import org.bouncycastle.asn1.cms.AttributeTable;
 import org.bouncycastle.asn1.cms.CMSObjectIdentifiers;
 import org.bouncycastle.asn1.pkcs.PKCSObjectIdentifiers;
 import org.bouncycastle.asn1.x509.AlgorithmIdentifier;
+import org.bouncycastle.cert.X509CRLHolder;
 import org.bouncycastle.cert.X509CertificateHolder;
 import org.bouncycastle.cert.jcajce.JcaX509CertificateHolder;
 import org.bouncycastle.cert.jcajce.JcaX509ExtensionUtils;
@@ -46,16 +56,22 @@ import org.bouncycastle.cms.CMSSignedDataParser;
 import org.bouncycastle.cms.CMSSignedDataStreamGenerator;
 import org.bouncycastle.cms.CMSSignedGenerator;
 import org.bouncycastle.cms.CMSTypedStream;
+import org.bouncycastle.cms.DefaultSignedAttributeTableGenerator;
+import org.bouncycastle.cms.OriginatorInfoGenerator;
 import org.bouncycastle.cms.RecipientInformation;
 import org.bouncycastle.cms.RecipientInformationStore;
 import org.bouncycastle.cms.SignerInformation;
 import org.bouncycastle.cms.SignerInformationStore;
+import org.bouncycastle.cms.SimpleAttributeTableGenerator;
 import org.bouncycastle.cms.jcajce.JcaSignerInfoGeneratorBuilder;
 import org.bouncycastle.cms.jcajce.JcaSimpleSignerInfoVerifierBuilder;
 import org.bouncycastle.cms.jcajce.JceCMSContentEncryptorBuilder;
+import org.bouncycastle.cms.jcajce.JceKEKRecipientInfoGenerator;
+import org.bouncycastle.cms.jcajce.JceKeyAgreeRecipientInfoGenerator;
 import org.bouncycastle.cms.jcajce.JceKeyTransEnvelopedRecipient;
 import org.bouncycastle.cms.jcajce.JceKeyTransRecipientId;
 import org.bouncycastle.cms.jcajce.JceKeyTransRecipientInfoGenerator;
+import org.bouncycastle.cms.jcajce.JcePasswordRecipientInfoGenerator;
 import org.bouncycastle.cms.jcajce.ZlibCompressor;
 import org.bouncycastle.cms.jcajce.ZlibExpanderProvider;
 import org.bouncycastle.jce.provider.BouncyCastleProvider;
@@ -172,6 +188,10 @@ public final class Bouncy {
         return KeyFactory.getInstance("RSA", BC).generatePrivate(new PKCS8EncodedKeySpec(pkcs8));
     }
 
+    private boolean is(String flag) {
+        return text(flag).equals("yes");
+    }
+
     private boolean named(String how) {
         return text("named").equals(how);
     }
@@ -192,10 +212,11 @@ public final class Bouncy {
                 case "sign":
                     CMSSignedDataGenerator signing = new CMSSignedDataGenerator();
                     addSigners(signing);
-                    octets = signing.generate(content, attached()).toASN1Structure().getEncoded(encoding);
+                    octets = signing.generate(content, is("attached")).toASN1Structure().getEncoded(encoding);
                     break;
                 case "compress":
-                    CMSCompressedData compressed = new CMSCompressedDataGenerator().generate(content, new ZlibCompressor());
+                    CMSCompressedDataGenerator compressing = new CMSCompressedDataGenerator();
+                    CMSCompressedData compressed = compressing.generate(content, new ZlibCompressor());
                     octets = compressed.toASN1Structure().getEncoded(encoding);
                     break;
                 default:
@@ -221,7 +242,7 @@ public final class Bouncy {
                     CMSSignedDataStreamGenerator signing = new CMSSignedDataStreamGenerator();
                     signing.setBufferSize(segment);
                     addSigners(signing);
-                    layers.add(0, signing.open(out, attached()));
+                    layers.add(0, signing.open(out, is("attached")));
                     break;
                 case "compress":
                     CMSCompressedDataStreamGenerator compressing = new CMSCompressedDataStreamGenerator();
@@ -244,16 +265,12 @@ public final class Bouncy {
 
     /** The type that a layer gives to what is inside: plain data, as RFC 5024 has it, or the type of the next layer. */
     private ASN1ObjectIdentifier inside(List<String> services, int at) {
-        if (at == 0 || !text("typed").equals("yes")) {
+        if (at == 0 || !is("typed")) {
             return CMSObjectIdentifiers.data;
         }
         return services.get(at - 1).equals("sign")
                 ? CMSObjectIdentifiers.signedData
                 : CMSObjectIdentifiers.compressedData;
-    }
-
-    private boolean attached() {
-        return text("attached").equals("yes");
     }
 
     private void addSigners(CMSSignedGenerator generator) throws Exception {
@@ -263,13 +280,30 @@ public final class Bouncy {
             PrivateKey key = key(all("signer key").get(at));
             ContentSigner by = new JcaContentSignerBuilder(text("signature")).setProvider(BC).build(key);
             JcaSignerInfoGeneratorBuilder builder = new JcaSignerInfoGeneratorBuilder(digests());
-            builder.setDirectSignature(!text("attributes").equals("yes"));
+            builder.setDirectSignature(!is("attributes"));
+            if (is("extras")) {
+                builder.setSignedAttributeGenerator(new DefaultSignedAttributeTableGenerator(extra()));
+                builder.setUnsignedAttributeGenerator(new SimpleAttributeTableGenerator(extra()));
+            }
             generator.addSignerInfoGenerator(
                     named("by key") ? builder.build(by, identifier(signer)) : builder.build(by, signer));
-            if (text("certificates").equals("yes")) {
+            if (is("certificates")) {
                 generator.addCertificate(new JcaX509CertificateHolder(signer));
             }
         }
+        for (byte[] list : all("list")) {
+            generator.addCRL(new X509CRLHolder(list));
+        }
+    }
+
+    /** Attributes that nobody asked for. */
+    private static AttributeTable extra() {
+        ASN1EncodableVector attributes = new ASN1EncodableVector();
+        DERSet name = new DERSet(new DERIA5String("a"));
+        DERSet address = new DERSet(new DERUTF8String("b"));
+        attributes.add(new Attribute(PKCSObjectIdentifiers.pkcs_9_at_unstructuredName, name));
+        attributes.add(new Attribute(PKCSObjectIdentifiers.pkcs_9_at_unstructuredAddress, address));
+        return new AttributeTable(attributes);
     }
 
     private static DigestCalculatorProvider digests() throws Exception {
@@ -277,6 +311,9 @@ public final class Bouncy {
     }
 
     private void addRecipients(CMSEnvelopedGenerator generator) throws Exception {
+        if (is("extras")) {
+            addOthers(generator);
+        }
         for (X509Certificate recipient : certificates("recipient")) {
             byte[] identifier = identifier(recipient);
             JceKeyTransRecipientInfoGenerator info;
@@ -291,6 +328,24 @@ public final class Bouncy {
             }
             generator.addRecipientInfoGenerator(info.setProvider(BC));
         }
+    }
+
+    /** Recipients with keys of other kinds, who it is from, and attributes behind it. */
+    private void addOthers(CMSEnvelopedGenerator generator) throws Exception {
+        KeyPairGenerator curve = KeyPairGenerator.getInstance("EC", BC);
+        curve.initialize(256);
+        KeyPair one = curve.generateKeyPair();
+        generator.addRecipientInfoGenerator(new JceKeyAgreeRecipientInfoGenerator(
+                        CMSAlgorithm.ECDH_SHA256KDF, one.getPrivate(), one.getPublic(), CMSAlgorithm.AES256_WRAP)
+                .addRecipient(new byte[20], curve.generateKeyPair().getPublic())
+                .setProvider(BC));
+        generator.addRecipientInfoGenerator(
+                new JceKEKRecipientInfoGenerator(new byte[8], new SecretKeySpec(new byte[32], "AES")).setProvider(BC));
+        generator.addRecipientInfoGenerator(
+                new JcePasswordRecipientInfoGenerator(CMSAlgorithm.AES256_CBC, "word".toCharArray()).setProvider(BC));
+        X509CertificateHolder from = new JcaX509CertificateHolder(certificates("recipient").get(0));
+        generator.setOriginatorInfo(new OriginatorInfoGenerator(from).generate());
+        generator.setUnprotectedAttributeGenerator(new SimpleAttributeTableGenerator(extra()));
     }
 
     private AlgorithmIdentifier oaep() throws Exception {

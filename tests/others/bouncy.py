@@ -80,13 +80,23 @@ class Bouncy:
         attributes: bool = True,
         certificates: bool = False,
         typed: bool = False,
+        extras: bool = False,
+        lists: Sequence[bytes] = (),
         mask: Digest | None = None,
     ) -> bytes:
         """A file with these services. Forms are "DER", "BER" and "stream", which has segments of so many octets.
 
-        ``typed``: a layer says of what kind the one inside is; ``mask``: MGF1 in OAEP has another digest than the suite.
+        ``typed``: a layer says of what kind the one inside is; ``extras``: attributes, and recipients with keys of other
+        kinds, that nobody asked for; ``lists``: revocation lists beside the signatures; ``mask``: MGF1 in OAEP has another
+        digest than the suite.
         """
-        flags = {"attached": attached, "attributes": attributes, "certificates": certificates, "typed": typed}
+        flags = {
+            "attached": attached,
+            "attributes": attributes,
+            "certificates": certificates,
+            "typed": typed,
+            "extras": extras,
+        }
         said = {
             "do": "secure",
             "services": _names(services),
@@ -103,6 +113,7 @@ class Bouncy:
             "signer": [each.der for each in signers],
             "signer key": [_pkcs8(each) for each in signers],
             "recipient": [each.der for each in recipients],
+            "list": lists,
         }
         return self._ask({**{name: [text.encode()] for name, text in said.items()}, **fields})["octets"][0]
 

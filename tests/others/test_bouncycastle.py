@@ -102,6 +102,26 @@ def test_we_open_what_products_do_otherwise(bouncy: Bouncy, form: str) -> None:
             assert open_(octets, ALL, suite) == (CONTENT, [THEIRS.fingerprint])
 
 
+@pytest.mark.rfc("6.1")
+@pytest.mark.parametrize("form", FORMS)
+def test_we_read_over_what_else_may_stand_in_a_message(bouncy: Bouncy, form: str) -> None:
+    """Attributes, revocation lists, who it is from, recipients with elliptic curves, shared keys and passwords."""
+    lists = [pki.crl(pki.issuing("A")), pki.crl(pki.issuing("B"))]
+    for suite, certificates in ((SUITES[4], True), (SUITES[10], False)):
+        octets = bouncy.secure(
+            CONTENT,
+            ALL,
+            suite,
+            signers=[THEIRS],
+            recipients=[OTHER, OURS],
+            form=form,
+            certificates=certificates,
+            extras=True,
+            lists=lists,
+        )
+        assert open_(octets, ALL, suite) == (CONTENT, [THEIRS.fingerprint])
+
+
 @pytest.mark.parametrize("content", [b"", b"x", bytes(15), bytes(16), bytes(range(256)) * 8_000], ids=len)
 def test_files_of_any_length_pass_both_ways(bouncy: Bouncy, content: bytes) -> None:
     suite = SUITES[6]
