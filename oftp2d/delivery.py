@@ -132,14 +132,19 @@ class Delivery:
         outcome.callback(came)
 
     async def _deliver(self, partner: Partner, transfer: Transfer, work: Work) -> None:
-        workers, ledger = self._context.workers, self._context.ledger
+        workers, ledger, make = self._context.workers, self._context.ledger, self._receipts.make
+        # Unsigned, an end response that was asked for signed would count for nothing, and could not be said again.
+        signer = await self._receipts.signer(partner, transfer)
         try:
             sha256, findings = await self._made_ready(partner, transfer, work)
         except UnopenedError as error:
-            await self._refuse(partner, transfer, error)
+            nerp = NewReceipt(kind=ReceiptKind.NERP, reason=error.reason.value, text=error.told)
+            nerp = await make(partner, transfer, nerp, error.findings.virtual_hash, signer=signer)
+            await self._refuse(partner, transfer, error, nerp)
             return
         name = inbox_name(transfer.id, transfer.dataset)
-        receipt = await self._receipts.make(partner, transfer, NewReceipt(kind=ReceiptKind.EERP), findings.virtual_hash)
+        receipt = NewReceipt(kind=ReceiptKind.EERP)
+        receipt = await make(partner, transfer, receipt, findings.virtual_hash, signer=signer)
         await workers.database(
             ledger.transfers.delivered,
             transfer.id,
@@ -210,12 +215,10 @@ class Delivery:
         self._context.spool.sync_inbox()
         self._context.spool.remove_received(transfer.spool_name, opened_name(transfer.id))
 
-    async def _refuse(self, partner: Partner, transfer: Transfer, error: UnopenedError) -> None:
-        """It is not what it should be: a NERP is owed, and the file is kept as it came, for analysis."""
+    async def _refuse(self, partner: Partner, transfer: Transfer, error: UnopenedError, receipt: NewReceipt) -> None:
+        """It is not what it should be: its NERP is owed, and the file is kept as it came, for analysis."""
         workers, ledger = self._context.workers, self._context.ledger
         text = str(error)
-        receipt = NewReceipt(kind=ReceiptKind.NERP, reason=error.reason.value, text=error.told)
-        receipt = await self._receipts.make(partner, transfer, receipt, error.findings.virtual_hash)
         await workers.database(
             ledger.transfers.refuse,
             transfer.id,

@@ -207,7 +207,8 @@ class Exchange:
 
     async def _conclude(self, arrival: Arrival, verdict: Verdict, replies: tuple[Reply, ...] = ()) -> ExchangeRecord:
         partner, transfer, octets = arrival.partner, arrival.transfer, arrival.octets
-        receipt = await self._receipts.make(partner, transfer, _receipt(verdict), _hash(partner, transfer, octets))
+        owed, digest = _receipt(verdict), _hash(partner, transfer, octets)
+        receipt = await self._receipts.make_in_any_case(partner, transfer, owed, digest)
         kept = transfer.spool_name if verdict.rule is Rule.UNREADABLE and is_xml(octets) else None
         conclusion = self._conclusion(arrival, verdict, receipt=receipt, replies=replies, raw_name=kept)
         record = await self._context.workers.database(

@@ -39,6 +39,7 @@ from oftp2d.holdings import Credential
 from oftp2d.ledger import (
     Direction,
     Ledger,
+    LedgerUnavailableError,
     NewEvidence,
     NewReceipt,
     Partner,
@@ -124,18 +125,59 @@ class Receipts:
 
     # --- ours ---------------------------------------------------------------------------------------------------
 
+    async def signer(self, partner: Partner, transfer: Transfer) -> Credential | None:
+        """Who signs the end response for a received file; None where no signature was asked for (SFIDSIGN).
+
+        Raises :class:`OperatorError` where nobody can now.
+        """
+        if not transfer.signed_response:
+            return None
+        credential = await self._context.workers.database(
+            self._context.certificates.own,
+            Usage.EERP_SIGNATURE,
+            station=transfer.destination,
+            now=self._context.now(),
+            partner_id=partner.id,
+        )
+        if credential is None:
+            raise OperatorError(
+                f"no certificate of {transfer.destination} may sign end responses now",
+                f"make one with 'oftp2d cert generate', and say 'oftp2d exchange deliver {partner.code}'",
+            )
+        return credential
+
     async def make(
-        self, partner: Partner, transfer: Transfer, new: NewReceipt, virtual_hash: bytes | None
+        self,
+        partner: Partner,
+        transfer: Transfer,
+        new: NewReceipt,
+        virtual_hash: bytes | None,
+        *,
+        signer: Credential | None,
     ) -> NewReceipt:
-        """The end response for a received file, signed where the partner asked for that (SFIDSIGN).
+        """The end response for a received file, signed by ``signer`` if there is one.
 
         ``virtual_hash`` is that of the Virtual File as it came, by the digest of ``agreed_suite``; None where nobody asked.
-        Without a key that signs for the station it stays unsigned, and the log says what to do.
+        Raises :class:`OperatorError` for a key that cannot sign by that suite.
         """
-        if not transfer.signed_response or virtual_hash is None:
+        if signer is None or virtual_hash is None:
             return new
+        command = _command(transfer, new.kind, creator=new.creator, hash_=virtual_hash)
+        suite, now = agreed_suite(transfer, partner), self._context.now()
+        signature = await self._context.workers.crypto(
+            _sign, command, signer, suite, now, certificate=partner.signer_certificate
+        )
+        return replace(new, hash=virtual_hash, signature=signature)
+
+    async def make_in_any_case(
+        self, partner: Partner, transfer: Transfer, new: NewReceipt, virtual_hash: bytes | None
+    ) -> NewReceipt:
+        """The same for what must not wait for it: where nobody can sign, it stays unsigned, and the log says what to do."""
         try:
-            return await self._signed(partner, transfer, new, virtual_hash)
+            signer = await self.signer(partner, transfer)
+            return await self.make(partner, transfer, new, virtual_hash, signer=signer)
+        except LedgerUnavailableError:
+            raise
         except OperatorError as error:
             self.log.error(
                 "{partner}: the {kind} for {file} goes without the signature that was asked for, transfer {transfer}:"
@@ -148,26 +190,6 @@ class Receipts:
                 advice=error.advice,
             )
             return new
-
-    async def _signed(self, partner: Partner, transfer: Transfer, new: NewReceipt, virtual_hash: bytes) -> NewReceipt:
-        now = self._context.now()
-        credential = await self._context.workers.database(
-            self._context.certificates.own,
-            Usage.EERP_SIGNATURE,
-            station=transfer.destination,
-            now=now,
-            partner_id=partner.id,
-        )
-        if credential is None:
-            raise OperatorError(
-                f"no certificate of {transfer.destination} may sign end responses now",
-                f"make one with 'oftp2d cert generate', and say 'oftp2d exchange deliver {partner.code}'",
-            )
-        command = _command(transfer, new.kind, creator=new.creator, hash_=virtual_hash)
-        signature = await self._context.workers.crypto(
-            _sign, command, credential, agreed_suite(transfer, partner), now, certificate=partner.signer_certificate
-        )
-        return replace(new, hash=virtual_hash, signature=signature)
 
     # --- those of partners --------------------------------------------------------------------------------------
 

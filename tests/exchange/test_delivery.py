@@ -16,8 +16,9 @@ from oftp2.cms.package import pack
 from oftp2.cms.stage import chain
 from oftp2.cms.suites import SUITES
 from oftp2d import daemon, pipeline, securing
+from oftp2d.certificates import Certificates
 from oftp2d.delivery import Delivery
-from oftp2d.ledger import Kind, NewIncoming, Partner, Transfer, TransferState
+from oftp2d.ledger import Holder, Kind, LedgerUnavailableError, NewIncoming, Partner, Transfer, TransferState
 from oftp2d.spool import Spool, SpoolError
 from oftp2d.workers import SECURITY_THREADS, SMALL
 from tests.exchange.station import CODE_B, PASSWORD_A, PASSWORD_B, Log, Station, eventually
@@ -212,3 +213,60 @@ async def test_files_that_cannot_be_delivered_keep_none_from_being_tried(
     await reaches(a, transfer, TransferState.DELIVERED)
     await eventually("what was lost to be told", told)
     await lies_in_the_inbox(a, b"there")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_whose_end_response_nobody_can_sign_waits_until_somebody_can(a: Station, log: Log) -> None:
+    """Unsigned it would not count for its partner, which would send the file again."""
+    partner = await begun(a)
+    (own,) = await a.db(a.ledger.certificates.list, Holder.OWN)
+    await a.db(a.ledger.certificates.set_active, own.id, active=False)
+    good, bad = os.urandom(1000), b"no CMS"
+    asked = {"signed_response": True, "cipher": 4}
+    plain = await a.db(received, a, partner, good, dataset="GOOD", **asked)
+    broken = await a.db(received, a, partner, bad, dataset="BAD", compression=1, envelope=1, **asked)
+
+    async def told() -> bool:
+        return all(
+            log.lines(f"{name} cannot be delivered now", "may sign end responses now") for name in ("GOOD", "BAD")
+        )
+
+    await eventually("a line for each", told)
+    _, shown = await a.run("transfer", "show", plain.id)
+    assert "waits for the next try" in shown
+    assert "'oftp2d cert generate'" in shown
+    assert a.inbox() == []
+    await a.db(a.ledger.certificates.set_active, own.id, active=True)
+    await reaches(a, plain, TransferState.DELIVERED)
+    await reaches(a, broken, TransferState.REFUSED)
+    for each in (plain, broken):
+        receipt = await a.db(a.ledger.receipts.get, each.id)
+        assert receipt is not None
+        assert receipt.signature
+    await lies_in_the_inbox(a, good)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_ledger_that_is_locked_for_a_moment_leaves_no_end_response_unsigned(
+    a: Station, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partner = await begun(a)
+    own, locked = Certificates.own, True
+
+    def asked(self: Certificates, *arguments: Any, **more: Any) -> Any:
+        if locked:
+            raise LedgerUnavailableError("database is locked")
+        return own(self, *arguments, **more)
+
+    monkeypatch.setattr(Certificates, "own", asked)
+    transfer = await a.db(received, a, partner, b"content", signed_response=True, cipher=4)
+
+    async def told() -> bool:
+        return bool(log.lines("cannot be delivered now", "database is locked"))
+
+    await eventually("a line that says so", told)
+    locked = False
+    await reaches(a, transfer, TransferState.DELIVERED)
+    receipt = await a.db(a.ledger.receipts.get, transfer.id)
+    assert receipt is not None
+    assert receipt.signature
