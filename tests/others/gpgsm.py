@@ -6,6 +6,7 @@ is started before it is needed, and told to end when it is not needed any more.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -99,7 +100,8 @@ class Gpgsm:
 
     def _done(self, *arguments: str, octets: bytes) -> subprocess.CompletedProcess[bytes]:
         command = ["gpgsm", "--homedir", str(self._folder), *_QUIET, "--yes", *arguments]
-        return subprocess.run(command, input=octets, capture_output=True, check=False, timeout=60)
+        spoken = {**os.environ, "LC_ALL": "C"}
+        return subprocess.run(command, input=octets, capture_output=True, check=False, timeout=60, env=spoken)
 
 
 def fingerprint(issued: Issued) -> str:
