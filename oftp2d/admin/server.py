@@ -6,15 +6,15 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from klein import Klein
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorUNIX
 from twisted.protocols.policies import WrappingFactory
-from twisted.web.resource import IResource
-from twisted.web.server import Site
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request, Site
 
 from oftp2d.errors import OperatorError
 
@@ -39,17 +39,43 @@ IDLE_SECONDS = 600
 """An idle connection is closed after so long; a large upload over a slow disk must not be idle."""
 
 
-class AdminSite(Site):
-    """The site, with bodies kept on the file system of the spool."""
+_PARTS: Final = (
+    overview,
+    partners,
+    certificates,
+    planning,
+    exchanges,
+    renewals,
+    credentials,
+    transfers,
+    inbox,
+    traces,
+    trust,
+)
 
-    def __init__(self, resource: IResource, folder: Path, most: int) -> None:
-        super().__init__(resource, timeout=IDLE_SECONDS)  # type: ignore[no-untyped-call]  # Twisted gives none
-        self._folder = folder
-        self._most = most
+
+class AdminSite(Site):
+    """The site, with bodies kept on the file system of the spool.
+
+    Its routes are made with the first request: they take longer than anything else at the start of a daemon.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(Resource(), timeout=IDLE_SECONDS)  # type: ignore[no-untyped-call]  # Twisted gives none
+        self._desk = desk
+        self._routed = False
+
+    def getResourceFor(self, request: Request) -> IResource:  # noqa: N802 - Twisted's name
+        """What answers a request."""
+        if not self._routed:
+            self._routed = True
+            self.resource = _routes(self._desk)
+        found: IResource = super().getResourceFor(request)  # type: ignore[no-untyped-call]  # Twisted gives none
+        return found
 
     def getContentFile(self, length: int | None) -> IO[bytes]:  # noqa: N802 - Twisted's name
         """Where the body of a request goes."""
-        return room_for(length, self._folder, self._most)
+        return room_for(length, self._desk.upload_folder, self._desk.limits.max_file_octets)
 
     def log(self, request: object) -> None:
         """Requests of administrators are not logged; what they do is in the audit trail."""
@@ -61,23 +87,7 @@ class AdminServer:
     def __init__(self, reactor: IReactorUNIX, path: Path, desk: Desk) -> None:
         self._reactor = reactor
         self._path = path
-        app = Klein()
-        answer_unrouted(app)
-        for module in (
-            overview,
-            partners,
-            certificates,
-            planning,
-            exchanges,
-            renewals,
-            credentials,
-            transfers,
-            inbox,
-            traces,
-            trust,
-        ):
-            module.add_routes(app, desk)
-        site = AdminSite(app.resource(), desk.upload_folder, desk.limits.max_file_octets)
+        site = AdminSite(desk)
         # The wrapper knows the open connections, which must be closed at the end.
         self._connections = WrappingFactory(site)  # type: ignore[no-untyped-call]  # Twisted gives none
         site.noisy = self._connections.noisy = False
@@ -126,6 +136,16 @@ class AdminServer:
         lock, self._lock = self._lock, None
         if lock is not None:
             lock.close()
+
+
+def _routes(desk: Desk) -> IResource:
+    """Everything that can be asked of the desk."""
+    app = Klein()
+    answer_unrouted(app)
+    for part in _PARTS:
+        part.add_routes(app, desk)
+    found: IResource = app.resource()
+    return found
 
 
 def _locked(path: Path) -> IO[bytes]:
