@@ -6,6 +6,7 @@ The only place that installs the global reactor (asyncio on uvloop, see ``loop``
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
@@ -29,6 +30,8 @@ def serve(config: Config, **injected: Any) -> int:
     from oftp2d.logs import LineObserver  # noqa: PLC0415
 
     heap.share()
+    # What is loaded stays: it is searched for garbage neither while it is loaded nor by a daemon that runs.
+    gc.disable()
     loop.install()
     observer = LineObserver(sys.stderr, config.logging.level, config.logging.format)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
@@ -37,6 +40,8 @@ def serve(config: Config, **injected: Any) -> int:
 
     from oftp2d.daemon import run  # noqa: PLC0415
 
+    gc.freeze()
+    gc.enable()
     return run(reactor, config, **injected)
 
 
