@@ -136,11 +136,16 @@ def test_files_of_any_length_pass_both_ways(bouncy: Bouncy, content: bytes) -> N
             assert open_(octets, services, suite)[0] == content
 
 
-def test_a_mask_of_another_digest_is_refused_with_the_names_of_both(bouncy: Bouncy) -> None:
-    """Java has it so by default; suite 08 has MGF1 of SHA-256."""
-    octets = bouncy.secure(CONTENT, ENCRYPTED, SUITES[8], recipients=[OURS], mask=Digest.SHA1)
-    with pytest.raises(DecryptionError, match="OAEP with SHA-256 and MGF1 of SHA-1, which is not what cipher suite 08"):
-        open_(octets, ENCRYPTED, SUITES[8])
+@pytest.mark.rfc("10.2")
+@pytest.mark.parametrize("number", [8, 9, 10])
+def test_we_open_what_has_the_mask_that_java_makes_by_default(bouncy: Bouncy, number: int) -> None:
+    """With SHA-1, whatever the digest of OAEP is, which itself has to be as long as that of the suite."""
+    suite = SUITES[number]
+    octets = bouncy.secure(CONTENT, ENCRYPTED, suite, recipients=[OURS], mask=Digest.SHA1)
+    assert open_(octets, ENCRYPTED, suite)[0] == CONTENT
+    shorter = bouncy.secure(CONTENT, ENCRYPTED, SUITES[8], recipients=[OURS], mask=Digest.SHA1)
+    with pytest.raises(DecryptionError, match="OAEP with SHA-256 and MGF1 of SHA-1, which is not what"):
+        open_(shorter, ENCRYPTED, SUITES[9])
 
 
 # Files that somebody altered, or that are not meant for whom they came to
