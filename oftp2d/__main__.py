@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from functools import partial
 from typing import Any
 
 from oftp2d.cli.app import execute
@@ -17,7 +18,7 @@ from oftp2d.config import Config
 
 def main() -> None:
     """Carry out the command line of the process and leave with its exit code."""
-    terminal = Terminal(out=console(sys.stdout), err=console(sys.stderr), serve=serve)
+    terminal = Terminal(out=partial(console, sys.stdout), err=partial(console, sys.stderr), serve=serve)
     sys.exit(execute(sys.argv[1:], terminal))
 
 

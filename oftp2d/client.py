@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import quote
 
-import httpx
-
 from .config import FILE_NAME
-from .errors import OperatorError
+from .errors import DaemonUnreachableError, OperatorError
+
+if TYPE_CHECKING:
+    import httpx
 
 Document = dict[str, Any]
 """A JSON object of the interface, as it stands on the wire."""
@@ -32,10 +34,6 @@ CALL_SECONDS = 300.0
 """The wait for an answer that includes a call to a partner."""
 
 
-class DaemonUnreachableError(OperatorError):
-    """Nobody answers on the socket of the station."""
-
-
 class RefusedError(OperatorError):
     """The station answered, and refused; ``status`` is the HTTP status."""
 
@@ -48,6 +46,8 @@ class AdminClient:
     """A connection to the station whose administration socket has this path."""
 
     def __init__(self, path: Path) -> None:
+        import httpx  # noqa: PLC0415 - takes as long to load as all else that --help needs
+
         self._path = path
         self._reached = False
         self._http = httpx.Client(
@@ -76,10 +76,8 @@ class AdminClient:
     def text(self, path: str) -> str:
         """Ask for what is no JSON."""
         self._reach()
-        try:
+        with _broken_off():
             answer = self._http.get(path)
-        except httpx.HTTPError as error:
-            raise _unreachable(error) from None
         if answer.is_error:
             _document(answer)
         return answer.text
@@ -102,7 +100,7 @@ class AdminClient:
         """Send a file of so many octets as the body; a file that changes its size meanwhile is an error."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(octets)}
         self._reach()
-        try:
+        with _broken_off():
             answer = self._http.post(
                 path,
                 params=_given(parameters),
@@ -110,23 +108,18 @@ class AdminClient:
                 content=_pieces(source, octets, progress),
                 timeout=CALL_SECONDS,
             )
-        except httpx.HTTPError as error:
-            raise _unreachable(error) from None
         return _document(answer)
 
     def download(self, path: str, progress: Progress) -> Iterator[bytes]:
         """The octets of an answer, piece by piece; raises before the first one if the station refuses."""
         self._reach()
-        try:
-            with self._http.stream("GET", path) as answer:
-                if answer.is_error:
-                    answer.read()
-                    _document(answer)
-                for piece in answer.iter_bytes(PIECE):
-                    progress(len(piece))
-                    yield piece
-        except httpx.HTTPError as error:
-            raise _unreachable(error) from None
+        with _broken_off(), self._http.stream("GET", path) as answer:
+            if answer.is_error:
+                answer.read()
+                _document(answer)
+            for piece in answer.iter_bytes(PIECE):
+                progress(len(piece))
+                yield piece
 
     def _reach(self) -> None:
         """Find out whether anybody listens; httpx leaves its socket open when a connection is refused."""
@@ -148,10 +141,8 @@ class AdminClient:
         seconds: float = USUAL_SECONDS,
     ) -> Document:
         self._reach()
-        try:
+        with _broken_off():
             answer = self._http.request(method, path, params=_given(parameters), json=body, timeout=seconds)
-        except httpx.HTTPError as error:
-            raise _unreachable(error) from None
         return _document(answer)
 
 
@@ -190,12 +181,21 @@ def _unreached(error: OSError, path: Path) -> DaemonUnreachableError:
     return DaemonUnreachableError("the daemon is not running", "start it with 'oftp2d run'")
 
 
-def _unreachable(error: httpx.HTTPError) -> OperatorError:
-    if isinstance(error, httpx.TimeoutException):
-        return OperatorError("the daemon did not answer in time", "see 'oftp2d status' and the log of the daemon")
-    return DaemonUnreachableError(
-        "the daemon broke off the connection", "see its log, and 'oftp2d status' whether it still runs"
-    )
+@contextmanager
+def _broken_off() -> Iterator[None]:
+    """Say in our own words that an exchange with the station ended too early. Raises OperatorError."""
+    import httpx  # noqa: PLC0415 - as above
+
+    try:
+        yield
+    except httpx.TimeoutException:
+        raise OperatorError(
+            "the daemon did not answer in time", "see 'oftp2d status' and the log of the daemon"
+        ) from None
+    except httpx.HTTPError:
+        raise DaemonUnreachableError(
+            "the daemon broke off the connection", "see its log, and 'oftp2d status' whether it still runs"
+        ) from None
 
 
 def _document(answer: httpx.Response) -> Document:

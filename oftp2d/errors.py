@@ -19,3 +19,7 @@ class OperatorError(Exception):
         super().__init__(f"{what}: {advice}")
         self.what = what
         self.advice = advice
+
+
+class DaemonUnreachableError(OperatorError):
+    """Nobody answers on the socket of the station."""

@@ -400,8 +400,12 @@ def told(option: click.Option) -> str:
 
 def walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield path, command
-    for name, each in command.commands.items() if isinstance(command, click.Group) else ():
-        yield from walk(each, (*path, name))
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            each = command.get_command(context, name)
+            assert each is not None, name
+            yield from walk(each, (*path, name))
 
 
 class Routes:

@@ -21,7 +21,9 @@ UPKEEP = timedelta(seconds=1)
 def main() -> int:
     clock = partial(told, Path(os.environ[VARIABLE]))
     terminal = Terminal(
-        out=console(sys.stdout), err=console(sys.stderr), serve=partial(serve, clock=clock, upkeep=UPKEEP)
+        out=partial(console, sys.stdout),
+        err=partial(console, sys.stderr),
+        serve=partial(serve, clock=clock, upkeep=UPKEEP),
     )
     return execute(["run"], terminal)
 

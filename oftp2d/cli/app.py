@@ -1,31 +1,22 @@
-"""The command line as a whole: all commands in one group, and every error turned into an exit code."""
+"""The command line as a whole: all commands in one group, and every error turned into an exit code.
+
+A module of commands is loaded when one of its commands is asked for, or all are listed: administrators wait for one command
+at a time, and a daemon begins as one.
+"""
 
 # ruff: noqa: D301 - \b is how click is told not to wrap a paragraph
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
 import click
 from click.shell_completion import get_completion_class
 
 from oftp2d.errors import OperatorError
 
-from . import (
-    certificates,
-    evidence,
-    exchanges,
-    house,
-    inbox,
-    partners,
-    renew,
-    stations,
-    status,
-    traces,
-    transfers,
-    trust,
-)
-from .options import Section
 from .terminal import Exit, Terminal
 
 EPILOG = """\b
@@ -57,9 +48,47 @@ Environment
   OFTP2D_KEY_PASSPHRASE   the passphrase of a private key, for 'cert import'
 """
 
+MODULES: Final = {
+    "init": "house",
+    "run": "run",
+    "check": "house",
+    "status": "status",
+    "call": "status",
+    "audit": "status",
+    "station": "stations",
+    "partner": "partners",
+    "cert": "certificates",
+    "trust": "trust",
+    "exchange": "exchanges",
+    "renew": "renew",
+    "send": "transfers",
+    "transfer": "transfers",
+    "inbox": "inbox",
+    "evidence": "evidence",
+    "trace": "traces",
+}
+"""The commands in the order of the manual, and the module beside this one that each is in."""
+
+
+class Manual(click.Group):
+    """All commands of the station; each is loaded when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of the manual; what this module adds itself comes last."""
+        del ctx
+        return [*MODULES, *(name for name in self.commands if name not in MODULES)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None if there is none."""
+        if cmd_name not in self.commands:
+            # What is no command gets the nearest of all proposed.
+            for module in [MODULES[cmd_name]] if cmd_name in MODULES else dict.fromkeys(MODULES.values()):
+                import_module(f"{__package__}.{module}").add_to(self)
+        return super().get_command(ctx, cmd_name)
+
 
 @click.group(
-    cls=Section,
+    cls=Manual,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -96,24 +125,6 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "oftp2d", "_OFTP2D_COMPLETE").source())
 
 
-for module in (
-    house,
-    status,
-    stations,
-    partners,
-    certificates,
-    trust,
-    exchanges,
-    renew,
-    transfers,
-    inbox,
-    evidence,
-    traces,
-):
-    module.add_to(cli)
-cli.add_command(cli.commands.pop("completion"))
-
-
 def execute(arguments: Sequence[str], terminal: Terminal) -> int:
     """Carry out one command line; whatever goes wrong is shown. Returns the exit code."""
     try:
@@ -131,6 +142,6 @@ def execute(arguments: Sequence[str], terminal: Terminal) -> int:
         if terminal.as_json:
             terminal.fail(OperatorError("stopped from the keyboard", "what was begun goes on: see 'oftp2d status'"))
         else:
-            terminal.err.print("stopped")
+            terminal.err.say("stopped")
         return Exit.INTERRUPTED
     return result if isinstance(result, int) else Exit.DONE

@@ -1,4 +1,4 @@
-"""``init``, ``run`` and ``check``: the commands that work on the home folder itself, without the daemon.
+"""``init`` and ``check``: the commands that work on the home folder itself, without the daemon, as :mod:`oftp2d.cli.run` does.
 
 What they do is in :mod:`oftp2d.founding` and :mod:`oftp2d.inspection`, imported only when needed: every other
 command would otherwise wait for the database and cryptography libraries to load.
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 def add_to(group: click.Group) -> None:
     """Add the commands of this module."""
     _add_init(group)
-    _add_run(group)
     _add_check(group)
 
 
@@ -90,19 +89,6 @@ def _add_init(group: click.Group) -> None:
             "csr_path": str(founded.csr_path) if founded.csr_path else None,
         }
         terminal.show(document, lambda: _next_steps(terminal.home, code, founded.fingerprint, founded.csr_path))
-
-
-def _add_run(group: click.Group) -> None:
-    @group.command("run")
-    @click.pass_obj
-    def run(terminal: Terminal) -> int:
-        """Run the station until it is stopped (SIGTERM or Ctrl-C).
-
-        The log goes to the standard error output. On SIGTERM running sessions may finish their file first; a
-        second signal stops at once. SIGHUP takes up certificates that were changed. For a changed oftp2d.toml stop
-        the station and start it again.
-        """
-        return terminal.serve(config.load(terminal.home))
 
 
 def _add_check(group: click.Group) -> None:

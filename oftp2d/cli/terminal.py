@@ -1,7 +1,8 @@
 """What every command works with: where to write, whether as JSON, and the way to the running station.
 
 Also the exit codes and the one way of showing an error. A command returns its exit code, or None when all
-is done.
+is done. The screen and the client are loaded when they are first needed: a daemon, which begins as the command ``run``,
+would hold both until it ends, and shows nothing and asks nobody.
 """
 
 from __future__ import annotations
@@ -9,21 +10,20 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
-
-from rich.console import Console, RenderableType
-from rich.measure import Measurement
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, TextIO
 
 from oftp2d import config
-from oftp2d.client import AdminClient, DaemonUnreachableError
-from oftp2d.errors import OperatorError
+from oftp2d.errors import DaemonUnreachableError, OperatorError
 from oftp2d.logs import escaped
 
-UNWRAPPED = 10_000
-"""Columns of what is no terminal: a line for a script or a file is never broken."""
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from oftp2d.client import AdminClient
+
+    from .screen import Screen
 
 
 class Exit(enum.IntEnum):
@@ -46,15 +46,26 @@ class Exit(enum.IntEnum):
     """Stopped from the keyboard."""
 
 
-@dataclass(slots=True, kw_only=True)
 class Terminal:
-    """The surroundings of one command."""
+    """The surroundings of one command. ``serve`` runs the station until it is stopped, and returns its exit code."""
 
-    out: Console
-    err: Console
-    serve: Callable[[config.Config], int]
-    """Runs the station until it is stopped."""
-    as_json: bool = False
+    def __init__(
+        self, *, out: Callable[[], Screen], err: Callable[[], Screen], serve: Callable[[config.Config], int]
+    ) -> None:
+        self.serve = serve
+        self.as_json = False
+        self._make_out = out
+        self._make_err = err
+
+    @cached_property
+    def out(self) -> Screen:
+        """For the result; made when something is first shown."""
+        return self._make_out()
+
+    @cached_property
+    def err(self) -> Screen:
+        """For hints and errors; made when something is first shown."""
+        return self._make_err()
 
     @property
     def home(self) -> Path:
@@ -63,6 +74,8 @@ class Terminal:
 
     def client(self) -> AdminClient:
         """The way to the running station; close it."""
+        from oftp2d.client import AdminClient  # noqa: PLC0415 - see the top of the module
+
         return AdminClient(config.socket_path(self.home))
 
     def show(self, document: Mapping[str, Any], view: Callable[[], RenderableType]) -> None:
@@ -70,16 +83,16 @@ class Terminal:
         if self.as_json:
             self.out.file.write(json.dumps(document, indent=2) + "\n")
         else:
-            _print(self.out, view())
+            self.out.display(view())
 
     def say(self, line: str) -> None:
         """One line for people; nothing when the output is JSON."""
         if not self.as_json:
-            _print(self.out, Text(line))
+            self.out.say(line)
 
     def hint(self, line: str) -> None:
         """One line beside the result, on the standard error output."""
-        self.err.print(Text(line), style="yellow")
+        self.err.remark(line, "yellow")
 
     def fail(self, error: OperatorError) -> Exit:
         """Show the error, and the exit code for it."""
@@ -92,32 +105,14 @@ class Terminal:
                 ]
             self.out.file.write(json.dumps({"error": fault}, indent=2) + "\n")
         lines = f"{error.what}: {error.advice}".splitlines()
-        self.err.print(Text("\n".join(escaped(line) for line in lines)), style="red")
+        self.err.remark("\n".join(escaped(line) for line in lines), "red")
         if isinstance(error, DaemonUnreachableError):
             return Exit.UNREACHABLE
         return Exit.CONFIGURATION if isinstance(error, config.ConfigurationError) else Exit.FAILED
 
 
-def console(stream: TextIO) -> Console:
-    """A console on this stream: as wide as the terminal, or without end where there is none."""
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else UNWRAPPED)
+def console(stream: TextIO) -> Screen:
+    """A screen on this stream: as wide as the terminal, or without end where there is none."""
+    from .screen import UNWRAPPED, Screen  # noqa: PLC0415 - see the top of the module
 
-
-def _print(console: Console, view: RenderableType) -> None:
-    """Print it, wider than the terminal where codes and names would be torn apart otherwise."""
-    if not console.is_terminal:
-        with console.capture() as captured:
-            console.print(view)
-        console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
-        return
-    options = console.options
-    needed = Measurement.get(console, options.update(width=UNWRAPPED), view).minimum
-    if needed > options.max_width:
-        # Broken by the terminal itself a code can still be copied; broken by us it could not.
-        usual, console.width = console.width, needed
-        try:
-            console.print(view, crop=False)
-        finally:
-            console.width = usual
-    else:
-        console.print(view)
+    return Screen(file=stream, highlight=False, width=None if stream.isatty() else UNWRAPPED)

@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from rich.console import Console
 from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -28,6 +27,7 @@ from oftp2.certs.usages import Usage
 from oftp2d import config
 from oftp2d.certificates import Certificates
 from oftp2d.cli.app import execute
+from oftp2d.cli.screen import Screen
 from oftp2d.cli.terminal import Terminal
 from oftp2d.client import AdminClient
 from oftp2d.config import LogFormat
@@ -372,7 +372,9 @@ class Station:
     async def run(self, *arguments: str) -> tuple[int, str]:
         """Carry out a command line: exit code, and all that was printed."""
         out = io.StringIO()
-        terminal = Terminal(out=Console(file=out, width=400), err=Console(file=out, width=400), serve=lambda _: 0)
+        terminal = Terminal(
+            out=lambda: Screen(file=out, width=400), err=lambda: Screen(file=out, width=400), serve=lambda _: 0
+        )
         before = os.environ.get("OFTP2D_HOME")
         os.environ["OFTP2D_HOME"] = str(self.home)
         try:

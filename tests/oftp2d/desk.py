@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
@@ -22,6 +21,7 @@ from oftp2d import config
 from oftp2d.admin import AdminServer, Desk, ListenerView, SessionView
 from oftp2d.certificates import Certificates
 from oftp2d.cli.app import execute
+from oftp2d.cli.screen import Screen
 from oftp2d.cli.terminal import Terminal
 from oftp2d.client import AdminClient
 from oftp2d.context import Context
@@ -238,7 +238,9 @@ class Office:
     async def run(self, *arguments: str) -> tuple[int, str, str]:
         """Carry out a command line in a thread: exit code, standard output, standard error output."""
         out, err = io.StringIO(), io.StringIO()
-        terminal = Terminal(out=Console(file=out, width=220), err=Console(file=err, width=220), serve=lambda _config: 0)
+        terminal = Terminal(
+            out=lambda: Screen(file=out, width=220), err=lambda: Screen(file=err, width=220), serve=lambda _config: 0
+        )
         code: int = await deferToThread(execute, arguments, terminal)
         return code, out.getvalue(), err.getvalue()
 

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from oftp2d.certificates import Certificates
-from oftp2d.client import AdminClient, DaemonUnreachableError
+from oftp2d.client import AdminClient
 from oftp2d.config import FILE_NAME
+from oftp2d.errors import DaemonUnreachableError
 from oftp2d.ledger import Direction, Kind, Ledger, NewOutgoing, NewPartner, Receipt, Transfer, TransferState, Transport
 from oftp2d.ledger import Station as StationRecord
 from oftp2d.spool import Spool

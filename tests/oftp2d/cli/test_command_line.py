@@ -18,6 +18,7 @@ from oftp2d.cli.app import cli, execute
 from oftp2d.cli.forms import moment, size, table, words
 from oftp2d.cli.inbox import local_name
 from oftp2d.cli.options import CODE_SHAPE
+from oftp2d.cli.screen import Screen
 from oftp2d.cli.terminal import Exit, Terminal, console
 from oftp2d.config import FILE_NAME
 
@@ -33,7 +34,7 @@ class Run:
             self.served.append(configuration)
             return serve
 
-        terminal = Terminal(out=Console(file=out, width=200), err=Console(file=err, width=200), serve=run)
+        terminal = Terminal(out=lambda: Screen(file=out, width=200), err=lambda: Screen(file=err, width=200), serve=run)
         self.code = execute(arguments, terminal)
         self.out, self.err = out.getvalue(), err.getvalue()
 
@@ -47,7 +48,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def commands(group: click.Group = cli, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name, each in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        each = group.get_command(context, name)
+        assert each is not None, name
         if isinstance(each, click.Group):
             yield from commands(each, (*above, name))
         else:
@@ -215,15 +219,17 @@ def test_sizes_and_times_for_people() -> None:
 def test_codes_in_a_table_stay_whole_however_narrow_the_terminal_is() -> None:
     code, prose = "O0013000002PARTNER", "a rather long explanation of why nothing goes on"
     made = table(["code", "why~"], [[code, prose]], empty="nothing")
-    for narrow in (Console(file=io.StringIO(), width=20, force_terminal=True), console(io.StringIO())):
-        Terminal(out=narrow, err=narrow, serve=lambda _config: 0).show({}, lambda: made)
+    for narrow in (Screen(file=io.StringIO(), width=20, force_terminal=True), console(io.StringIO())):
+        Terminal(out=lambda shown=narrow: shown, err=lambda shown=narrow: shown, serve=lambda _config: 0).show(
+            {}, lambda: made
+        )
         assert isinstance(narrow.file, io.StringIO)
         assert code in narrow.file.getvalue()
 
 
 def test_a_line_for_a_file_is_never_broken() -> None:
     stream = io.StringIO()
-    Terminal(out=console(stream), err=console(stream), serve=lambda _config: 0).say("word " * 100)
+    Terminal(out=lambda: console(stream), err=lambda: console(stream), serve=lambda _config: 0).say("word " * 100)
     assert stream.getvalue().count("\n") == 1
 
 

@@ -16,11 +16,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from rich.console import Console
 
 from oftp2d import config
 from oftp2d.certificates import Certificates
 from oftp2d.cli.app import execute
+from oftp2d.cli.screen import Screen
 from oftp2d.cli.terminal import Exit, Terminal
 from oftp2d.ledger import Demand, Holder, Ledger, NewPartner
 from oftp2d.vault import Vault
@@ -32,7 +32,9 @@ PARTNER = "O0013000002PART"
 
 def run(*arguments: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    terminal = Terminal(out=Console(file=out, width=200), err=Console(file=err, width=200), serve=lambda _config: 0)
+    terminal = Terminal(
+        out=lambda: Screen(file=out, width=200), err=lambda: Screen(file=err, width=200), serve=lambda _config: 0
+    )
     return execute(arguments, terminal), out.getvalue(), err.getvalue()
 
 

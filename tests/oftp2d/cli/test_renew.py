@@ -14,7 +14,6 @@ from typing import Any
 import click
 import pytest
 import pytest_twisted
-from rich.console import Console
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -22,6 +21,7 @@ from twisted.internet.threads import deferToThread
 
 from oftp2d.cli import options, renewing
 from oftp2d.cli.app import execute
+from oftp2d.cli.screen import Screen
 from oftp2d.cli.terminal import Exit, Terminal
 from oftp2d.config import FILE_NAME
 from oftp2d.renewal.interface import Answer, Refusal, Trial, Verdict
@@ -33,7 +33,9 @@ from tests.oftp2d.scripted import Scripted, credential, scripted_registry
 
 def said(*arguments: str) -> tuple[int, str]:
     out, err = io.StringIO(), io.StringIO()
-    terminal = Terminal(out=Console(file=out, width=200), err=Console(file=err, width=200), serve=lambda _config: 0)
+    terminal = Terminal(
+        out=lambda: Screen(file=out, width=200), err=lambda: Screen(file=err, width=200), serve=lambda _config: 0
+    )
     return execute(arguments, terminal), out.getvalue() + err.getvalue()
 
 

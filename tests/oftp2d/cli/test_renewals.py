@@ -17,6 +17,7 @@ from twisted.internet.threads import deferToThread
 from oftp2d.cli import renewals
 from oftp2d.cli.app import execute
 from oftp2d.cli.renewals import view
+from oftp2d.cli.screen import Screen
 from oftp2d.cli.terminal import Exit, Terminal
 from oftp2d.ledger import AcxMode, NewPartner
 from tests import pki
@@ -120,8 +121,8 @@ async def test_on_a_terminal_it_is_a_table_that_lives(office: Office) -> None:
         1, office.renewals._context.certificates.find("new").fingerprint, datetime.now(UTC), "manual"
     )
     out = io.StringIO()
-    screen = Console(file=out, width=100, force_terminal=True, color_system="standard")
-    terminal = Terminal(out=screen, err=screen, serve=lambda _config: 0)
+    screen = Screen(file=out, width=100, force_terminal=True, color_system="standard")
+    terminal = Terminal(out=lambda: screen, err=lambda: screen, serve=lambda _config: 0)
     watching = deferToThread(execute, ("exchange", "renewal", "--watch"), terminal)
     office.renewals.confirmed()
     assert await watching == Exit.DONE

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from rich.console import Console
 from twisted.internet.threads import deferToThread
 
 from oftp2 import commands as c
@@ -21,6 +20,7 @@ from oftp2.cms.suites import SUITES, WEAK
 from oftp2.values import Role
 from oftp2d.cli.app import execute
 from oftp2d.cli.partners import SUITES_IN_WORDS
+from oftp2d.cli.screen import Screen
 from oftp2d.cli.terminal import Exit, Terminal, console
 from oftp2d.ledger import FileIdentity, Transfer
 from oftp2d.probe import TestReport, TestStep
@@ -501,8 +501,8 @@ async def test_who_watches_a_file_wait_sees_a_bar_and_what_it_waits_for(office: 
     (tmp_path / "file").write_bytes(b"content")
     watched = io.StringIO()
     terminal = Terminal(
-        out=console(io.StringIO()),
-        err=Console(file=watched, width=100, force_terminal=True),
+        out=lambda: console(io.StringIO()),
+        err=lambda: Screen(file=watched, width=100, force_terminal=True),
         serve=lambda _config: 0,
     )
     arguments = ["send", THEIRS, str(tmp_path / "file"), "--wait", "--timeout", "1"]
