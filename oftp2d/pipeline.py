@@ -20,8 +20,8 @@ from oftp2d.spool import Spool, Staged, Writing, pieces_of
 PIECE: Final = 1 << 19
 """Octets that are read, handed over and written at once: fewer cost time, more cost memory several times over."""
 
-WAITING: Final = 2
-"""Pieces that wait between two threads."""
+WAITING: Final = 4
+"""Pieces that wait between two threads: with fewer they wait for each other, since what expands comes in bursts."""
 
 
 class AbandonedError(Exception):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import Final
 
 from cryptography import x509
@@ -22,7 +21,6 @@ from twisted.logger import Logger
 from oftp2.certs import selection
 from oftp2.cms.keys import Signer
 from oftp2.cms.package import pack
-from oftp2.cms.suites import SUITES, Digest
 from oftp2.values import FileFormat
 from oftp2d.agreement import Services, agreed_suite, sending_gaps
 from oftp2d.context import Context
@@ -56,7 +54,6 @@ class _Secured:
 
     name: str
     octets: int
-    sha256: str
     virtual_hash: bytes
 
 
@@ -228,7 +225,6 @@ class Securing:
                 transfer.id,
                 self._context.now(),
                 octets=secured.octets,
-                sha256=secured.sha256,
                 spool_name=secured.name,
                 virtual_hash=secured.virtual_hash,
                 signers=keys.signed_by,
@@ -318,25 +314,25 @@ class Securing:
         except ValueError as error:
             raise OperatorError(str(error), "take another certificate, or another cipher suite") from None
         into = suite.new_hash()
-        # The spool hashes by SHA-256 anyway.
-        known = suite.digest is Digest.SHA256
-        if not known:
-            stages.append(Hashing(into))
+        stages.append(Hashing(into))
 
         with spool.open_outgoing(_plain(transfer)) as source:
             # A large one is written to disk while the rest of it is made, instead of all at its end.
-            made = make(source, stages, spool.staging(cached=False), spool=spool, reserve=reserve, work=work)
-        digest = bytes.fromhex(made.sha256) if known else into.digest()
-        return _Secured(name=made.name, octets=made.octets, sha256=made.sha256, virtual_hash=digest)
+            target = spool.staging(cached=False, hashed=False)
+            made = make(source, stages, target, spool=spool, reserve=reserve, work=work)
+        return _Secured(name=made.name, octets=made.octets, virtual_hash=into.digest())
 
     def _hash(self, partner: Partner, transfer: Transfer, _keys: _Keys, _now: datetime, work: Work) -> _Secured:
         """The file as it is, with its hash. In a worker."""
         name = _plain(transfer)
-        hashed = partial(virtual_hash, lambda: self._context.spool.open_outgoing(name), work=work)
-        # It is not known any more of a file that goes again.
-        sha256 = transfer.sha256 or hashed(form=FileFormat.UNSTRUCTURED, sha256=None, suite=SUITES[4]).hex()
-        digest = hashed(form=FileFormat(transfer.format), sha256=sha256, suite=agreed_suite(transfer, partner))
-        return _Secured(name=name, octets=transfer.octets, sha256=sha256, virtual_hash=digest)
+        digest = virtual_hash(
+            lambda: self._context.spool.open_outgoing(name),
+            form=FileFormat(transfer.format),
+            sha256=transfer.sha256,
+            suite=agreed_suite(transfer, partner),
+            work=work,
+        )
+        return _Secured(name=name, octets=transfer.octets, virtual_hash=digest)
 
 
 def _plain(transfer: Transfer) -> str:

@@ -55,7 +55,7 @@ class SpoolFullError(SpoolError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
-    """A complete file in the spool: its name there, its size in octets, its SHA-256 in lower-case hex."""
+    """A complete file in the spool: its name there, its size in octets, its SHA-256 in lower-case hex if it was hashed."""
 
     name: str
     octets: int
@@ -76,9 +76,13 @@ class Spool:
 
     # --- outgoing --------------------------------------------------------------------------------------------
 
-    def staging(self, *, cached: bool = True) -> Writing:
-        """A new file in ``outgoing`` to be written piece by piece; it counts once it is sealed. ``cached``: read again soon."""
-        return Writing(self._outgoing / secrets.token_hex(12), self._outgoing, "stage a file", cached=cached)
+    def staging(self, *, cached: bool = True, hashed: bool = True) -> Writing:
+        """A new file in ``outgoing`` to be written piece by piece; it counts once it is sealed.
+
+        ``cached``: it is read again soon; ``hashed``: somebody asks for its SHA-256.
+        """
+        path = self._outgoing / secrets.token_hex(12)
+        return Writing(path, self._outgoing, "stage a file", cached=cached, hashed=hashed)
 
     def stage(self, source: BinaryIO | Path) -> Staged:
         """Copy a file, or what is left of an open one, into ``outgoing``; nothing stays there if that fails."""
@@ -298,11 +302,11 @@ class Spool:
 class Writing:
     """A file of ours that grows at its end; a context manager that closes it."""
 
-    def __init__(self, path: Path, folder: Path, doing: str, *, cached: bool = True) -> None:
+    def __init__(self, path: Path, folder: Path, doing: str, *, cached: bool = True, hashed: bool = True) -> None:
         self._path = path
         self._folder = folder
         self._doing = doing
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.sha256() if hashed else None
         self._octets = 0
         self._open = False
         self._begin(os.O_RDWR, cached=cached)
@@ -320,15 +324,16 @@ class Writing:
 
     @property
     def sha256(self) -> str:
-        """The digest so far, in lower-case hex."""
-        return self._hash.hexdigest()
+        """The digest so far, in lower-case hex; empty of what is not hashed."""
+        return self._hash.hexdigest() if self._hash else ""
 
     def write(self, *buffers: Octets) -> None:
         """Append the buffers, all of them. Raises SpoolFullError and SpoolError."""
         with _told(self._doing):
             for buffer in buffers:
                 self._appending.write(buffer)
-                self._hash.update(buffer)
+                if self._hash:
+                    self._hash.update(buffer)
                 self._octets += len(buffer)
 
     def seal(self) -> Staged:

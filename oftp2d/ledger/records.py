@@ -337,7 +337,7 @@ class Transfer:
     claim_owner: str | None
     claim_until: datetime | None
     sha256: str | None
-    """Of the file in the spool, or in the inbox once it is there."""
+    """Of the file that was queued, whatever is done to it; of an incoming one as it came, and then as it is in the inbox."""
     refusals: int = 0
     """Outgoing only: how often the partner refused it in a way that allows another try."""
     queued_at: datetime | None = None

@@ -220,7 +220,6 @@ class Transfers:
         now: datetime,
         *,
         octets: int,
-        sha256: str,
         spool_name: str,
         virtual_hash: bytes,
         signers: Sequence[str] = (),
@@ -238,7 +237,6 @@ class Transfers:
                 now,
                 queued_at=now,
                 octets=octets,
-                sha256=sha256,
                 spool_name=spool_name,
                 virtual_hash=virtual_hash,
                 signers=tuple(signers),
@@ -1040,7 +1038,6 @@ def _plain(transfer: Transfer) -> dict[str, Any]:
     return {
         "spool_name": transfer.plain_name,
         "octets": stored - lengths,
-        "sha256": None,
         "virtual_hash": None,
         "signers": (),
         "recipients": (),

@@ -673,7 +673,7 @@ async def test_a_file_that_is_secured_anew_leaves_nothing_of_what_it_was(office:
     sent = await office.send(b"content", partner=THEIRS, file_name="f")
     path, now, transfers = f"/v1/transfers/{sent['id']}/", datetime.now(UTC), office.ledger.transfers
     staged = office.spool.stage(io.BytesIO(b"compressed"))
-    secured = {"octets": staged.octets, "sha256": staged.sha256, "spool_name": staged.name, "virtual_hash": b""}
+    secured = {"octets": staged.octets, "spool_name": staged.name, "virtual_hash": b""}
     transfers.secured(sent["id"], now, **secured)
     outgoing = office.home / "spool" / "outgoing"
     await office.ask("post", path + "cancel")

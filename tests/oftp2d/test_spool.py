@@ -66,6 +66,15 @@ def test_a_file_may_be_staged_piece_by_piece_or_given_up(root: Path, spool: Spoo
     assert _all(root) == {f"outgoing/{staged.name}"}
 
 
+def test_what_nobody_asks_the_digest_of_is_not_hashed(spool: Spool) -> None:
+    with spool.staging(hashed=False) as staging:
+        staging.write(CONTENT)
+        staged = staging.seal()
+    assert (staged.octets, staged.sha256) == (len(CONTENT), "")
+    with spool.open_outgoing(staged.name) as file:
+        assert file.read() == CONTENT
+
+
 def test_an_incoming_file_grows_is_sealed_and_delivered(root: Path, spool: Spool) -> None:
     with spool.part(NAME, fresh=True) as part:
         part.write(CONTENT[:100], CONTENT[100:])

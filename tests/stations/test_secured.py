@@ -105,6 +105,9 @@ def test_every_service_on_every_format_goes_both_ways_and_arrives_as_it_was(hous
                 assert each.signers == ((signer,) if "sign" in done else ())
                 assert each.recipients == ((recipient,) if "encrypt" in done else ())
                 assert ("taken" in each.choice or "tried" in each.choice) == bool(done - {"compress"})
+            # What people compare is what they gave and what they got, not the secured form of it.
+            assert transfer.sha256 == hashlib.sha256(content).hexdigest()
+            assert transfer.sha256 == other.sha256 or format_ == "T"  # whose line ends are those of each station
             if transfer.signed_response:
                 assert transfer.virtual_hash == other.virtual_hash is not None
     only_inboxes_hold_anything(first, second)

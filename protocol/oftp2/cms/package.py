@@ -29,7 +29,7 @@ from oftp2.cms.errors import CmsError, DecompressionError, DecryptionError, Sign
 from oftp2.cms.keys import Owner, Signer, fingerprint
 from oftp2.cms.limits import Limits
 from oftp2.cms.signed import Signature, Signing, Verifying
-from oftp2.cms.stage import Stage
+from oftp2.cms.stage import Joined, Stage
 from oftp2.cms.suites import CipherSuite
 from oftp2.values import SecurityLevel
 
@@ -112,7 +112,7 @@ class Unpacking:
         octets: int | None,
     ) -> None:
         self.stages: list[Stage] = []
-        """In their order."""
+        """In their order. What is both encrypted and compressed is opened by one: most of that work is to expand it."""
         self._services = services
         self._opening: Opening | None = None
         self._verifying: Verifying | None = None
@@ -121,7 +121,8 @@ class Unpacking:
             self._opening = Opening(owners, suite=suite, limits=limits, proof=proof)
             self.stages.append(self._opening)
         if services.compress:
-            self.stages.append(Decompressing(limits, source=octets))
+            expanding = Decompressing(limits, source=octets)
+            self.stages = [Joined(self._opening, expanding) if self._opening else expanding]
         if services.sign:
             self._verifying = Verifying(certificates, suite, limits=limits)
             self.stages.append(self._verifying)

@@ -118,7 +118,7 @@ class TransfersModel(RuleBasedStateMachine):
     @rule(transfer_id=out, verb=st.sampled_from(sorted(OUT_VERBS)))
     def move_out(self, transfer_id: str, verb: str) -> None:
         transfers, now = self.ledger.transfers, self.now
-        secured = {"octets": 9, "sha256": "", "spool_name": "y", "virtual_hash": b"hash"}
+        secured = {"octets": 9, "spool_name": "y", "virtual_hash": b"hash"}
         call = {
             "secured": lambda: transfers.secured(transfer_id, now, **secured),
             "unsecurable": lambda: transfers.unsecurable(transfer_id, now, "no key"),
