@@ -15,7 +15,7 @@ PROMISED = {
     "transfer": {"pipe_ratio", "sftp_ratio", "mb_s"},
     "secure": {"stage_ratio", "open_ratio", "openssl_ratio", "peak_mib"},
     "smallfiles": {"per_second", "flatness"},
-    "sessions": {"kib_each"},
+    "sessions": {"idle_mib", "kib_each"},
     "large": {"sender_peak_mib", "receiver_peak_mib"},
     "soak": {"partners", "confirmed", "switched", "files_out", "files_in", "lost", "refused", "unknown_certificate"},
 }

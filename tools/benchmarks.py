@@ -4,7 +4,7 @@ codec: data buffers written and read, octets of the file per second. transfer: o
 durable, against a bare TLS pipe of Twisted on the same reactor with the same write sizes, and against OpenSSH sftp where
 that is installed. secure: a file signed, compressed and encrypted, and opened again, against the slowest of these stages
 alone and against the openssl command. smallfiles: files of 1 KiB in one session, each with its end response. sessions:
-memory of a daemon per idle TLS session. A number that was not measured is null, and beside it stands why.
+memory of an idle daemon, and of each idle TLS session. A number that was not measured is null, and beside it stands why.
 
 Only where it is named: large, one file of 10 GiB that is signed, compressed and encrypted, sent, opened and acknowledged,
 and the most memory that both daemons took. It wants 40 GiB of room.
@@ -265,7 +265,7 @@ def smallfiles(work: Work, pair: Pair) -> dict[str, float]:
 
 
 def sessions(work: Work, pair: Pair) -> dict[str, float]:
-    """KiB of memory that a daemon needs for each idle session over TLS."""
+    """MiB of memory that an idle daemon holds, and KiB that it needs for each idle session over TLS."""
     ours, theirs = pair()
     ours.run("partner", "change", theirs.code, "--authentication", "off", "--no-client-certificate")
     # What it has done before must not count, nor serve again.
@@ -280,7 +280,7 @@ def sessions(work: Work, pair: Pair) -> dict[str, float]:
         for _ in range(work.sessions):
             open_.enter_context(_idle_session(context, theirs, ours, port))
         after = _resident(ours)
-    return {"kib_each": (after - before) / work.sessions, "count": work.sessions}
+    return {"idle_mib": before / 1024, "kib_each": (after - before) / work.sessions, "count": work.sessions}
 
 
 def _idle_session(context: ssl.SSLContext, caller: Station, called: Station, port: int) -> ssl.SSLSocket:
@@ -333,7 +333,7 @@ PROMISED = {
     "transfer": ("pipe_ratio", "sftp_ratio", "mb_s"),
     "secure": ("stage_ratio", "open_ratio", "openssl_ratio", "peak_mib"),
     "smallfiles": ("per_second", "flatness"),
-    "sessions": ("kib_each",),
+    "sessions": ("idle_mib", "kib_each"),
     "large": ("sender_peak_mib", "receiver_peak_mib"),
     "soak": ("partners", "confirmed", "switched", "files_out", "files_in", *FAULTS, "seconds", "peak_mib"),
 }
