@@ -56,9 +56,11 @@ class Rule:
 LATER: Final = Course.AGAIN
 """After an SFNA with retry indicator Y, whatever the reason."""
 
+_RETRY: Final = "oftp2d transfer retry"
+
 _SECURITY = (
-    "agree with the partner on the security of files ('oftp2d partner change'), and send it as is agreed then, with 'oftp2d"
-    " transfer retry --as-agreed'"
+    "agree with the partner on the security of files ('oftp2d partner change'), and send it as is agreed then, with"
+    f" '{_RETRY} --as-agreed'"
 )
 
 RULES: Final[Mapping[AnswerReason, Rule]] = {
@@ -85,13 +87,13 @@ RULES: Final[Mapping[AnswerReason, Rule]] = {
         final=Course.GIVE_UP,
         rejected=Course.GIVE_UP,
         means="the partner does not take files of this format",
-        advice="ask for the format it expects, and send the file anew in that",
+        advice="ask for the format it expects, and send the file anew in that, with 'oftp2d send --format'",
     ),
     AnswerReason.RECORD_LENGTH_NOT_SUPPORTED: Rule(
         final=Course.GIVE_UP,
         rejected=Course.GIVE_UP,
         means="the partner does not take records of this length",
-        advice="ask for the longest record it takes, and send the file anew with such records",
+        advice="ask for the longest record it takes, and send the file anew with such records ('oftp2d send --format')",
     ),
     AnswerReason.FILE_TOO_BIG: Rule(
         final=Course.HOLD,
@@ -122,7 +124,7 @@ RULES: Final[Mapping[AnswerReason, Rule]] = {
         rejected=Course.HOLD,
         had=Course.DELIVERED,
         means="the partner says that it has had this file, though it was never sent to its end",
-        advice="ask whether it has it: if so, cancel the file, else send it with 'oftp2d transfer retry --new-stamp'",
+        advice=f"ask whether it has it: if so, cancel the file, else send it with '{_RETRY} --new-stamp'",
     ),
     AnswerReason.DIRECTION_REFUSED: Rule(
         final=Course.HOLD,
@@ -158,7 +160,8 @@ RULES: Final[Mapping[AnswerReason, Rule]] = {
         final=Course.HOLD,
         rejected=Course.HOLD,
         means="the partner has not got the key that it was encrypted for",
-        advice="request the partner's certificate ('oftp2d exchange request'), then send the file anew",
+        advice="request the partner's certificate ('oftp2d exchange request'), then have the file encrypted for it with"
+        f" '{_RETRY} --new-stamp'",
     ),
     AnswerReason.DECOMPRESSION_FAILED: Rule(
         final=Course.GIVE_UP,
@@ -226,10 +229,13 @@ def rule_of(reason: str | None) -> Rule | None:
 
 
 def advice(reason: str | None, transfer_id: str) -> str:
-    """What to do about a file that is not tried any more."""
+    """What to do about a file that is not tried any more, with a command that can be taken as it stands."""
     rule = rule_of(reason)
     told = "put it right, and retry the file" if rule is None else rule.advice
-    return f"{told} ('oftp2d transfer retry {transfer_id}')" if "transfer retry" not in told else told
+    again = f"{_RETRY} {transfer_id}"
+    if _RETRY in told:
+        return told.replace(_RETRY, again)
+    return f"{told} ('{again}')" if "retry" in told else told
 
 
 def advice_afterwards(reason: str | None, transfer_id: str) -> str:

@@ -698,7 +698,7 @@ async def test_what_was_refused_for_its_security_goes_as_is_agreed_by_then(offic
     path, now, transfers = f"/v1/transfers/{sent['id']}", datetime.now(UTC), office.ledger.transfers
     transfers.claim_next(added["id"], "session", now, timedelta(minutes=1))
     transfers.failed(sent["id"], now, "SFNA 20", "signed ones only")
-    assert "'oftp2d transfer retry --as-agreed'" in (await office.ask("get", path))["summary"]
+    assert f"'oftp2d transfer retry {sent['id']} --as-agreed'" in (await office.ask("get", path))["summary"]
     await office.ask("patch", f"/v1/partners/{THEIRS}", {"sign_files": True, "compress_files": True})
     error = await refused(office, 409, "post", f"{path}/retry", {"as_agreed": True})
     assert "there is no certificate" in error.what
