@@ -67,3 +67,26 @@ def loosened(der: bytes, segment: int = 5) -> bytes:
         else:
             out.append(ber.element(tag, content))
     return b"".join(out)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, octets: bytes) -> bytes:
+    """The same with a few changes: flipped bits, octets put in, taken out, doubled and moved, by themselves and in blocks."""
+    changed = bytearray(octets)
+    for _ in range(draw(st.integers(1, 3))):
+        at, other = draw(st.integers(0, len(changed) - 1)), draw(st.integers(0, len(changed) - 1))
+        length = draw(st.sampled_from([1, 2, 8, 16, 32, 64]))
+        block = bytes(changed[at : at + length])
+        match draw(st.sampled_from(["flip", "put in", "take out", "double", "swap"])):
+            case "flip":
+                changed[at] ^= 1 << draw(st.integers(0, 7))
+            case "put in":
+                changed[at:at] = draw(st.binary(min_size=1, max_size=length))
+            case "take out" if length < len(changed):
+                del changed[at : at + length]
+            case "double":
+                changed[other:other] = block
+            case _:
+                changed[at : at + length] = changed[other : other + length]
+                changed[other : other + length] = block
+    return bytes(changed)

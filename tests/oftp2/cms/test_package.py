@@ -5,12 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from itertools import product, repeat
 
 import pytest
 from asn1crypto import cms
 from cryptography import x509
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oftp2.cms.compressed import PART, Compressing
@@ -23,7 +24,7 @@ from oftp2.cms.suites import SUITES, CipherSuite
 from oftp2.values import SecurityLevel
 from tests import pki
 from tests.oftp2.cms import openssl
-from tests.oftp2.cms.layers import LENGTHS, compressed_data, cut, loosened, run
+from tests.oftp2.cms.layers import LENGTHS, compressed_data, cut, damaged, loosened, run
 
 OURS, THEIRS, OTHER = pki.certificate("CA01"), pki.certificate("CB01"), pki.certificate("CA04")
 OWNER = OURS.owner
@@ -284,6 +285,55 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(services: Services, data: s
     octets[bit // 8] ^= 1 << bit % 8
     with suppress(CmsError):
         assert unpacked(bytes(octets), services) == CONTENT
+
+
+@cache
+def whole(services: Services, number: int, known: bool, loose: bool) -> bytes:
+    octets = packed(services, suite=SUITES[number], known=known)
+    return loosened(octets) if loose and known and not services.compress else octets
+
+
+SIGNED_IN = [services for services in SECURED if services.sign]
+FORMS = st.tuples(st.sampled_from(list(SUITES)), st.booleans(), st.booleans())
+
+
+def bear(octets: bytes, services: Services, number: int) -> None:
+    """It is refused, or the very file comes out, by its very signer."""
+    opening = unpacking(services, suite=SUITES[number])
+    try:
+        content = run(opening.stages, octets)
+    except CmsError:
+        with pytest.raises(ValueError, match="not gone through"):
+            _ = opening.opened
+        return
+    assert content == CONTENT
+    assert [(each.certificate, each.signing_time) for each in opening.opened.signatures] == [
+        (THEIRS.certificate, pki.NOW)
+    ]
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(SIGNED_IN), FORMS, st.data())
+def test_a_signed_file_that_was_changed_anyhow_is_refused_or_the_same(
+    services: Services, form: tuple[int, bool, bool], data: st.DataObject
+) -> None:
+    """Whatever the suite, the layers and the encoding. Some changes, such as of the version, change nothing."""
+    bear(data.draw(damaged(whole(services, *form))), services, form[0])
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([each for each in SIGNED_IN if each != Services(sign=True)]), FORMS, st.data())
+def test_a_signed_file_that_was_changed_inside_is_refused_or_the_same(
+    services: Services, form: tuple[int, bool, bool], data: st.DataObject
+) -> None:
+    """By somebody who encrypts and compresses anew what he changed, as anybody can."""
+    suite = SUITES[form[0]]
+    octets = data.draw(damaged(whole(Services(sign=True), *form)))
+    if services.compress:
+        octets = run(Compressing(), octets)
+    if services.encrypt:
+        octets = run(Enveloping(suite=suite, recipients=[OURS.certificate]), octets)
+    bear(octets, services, form[0])
 
 
 @given(st.sampled_from(SECURED), st.data())

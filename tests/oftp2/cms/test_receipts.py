@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asn1crypto import cms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,9 +22,10 @@ from oftp2.cms.receipts import MAX_SIGNATURE, sign, signed_content, verify
 from oftp2.cms.suites import SUITES
 from oftp2.codec import decode, encode
 from oftp2.commands import Eerp, EndResponse, Nerp
+from oftp2.errors import RemoteProtocolError
 from oftp2.reasons import NegativeResponseReason
 from tests import pki
-from tests.oftp2.cms.layers import loosened
+from tests.oftp2.cms.layers import damaged, loosened
 
 AT = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 OURS, OTHER = pki.certificate("CA10"), pki.certificate("CB01")
@@ -190,3 +193,50 @@ def test_a_flipped_bit_in_what_is_signed_is_always_refused(command: EndResponse,
     changed = bytearray(travelling.signature)
     changed[start + bit // 8] ^= 1 << bit % 8
     refused(replace(travelling, signature=bytes(changed)), "over another")
+
+
+@cache
+def travelling(kind: type[EndResponse], number: int, form: str) -> EndResponse:
+    """A signed end response in every form in which one may come."""
+    command = replace(EERP if kind is Eerp else NERP, hash=SUITES[number].digest.of(b"the file"))
+    octets = signature(command, number=number, certificates=form == "with certificate")
+    if form == "detached":
+        info = cms.ContentInfo.load(octets)
+        info["content"]["encap_content_info"] = {"content_type": "data"}
+        octets = info.dump(force=True)
+    elif form == "BER":
+        octets = loosened(octets)
+    return replace(command, signature=octets)
+
+
+TRAVELLING = st.builds(
+    travelling,
+    st.sampled_from([Eerp, Nerp]),
+    st.sampled_from(list(SUITES)),
+    st.sampled_from(["attached", "detached", "with certificate", "BER"]),
+)
+
+
+@settings(max_examples=400)
+@given(TRAVELLING, st.data())
+def test_an_end_response_that_was_changed_anyhow_proves_nothing_else(command: EndResponse, data: st.DataObject) -> None:
+    """Its fields, its hash, its signature, and what says how long they are: all of the command as it travels."""
+    number = {20: 2, 32: 4, 64: 6}[len(command.hash)]
+    try:
+        changed = decode(data.draw(damaged(encode(command))))
+    except RemoteProtocolError:
+        return
+    if not isinstance(changed, Eerp | Nerp):
+        return
+    try:
+        found = verify(changed, [OURS.certificate, OTHER.certificate], SUITES[number])
+    except SignatureError:
+        return
+    assert found.content == signed_content(changed) == signed_content(command)
+    assert [(each.certificate, each.signing_time) for each in found.signatures] == [(OURS.certificate, AT)]
+
+
+def test_each_form_is_accepted_as_it_is() -> None:
+    for kind in (Eerp, Nerp):
+        for form in ("attached", "detached", "with certificate", "BER"):
+            assert verify(travelling(kind, 6, form), [OURS.certificate], SUITES[6]).signatures

@@ -696,6 +696,17 @@ def test_a_flipped_bit_in_the_content_is_always_refused(bit: int, name: str) -> 
     refused(flipped(MESSAGES[name], start * 8 + bit), "over another content|not valid")
 
 
+@pytest.mark.parametrize("number", SUITES)
+def test_a_change_of_any_octet_that_a_signature_protects_is_always_refused(number: int) -> None:
+    """The signed attributes in their entirety, and the signature itself; in each octet another bit."""
+    octets = message(number)
+    (info,) = cms.ContentInfo.load(octets)["content"]["signer_infos"]
+    for protected in (info["signed_attrs"].contents, info["signature"].native):
+        start = octets.index(protected)
+        for at in range(start, start + len(protected)):
+            refused(flipped(octets, at * 8 + at % 8), r"signature|signed data", suite=number)
+
+
 @given(st.binary(max_size=200), st.integers(0, len(message()) - 1))
 def test_arbitrary_octets_raise_nothing_but_an_error_of_the_message(octets: bytes, at: int) -> None:
     for changed in (octets, message()[:at] + octets + message()[at + len(octets) :], message()[:at] + octets):
