@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("codec", "framing", "buffers", "session", "transcript", "signed")
+NAMES = ("codec", "framing", "buffers", "session", "transcript", "signed", "secured", "challenge")
 LONGEST = 4096
 """Octets of an input: enough for what there is to be found, and quick."""
 

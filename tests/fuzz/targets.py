@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
+from itertools import product
 from typing import Final
 
 import numpy.ma  # noqa: F401 - numpy loads it when it is first needed, which is no work of the octets
@@ -18,7 +20,12 @@ import numpy.ma  # noqa: F401 - numpy loads it when it is first needed, which is
 from oftp2 import buffers, codec
 from oftp2 import commands as c
 from oftp2 import requests as r
+from oftp2.cms.challenge import SECRET_OCTETS, ChallengeError, make_challenge, open_challenge
+from oftp2.cms.compressed import Compressing
+from oftp2.cms.enveloped import Enveloping
 from oftp2.cms.errors import CmsError, PackageError, SignatureError
+from oftp2.cms.limits import Limits
+from oftp2.cms.package import Services, pack, unpack
 from oftp2.cms.signed import Signing, Verifying
 from oftp2.cms.stage import chain
 from oftp2.cms.suites import SUITES
@@ -49,6 +56,9 @@ LINE: Final = 200
 
 SIGNED: Final = b"UNA:+.? '"
 """What was signed in the seeds."""
+
+OWNER: Final = pki.certificate("CA01").owner
+"""Whom the files and challenges are for."""
 
 ACCEPT: Final = r.AcceptSession(code=CODE_R, password=PASSWORD)
 
@@ -317,6 +327,45 @@ def fuzz_signed(octets: bytes) -> None:
         assert whole in {SIGNED, PackageError, SignatureError}
 
 
+def fuzz_secured(octets: bytes) -> None:
+    """Layers of any octets are refused, or what is in them comes out, whatever the pieces; a signed file never another.
+
+    Which of several layers refuses them may hang on the pieces. The layers below an encryption and a compression can be those
+    of the input: anybody can encrypt and compress.
+    """
+    source = Source(octets)
+    flags, piece = source.octet(), 1 + source.octet()
+    stream = source.rest()
+    services = Services(sign=bool(flags & 1), compress=bool(flags & 2), encrypt=bool(flags & 4))
+    if flags & 16 and services.compress:
+        stream = b"".join(chain([Compressing()], [stream]))
+    if flags & 8 and services.encrypt:
+        stream = b"".join(chain([Enveloping(suite=SUITES[4], recipients=[OWNER.certificate])], [stream]))
+    with bounded_work(4 * len(stream)):
+        whole = _opened(services, [stream])
+        assert whole == _opened(services, [stream[at : at + piece] for at in range(0, len(stream), piece)])
+    assert whole in {SIGNED, None} or not services.sign
+
+
+def _opened(services: Services, pieces: list[bytes]) -> bytes | None:
+    limits = Limits(octets=1 << 20, floor=1 << 16)
+    signer = pki.certificate("CA11").certificate
+    opening = unpack(services, suite=SUITES[4], owners=[OWNER], certificates=[signer], limits=limits)
+    try:
+        return b"".join(chain(opening.stages, pieces))
+    except CmsError as error:
+        for text in (str(error), str(opening.told(error))):
+            assert text.isprintable()
+            assert len(text) < 400
+        return None
+
+
+def fuzz_challenge(octets: bytes) -> None:
+    """A challenge of any octets is answered with as many as it has to be, or refused."""
+    with bounded_work(4 * len(octets)), suppress(ChallengeError):
+        assert len(open_challenge(octets, [OWNER])) == SECRET_OCTETS
+
+
 def _verified(stage: Verifying, pieces: list[bytes]) -> bytes | type[CmsError]:
     try:
         return b"".join(chain([stage], pieces))
@@ -334,6 +383,8 @@ TARGETS: Final[dict[str, Target]] = {
     "session": fuzz_session,
     "transcript": fuzz_transcript,
     "signed": fuzz_signed,
+    "secured": fuzz_secured,
+    "challenge": fuzz_challenge,
 }
 
 
@@ -357,10 +408,43 @@ def seeds(name: str) -> Iterator[bytes]:
                 )
                 yield bytes([state, level, *range(0x80, 0xF0)])
         case "signed":
-            issued = pki.certificate("CA11")
-            signers = [issued.signer]
-            for number, length in ((4, None), (4, len(SIGNED)), (8, len(SIGNED))):
-                stage = Signing(signers, SUITES[number], octets=length, at=pki.NOW, certificates=length is None)
-                yield b"\x3f" + b"".join(chain([stage], [SIGNED]))
+            yield from _signed()
+        case "secured":
+            yield from _secured()
+        case "challenge":
+            yield _challenge()
         case "transcript":
             yield b"".join(bytes([side]) + len(stream).to_bytes(2, "big") + stream for side in (0, 1))
+
+
+@cache
+def _signed() -> list[bytes]:
+    signers = [pki.certificate("CA11").signer]
+    made = []
+    for number, length in ((4, None), (4, len(SIGNED)), (8, len(SIGNED))):
+        stage = Signing(signers, SUITES[number], octets=length, at=pki.NOW, certificates=length is None)
+        made.append(b"\x3f" + b"".join(chain([stage], [SIGNED])))
+    return made
+
+
+@cache
+def _secured() -> list[bytes]:
+    signers = [pki.certificate("CA11").signer]
+    made = []
+    for flags, length in product(range(1, 8), (None, len(SIGNED))):
+        stages = pack(
+            suite=SUITES[4],
+            signers=signers if flags & 1 else [],
+            compress=bool(flags & 2),
+            recipients=[OWNER.certificate] if flags & 4 else [],
+            octets=length,
+            at=pki.NOW,
+        )
+        made.append(bytes((flags, 0x3F)) + b"".join(chain(stages, [SIGNED])))
+    inside = b"".join(chain([Signing(signers, SUITES[4], octets=None, at=pki.NOW)], [SIGNED]))
+    return made + [bytes((flags, 0x3F)) + inside for flags in (5 | 8, 3 | 16, 7 | 24)]
+
+
+@cache
+def _challenge() -> bytes:
+    return make_challenge(OWNER.certificate)[0]

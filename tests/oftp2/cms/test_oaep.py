@@ -18,12 +18,16 @@ from tests import pki
 KEY = pki.key("CA01")
 PUBLIC = KEY.public_key()
 MESSAGE = bytes(range(32))
-OPTIONS = ["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha3-512", "-pkeyopt", "rsa_mgf1_md:sha3-512"]
 
 
-def openssl(tmp_path: Path, way: str, octets: bytes) -> bytes:
+def openssl(
+    tmp_path: Path, way: str, octets: bytes, digest: Digest = Digest.SHA3_512, mask: Digest = Digest.SHA3_512
+) -> bytes:
     (tmp_path / "key.pem").write_bytes(pki.certificate("CA01").key_pem)
-    command = ["openssl", "pkeyutl", way, "-inkey", "key.pem", *OPTIONS]
+    named = {"rsa_oaep_md": digest, "rsa_mgf1_md": mask}
+    options = [f"{option}:{each.value.replace('_', '-')}" for option, each in named.items()]
+    command = ["openssl", "pkeyutl", way, "-inkey", "key.pem", "-pkeyopt", "rsa_padding_mode:oaep"]
+    command += [each for option in options for each in ("-pkeyopt", option)]
     return subprocess.run(command, input=octets, capture_output=True, cwd=tmp_path, check=True).stdout
 
 
@@ -38,6 +42,17 @@ def test_openssl_decrypts_what_we_encrypt(tmp_path: Path) -> None:
 
 def test_we_decrypt_what_openssl_encrypts(tmp_path: Path) -> None:
     assert sha3(openssl(tmp_path, "-encrypt", MESSAGE)) == MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("digest", "mask"),
+    [(Digest.SHA3_512, Digest.SHA1), (Digest.SHA3_256, Digest.SHA512), (Digest.SHA256, Digest.SHA3_384)],
+    ids=str,
+)
+def test_digest_and_mask_may_differ(tmp_path: Path, digest: Digest, mask: Digest) -> None:
+    wrapped = encrypt(PUBLIC, MESSAGE, digest=digest, mask=mask)
+    assert openssl(tmp_path, "-decrypt", wrapped, digest, mask) == MESSAGE
+    assert decrypt(KEY, openssl(tmp_path, "-encrypt", MESSAGE, digest, mask), digest=digest, mask=mask) == MESSAGE
 
 
 @pytest.mark.parametrize("digest", [Digest.SHA1, Digest.SHA256, Digest.SHA512])
