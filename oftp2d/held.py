@@ -16,8 +16,9 @@ from twisted.logger import Logger
 from oftp2.certs import selection
 from oftp2.commands import EndResponse, Nerp
 from oftp2d.context import Context
+from oftp2d.endresponses import as_it_came
 from oftp2d.ledger import HeldResponse, Partner, Transfer, TransferState
-from oftp2d.receipts import Judgement, Receipts, as_it_came
+from oftp2d.receipts import Judgement, Receipts
 from oftp2d.spool import SpoolError
 
 AT_ONCE = 500

@@ -50,6 +50,7 @@ from oftp2d.authentication import Authentication
 from oftp2d.claims import Claims
 from oftp2d.context import Context
 from oftp2d.delivery import Delivery
+from oftp2d.endresponses import end_response
 from oftp2d.errors import OperatorError
 from oftp2d.exchange import Exchange
 from oftp2d.forwarding import travelling
@@ -67,8 +68,9 @@ from oftp2d.ledger import (
     TransferState,
 )
 from oftp2d.line import Line, SessionOverError, end_politely
+from oftp2d.opinions import to_be_judged
 from oftp2d.partners import MODES, Denial, Gate, highest_level, least_level, proven_by_tls
-from oftp2d.receipts import Receipts, end_response, to_be_judged
+from oftp2d.receipts import Receipts
 from oftp2d.receiving import Receiving
 from oftp2d.sending import Sending
 from oftp2d.spool import SpoolError

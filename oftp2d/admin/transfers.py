@@ -17,6 +17,7 @@ from oftp2d.acx import message_of
 from oftp2d.agreement import Services, Wish, receipt_gaps, sending_gaps, services
 from oftp2d.errors import OperatorError
 from oftp2d.evidence import render
+from oftp2d.exhibits import evidence_of, has_evidence
 from oftp2d.forwarding import forget
 from oftp2d.ledger import (
     Direction,
@@ -30,7 +31,6 @@ from oftp2d.ledger import (
     TransferState,
 )
 from oftp2d.local import LONGEST_FIXED, Form, Outgoing, Text, stage
-from oftp2d.receipts import evidence_of, has_evidence
 
 from . import documents
 from .bodies import BoundedBody, send_content

@@ -174,7 +174,6 @@ def queue(station: Station, peer: Peer, datasets: Mapping[str, object], *, suite
                     transfer.id,
                     now,
                     octets=staged.octets,
-                    sha256=staged.sha256,
                     spool_name=staged.name,
                     virtual_hash=digest.digest(),
                 )

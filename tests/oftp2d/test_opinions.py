@@ -14,7 +14,7 @@ from oftp2.cms import receipts
 from oftp2.cms.suites import SUITES
 from oftp2.commands import Eerp, EndResponse, Nerp
 from oftp2.reasons import NegativeResponseReason
-from oftp2d.receipts import Opinion, Weight, judge
+from oftp2d.opinions import Opinion, Weight, judge
 from tests import pki
 
 HASH = sha256(b"the file").digest()
