@@ -50,7 +50,7 @@ def sent(office: Office) -> Transfer:
     )
     queued = ledger.transfers.queue(new, now)
     ledger.transfers.secured(
-        queued.id, now, octets=len(CONTENT), sha256="", spool_name="none", virtual_hash=sha512(CONTENT).digest()
+        queued.id, now, octets=len(CONTENT), spool_name="none", virtual_hash=sha512(CONTENT).digest()
     )
     ledger.transfers.claim_next(partner.id, "session", now, timedelta(minutes=5))
     ledger.transfers.efid_going(queued.id)
