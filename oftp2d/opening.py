@@ -7,8 +7,9 @@ it was received (certificate-selection.md). Blocks; ``open_received`` belongs in
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -139,11 +140,14 @@ def open_received(
     raw = agreed.new_hash()
     hashed = transfer.signed_response and agreed.digest is not Digest.SHA256
     hashing: list[Stage] = [Hashing(raw)] if hashed else []
+    content = hashlib.sha256()
+    known = services.sign and agreed.digest is Digest.SHA256
+    looking = _looking(transfer) if known else [*_looking(transfer), Hashing(content)]
 
     reserve = config.spool.free_octets_reserved
     with spool.open_received(transfer.spool_name) as source:
         try:
-            stages = [*hashing, *unpacking.stages, *_looking(transfer)]
+            stages = [*hashing, *unpacking.stages, *looking]
             staged = make(source, stages, spool.opening(transfer.id), spool=spool, reserve=reserve, work=work)
         except (CmsError, RecordError) as error:
             told = unpacking.told(error)
@@ -158,7 +162,8 @@ def open_received(
         recipients=() if found.recipient is None else (found.recipient,),
         choice=keys.choice,
     )
-    return staged, findings
+    sha256 = found.digest if known and found.digest else content.digest()
+    return replace(staged, sha256=sha256.hex()), findings
 
 
 def _looking(transfer: Transfer) -> list[Stage]:

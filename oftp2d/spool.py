@@ -168,8 +168,11 @@ class Spool:
             return _path(self._received, name).open("rb", buffering=0)
 
     def opening(self, name: str) -> Writing:
-        """A new file for what a received one is opened into, called ``opened_name``; that of an earlier try is gone."""
-        return self._made(opened_name(name), "open a received file")
+        """A new file for what a received one is opened into, called ``opened_name``; that of an earlier try is gone.
+
+        It is not hashed: who opens it does that meanwhile.
+        """
+        return self._made(opened_name(name), "open a received file", hashed=False)
 
     def make_ready(self, source: str, name: str) -> None:
         """Have what is called ``source`` in ``received``, as it is, ready for the inbox as what the file ``name`` holds."""
@@ -194,12 +197,12 @@ class Spool:
                 _move(ready, path)
             ready.unlink(missing_ok=True)
 
-    def _made(self, name: str, doing: str) -> Writing:
+    def _made(self, name: str, doing: str, *, hashed: bool = True) -> Writing:
         """A file in ``received`` that begins empty, whatever a crash has left there."""
         path = _path(self._received, name)
         with _told(doing):
             path.unlink(missing_ok=True)
-        return Writing(path, self._received, doing, cached=False)
+        return Writing(path, self._received, doing, cached=False, hashed=hashed)
 
     def remove_received(self, *names: str) -> None:
         """Forget received files; one that is gone already is no fault."""

@@ -1,6 +1,7 @@
 """What file security costs: one file signed, compressed and encrypted, and opened again, in the way the station does it.
 
-tools/bench runs it in a process of its own, so that its peak memory is that of the work. Prints one JSON object. Beside it, in
+tools/bench runs it in a process of its own, so that its peak memory is that of the work. Prints one JSON object, in which
+``cores_busy`` says how much of all processors the whole took: at 1 nothing but less work can make it faster. Beside it, in
 the same run: each stage alone over what it gets in the whole, and ``openssl cms``, which signs and encrypts the same file as
 it streams, in two processes at once. OpenSSL does not compress here: most of its builds cannot.
 """
@@ -8,6 +9,7 @@ it streams, in two processes at once. OpenSSL does not compress here: most of it
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import json
 import os
 import random
@@ -83,8 +85,10 @@ class Bench:
     def measure(self) -> dict[str, float | str | None]:
         """Both ways as a whole, then what they are compared with."""
         opened = self._folder / "opened.dat"
-        securing = self._through(self._plain, [*self._pack(), Hashing(SUITE.new_hash())], self._secured, hashed=False)
-        opening = self._through(self._secured, self._unpack(), opened, hashed=True)
+        stages = [*self._pack(), Hashing(SUITE.new_hash())]
+        securing, cores_busy = self._through(self._plain, stages, self._secured)
+        stages = [*self._unpack(), Hashing(hashlib.sha256())]
+        opening, open_cores_busy = self._through(self._secured, stages, opened)
         # What is measured behind this is not the station's memory.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if not filecmp.cmp(self._plain, opened, shallow=False):
@@ -95,6 +99,8 @@ class Bench:
             "open_ratio": max(self._alone(self._secured, self._unpack())) / opening,
             "mb_s": self._octets / securing / 1e6,
             "open_mb_s": self._octets / opening / 1e6,
+            "cores_busy": cores_busy,
+            "open_cores_busy": open_cores_busy,
             "compressed_to": self._secured.stat().st_size / self._octets,
             "peak_mib": peak,
             **self._openssl(securing),
@@ -119,15 +125,15 @@ class Bench:
             octets=self._secured.stat().st_size,
         ).stages
 
-    def _through(self, source: Path, stages: list[Stage], target: Path, *, hashed: bool) -> float:
-        """Seconds for a file through all stages onto the disk, as the station does it."""
-        begun = time.perf_counter()
-        with source.open("rb", buffering=0) as file, self._spool.staging(cached=False, hashed=hashed) as writing:
+    def _through(self, source: Path, stages: list[Stage], target: Path) -> tuple[float, float]:
+        """Seconds for a file through all stages onto the disk, as the station does it, and how busy it kept the processors."""
+        begun, worked = time.perf_counter(), time.process_time()
+        with source.open("rb", buffering=0) as file, self._spool.staging(cached=False, hashed=False) as writing:
             run(file, stages, write=writing.write, work=Work())
             made = writing.seal()
-        seconds = time.perf_counter() - begun
+        seconds, worked = time.perf_counter() - begun, time.process_time() - worked
         (self._folder / "spool" / "outgoing" / made.name).rename(target)
-        return seconds
+        return seconds, worked / seconds / (os.cpu_count() or 1)
 
     def _alone(self, source: Path, stages: Sequence[Stage]) -> Iterator[float]:
         """Seconds of each stage alone, over what it gets in the whole. What comes out is written down, unmeasured."""

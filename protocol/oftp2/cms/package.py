@@ -62,6 +62,9 @@ class Opened:
     ignored: tuple[str, ...] = ()
     """For people: what was found of signatures by others."""
 
+    digest: bytes | None = None
+    """Of the file, by the digest of the suite, where it was signed."""
+
     recipient: str | None = None
     """The fingerprint of the certificate of ours whose key opened it, where it was encrypted."""
 
@@ -139,6 +142,7 @@ class Unpacking:
         return Opened(
             signatures=verified.signatures if verified else (),
             ignored=verified.ignored if verified else (),
+            digest=verified.digest if verified else None,
             recipient=fingerprint(owner.certificate) if owner else None,
         )
 

@@ -235,6 +235,11 @@ class Verifying:
         self.signatures, self.ignored = tuple(valid), tuple(ignored)
         return b""
 
+    @property
+    def digest(self) -> bytes:
+        """Of the content, by the digest of the suite, when it has finished."""
+        return self._hashes[self._suite.digest].digest()
+
     def _digest(self, content: bytes) -> None:
         self._content.add(content)
         for digest in self._hashes.values():
