@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from oftp2.certs import selection
 from oftp2.certs.selection import Selection
-from oftp2.cms.challenge import Answered, ChallengeError, make_challenge, open_challenge
+from oftp2.cms.challenge import Answered, ChallengeError, RepeatedError, make_challenge, open_challenge
 from oftp2.cms.keys import Owner
 from oftp2d.context import Context
 from oftp2d.errors import OperatorError
@@ -84,6 +84,11 @@ class Authentication:
         """The 20 octets that only our private key reveals."""
         try:
             return await self._context.workers.crypto(open_challenge, envelope, await self._owners(), self._answered)
+        except RepeatedError as error:
+            raise OperatorError(
+                f"the challenge of {partner.code} is not answered: {error}",
+                "ask the partner: its station makes none anew for each session, or somebody repeats what it said",
+            ) from None
         except ChallengeError as error:
             chosen = await self._context.workers.database(
                 self._context.certificates.explain_decryption, self._context.now()

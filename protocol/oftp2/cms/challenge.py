@@ -19,7 +19,8 @@ from typing import Final
 
 from cryptography import x509
 
-from oftp2.cms.enveloped import Enveloping, NoKeyError, Opening
+from oftp2.cms.decryption import NoKeyError
+from oftp2.cms.enveloped import Enveloping, Opening
 from oftp2.cms.errors import CmsError
 from oftp2.cms.keys import Owner
 from oftp2.cms.limits import Limits
@@ -35,6 +36,10 @@ _LIMITS: Final = Limits(held=MAX_ENVELOPE)
 
 class ChallengeError(ValueError):
     """The challenge cannot be made or opened. The message never says how far opening it came."""
+
+
+class RepeatedError(ChallengeError):
+    """The challenge is none of this session: it was answered before."""
 
 
 class Answered:
@@ -89,7 +94,7 @@ def open_challenge(envelope: bytes, owners: Sequence[Owner], answered: Answered 
     except CmsError as error:
         raise ChallengeError(f"the challenge is not a CMS envelope that can be read: {error}") from error
     if answered is not None and not answered.add(opening.wrapped):
-        raise ChallengeError("the challenge is not new: its key is that of one that was answered before")
+        raise RepeatedError("the challenge is not new: its key is that of one that was answered before")
     return secret
 
 

@@ -6,9 +6,12 @@ by :meth:`oftp2.cms.package.Unpacking.told`.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from oftp2.reasons import NegativeResponseReason
+
+UNDECODABLE: Final = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
+"""What asn1crypto raises for octets from anyone."""
 
 
 class CmsError(Exception):

@@ -24,7 +24,8 @@ from cryptography import x509
 
 from oftp2.cms.compressed import Compressing, Decompressing
 from oftp2.cms.data import Unwrapping
-from oftp2.cms.enveloped import Enveloping, Opening, content_info
+from oftp2.cms.decryption import content_info
+from oftp2.cms.enveloped import Enveloping, Opening
 from oftp2.cms.errors import CmsError, DecompressionError, DecryptionError, SignatureError
 from oftp2.cms.keys import Owner, Signer, fingerprint
 from oftp2.cms.limits import Limits

@@ -41,10 +41,10 @@ from oftp2.cms.ber import (
     header,
     read_header,
 )
-from oftp2.cms.errors import PackageError, SignatureError
+from oftp2.cms.errors import UNDECODABLE, PackageError, SignatureError
 from oftp2.cms.keys import Signer, fingerprint, rsa_key
 from oftp2.cms.limits import Limits
-from oftp2.cms.signerinfo import UNDECODABLE, SignerInfo
+from oftp2.cms.signerinfo import SignerInfo
 from oftp2.cms.suites import CipherSuite, Digest
 
 _CERTIFICATES: Final = 0xA0

@@ -16,13 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding
 
-from oftp2.cms.errors import SignatureError
+from oftp2.cms.errors import UNDECODABLE, SignatureError
 from oftp2.cms.identifiers import issuer_and_serial, names
 from oftp2.cms.suites import CipherSuite, Digest
 from oftp2.values import clip
-
-UNDECODABLE: Final = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
-"""What asn1crypto raises for octets from anyone."""
 
 _ATTRIBUTES: Final = 64
 """Signed attributes of one signature: three are usual, ten are many."""
@@ -154,18 +151,21 @@ def _algorithm(suite: CipherSuite) -> algos.SignedDigestAlgorithm:
 
 
 def _pss(parameters: algos.RSASSAPSSParams, digest: Digest) -> padding.PSS:
-    """The padding (RFC 4055 section 3.1): hash and mask of the digest, any salt, trailer 1."""
-    mask = parameters["mask_gen_algorithm"]
+    """The padding (RFC 4055 section 3.1): hash of the digest, any salt, trailer 1.
+
+    The mask is usually of the same digest; Java makes it of SHA-1 unless it is told otherwise, which weakens nothing.
+    """
+    generator = parameters["mask_gen_algorithm"]
+    mask = Digest(generator["parameters"]["algorithm"].native)
     said = (
         parameters["hash_algorithm"]["algorithm"].native,
-        mask["algorithm"].native,
-        mask["parameters"]["algorithm"].native,
+        generator["algorithm"].native,
         parameters["trailer_field"].native,
     )
     salt = parameters["salt_length"].native
-    if said != (digest.value, "mgf1", digest.value, "trailer_field_bc") or not 0 <= salt <= _LONGEST_SALT:
+    if said != (digest.value, "mgf1", "trailer_field_bc") or not 0 <= salt <= _LONGEST_SALT:
         raise ValueError(said)
-    return padding.PSS(mgf=padding.MGF1(digest.algorithm), salt_length=salt)
+    return padding.PSS(mgf=padding.MGF1(mask.algorithm), salt_length=salt)
 
 
 def _values(signed: cms.CMSAttributes) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oftp2.cms import ber
-from oftp2.cms.enveloped import HEAD, Enveloping, NoKeyError, Opening, content_info
+from oftp2.cms.decryption import HEAD, NoKeyError, content_info
+from oftp2.cms.enveloped import Enveloping, Opening
 from oftp2.cms.errors import CmsError, DecryptionError, PackageError
 from oftp2.cms.identifiers import issuer_and_serial
 from oftp2.cms.keys import Owner, SoftwareKey, rsa_key, wrap

@@ -183,12 +183,17 @@ def test_of_several_signers_those_we_know_count(folder: Path) -> None:
         (6, ["-md", "sha256"], "weaker than cipher suite 06"),
         (8, ["-md", "sha256"], "weaker than cipher suite 08"),
         (4, ["-md", "md5"], "uses the digest md5"),
-        (8, ["-md", "sha256", "-keyopt", "rsa_padding_mode:pss", "-keyopt", "rsa_mgf1_md:sha1"], "do not fit"),
         (4, ["-md", "sha256", "-econtent_type", "1.2.3"], "no plain content"),
     ],
 )
 def test_what_is_weaker_or_other_than_agreed_is_refused(folder: Path, number: int, how: list[str], text: str) -> None:
     refused(signed_by_openssl(folder, "-nodetach", *how), text, suite=number)
+
+
+@pytest.mark.parametrize("mask", ["sha1", "sha256", "sha512"])
+def test_the_mask_of_pss_may_be_of_another_digest(folder: Path, mask: str) -> None:
+    how = ["-md", "sha256", "-keyopt", "rsa_padding_mode:pss", "-keyopt", f"rsa_mgf1_md:{mask}"]
+    assert verified(signed_by_openssl(folder, "-nodetach", *how), suite=8).content == CONTENT
 
 
 # What we write
@@ -344,11 +349,15 @@ def with_algorithm(identifier: str, parameters: core.Asn1Value | None = None) ->
     return algos.SignedDigestAlgorithm({"algorithm": identifier, **extra})
 
 
+def masked(digest: str) -> dict[str, Any]:
+    return {"algorithm": "mgf1", "parameters": algos.DigestAlgorithm({"algorithm": digest})}
+
+
 def pss(salt: int = 32, **changed: Any) -> algos.SignedDigestAlgorithm:
     sha256 = {"algorithm": "sha256"}
     parameters = {
         "hash_algorithm": sha256,
-        "mask_gen_algorithm": {"algorithm": "mgf1", "parameters": algos.DigestAlgorithm(sha256)},
+        "mask_gen_algorithm": masked("sha256"),
         "salt_length": salt,
         **changed,
     }
@@ -399,6 +408,8 @@ def test_the_algorithm_may_name_the_digest_too(identifier: str, digest: str) -> 
         (pss(salt=1 << 40), "parameters of PSS that do not fit"),
         (pss(salt=2000), "not valid"),
         (pss(trailer_field=2), "parameters of PSS that do not fit"),
+        (pss(mask_gen_algorithm=masked("md5")), "parameters of PSS that do not fit"),
+        (pss(mask_gen_algorithm=masked("sha512")), "not valid"),
         (pss(), "not valid"),
     ],
 )
