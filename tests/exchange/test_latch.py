@@ -435,6 +435,29 @@ async def test_a_challenge_that_does_not_open_ends_the_session_in_one_line(what:
         await peer.leave()
 
 
+@pytest.mark.rfc("5.3.17")
+@pytest_twisted.ensureDeferred
+async def test_a_challenge_that_was_answered_before_is_not_answered_again(a: Station, log: Log) -> None:
+    know(a, ON, theirs=True)
+    await a.start()
+    envelope, secret = make_challenge(CA01.certificate)
+    async with call(a) as peer:
+        await peer.identify(authentication=True)
+        await _prove(peer)
+        peer.send(c.Auch(challenge=envelope))
+        assert (await peer.expect(c.Aurp)).response == secret
+        await peer.leave()
+    async with call(a) as peer:
+        await peer.identify(authentication=True)
+        await _prove(peer)
+        peer.send(c.Auch(challenge=envelope))
+        assert (await peer.ended()).reason is EndSessionReason.AUTHENTICATION_INCOMPATIBLE
+    await a.idle()
+    (line,) = log.complaints()
+    assert "its key is that of one that was answered before" in line
+    assert "somebody repeats what it said" in line
+
+
 async def _prove(peer: Peer) -> None:
     """The first half: answer the station's challenge."""
     peer.send(c.Secd())
