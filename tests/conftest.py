@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,20 @@ _really_migrate = database.migrate
 
 # Hundreds of daemons and commands start as processes of their own: they must not all compile what they import.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+_WEIGHTS = {"stations": 5, "renewal": 2, "exchange": 1, "odette": 2, "hostile": 1}
+"""About how many seconds a test takes in a room whose tests need daemons; elsewhere it is a tenth of one."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where workers share the modules, put those first that take longest: none is left alone with one at the end."""
+    if not hasattr(config, "workerinput"):
+        return
+    weights: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        weights[item.path] += 10 if item.get_closest_marker("slow") else _WEIGHTS.get(item.path.parent.name, 0.1)
+    items.sort(key=lambda item: -weights[item.path])
 
 
 def pytest_collection_finish() -> None:

@@ -11,14 +11,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from oftp2 import commands as c
 from oftp2 import events as e
@@ -214,11 +207,6 @@ class Pair(RuleBasedStateMachine):
 
 Pair.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestPair = Pair.TestCase
-
-
-@pytest.mark.slow
-def test_a_pair_for_longer() -> None:
-    run_state_machine_as_test(Pair, settings=settings(max_examples=1_000, stateful_step_count=60, derandomize=False))
 
 
 # Octets nobody would send

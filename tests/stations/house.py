@@ -69,9 +69,13 @@ def wait_for(
 
 
 def free_port() -> int:
-    """A port to listen on, outside of the range that outgoing connections take: a daemon comes back to it."""
+    """A port to listen on, outside of the range that outgoing connections take: a daemon comes back to it.
+
+    Until a daemon listens there another process may find it free: each worker looks among ports of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randint(12_000, 30_000)  # noqa: S311 - not secret
+        port = random.randrange(12_000 + worker % 16, 30_000, 16)  # noqa: S311 - not secret
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
