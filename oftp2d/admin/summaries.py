@@ -122,6 +122,9 @@ def _to_open(record: Transfer, code: str) -> str:
         return ""
     told = next((told for reason, told in _OPENED.items() if record.reason == f"NERP {reason:02}"), None)
     first = f"{told.format(partner=code)}; then " if told else ""
+    if first and SecurityLevel(record.security).encrypted:
+        # Its reason is the same whatever was found in it, for the partner is to learn nothing of that.
+        first = f"where that is what it lacks, {first}"
     return f"; {first}ask {code} to send it again; 'oftp2d transfer raw {record.id}' has it as it came"
 
 

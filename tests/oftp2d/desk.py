@@ -329,7 +329,7 @@ async def open_office(
         ledger.close()
 
 
-def begin(office: Office, partner_id: int, number: int = 1) -> Transfer:
+def begin(office: Office, partner_id: int, number: int = 1, security: int = 0) -> Transfer:
     """A file that begins to arrive."""
     new = NewIncoming(
         kind=Kind.FILE,
@@ -339,6 +339,7 @@ def begin(office: Office, partner_id: int, number: int = 1) -> Transfer:
         time=f"030405{number:04}",
         originator=THEIRS,
         destination=OURS,
+        security=security,
     )
     opened = office.ledger.transfers.open_incoming(new, datetime.now(UTC), "session", timedelta(minutes=5))
     assert isinstance(opened, Transfer)
@@ -367,9 +368,10 @@ def refuse(
     *,
     number: int = 1,
     ago: timedelta = timedelta(),
+    security: int = 0,
 ) -> Transfer:
     """A file that arrived some time ago and could not be opened, kept as it came."""
-    opened = begin(office, partner_id, number)
+    opened = begin(office, partner_id, number, security)
     with office.spool.part(opened.id) as part:
         part.write(content)
         staged = part.seal()

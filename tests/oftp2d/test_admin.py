@@ -730,18 +730,22 @@ async def test_no_file_goes_whose_signed_receipt_nobody_could_verify(office: Off
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "security", "told"),
     [
-        (31, f"'oftp2d exchange request {THEIRS}'"),
-        (32, "raise limits.max_expansion"),
-        (33, f"'oftp2d exchange deliver {THEIRS}'"),
-        (34, f"; ask {THEIRS} to send it again"),
+        (31, 2, "; get the certificate with which"),
+        (31, 2, f"'oftp2d exchange request {THEIRS}'"),
+        (31, 3, "; where that is what it lacks, get the certificate with which"),
+        (32, 0, "raise limits.max_expansion"),
+        (33, 1, f"'oftp2d exchange deliver {THEIRS}'"),
+        (34, 0, f"; ask {THEIRS} to send it again"),
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_what_to_do_about_a_file_that_cannot_be_opened_is_told(office: Office, reason: int, told: str) -> None:
+async def test_what_to_do_about_a_file_that_cannot_be_opened_is_told(
+    office: Office, reason: int, security: int, told: str
+) -> None:
     added = await partner(office)
-    kept = refuse(office, added["id"], b"no envelope", reason)
+    kept = refuse(office, added["id"], b"no envelope", reason, security=security)
     shown = await office.ask("get", f"/v1/transfers/{kept.id}")
     assert told in shown["summary"]
     assert f"'oftp2d transfer raw {kept.id}'" in shown["summary"]

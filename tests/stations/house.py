@@ -68,6 +68,10 @@ def wait_for(
     return answer
 
 
+_GIVEN: set[int] = set()
+"""Ports that were given out: nobody may be listening on one yet, and no other station may have it."""
+
+
 def free_port() -> int:
     """A port to listen on, outside of the range that outgoing connections take: a daemon comes back to it.
 
@@ -76,9 +80,12 @@ def free_port() -> int:
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
         port = random.randrange(12_000 + worker % 16, 30_000, 16)  # noqa: S311 - not secret
+        if port in _GIVEN:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
+            _GIVEN.add(port)
             return port
 
 
