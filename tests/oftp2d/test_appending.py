@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from oftp2d.appending import ALIGNED, BLOCK, DIRECT, Appending
 
 
 @pytest.fixture
-def handle(tmp_path: Path) -> Iterator[int]:
-    number = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    yield number
-    os.close(number)
+def handle() -> Iterator[int]:
+    # On a disk, which other files of tests need not be: one in memory takes writes of any alignment, or no direct ones.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # noqa: S108 - a folder of our own
+        number = os.open(Path(folder, "file"), os.O_RDWR | os.O_CREAT)
+        yield number
+        os.close(number)
 
 
 def content(handle: int) -> bytes:
