@@ -15,7 +15,7 @@ from oftp2d.appending import ALIGNED, BLOCK, DIRECT, Appending
 @pytest.fixture
 def handle() -> Iterator[int]:
     # On a disk, which other files of tests need not be: one in memory takes writes of any alignment, or no direct ones.
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # noqa: S108 - a folder of our own
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         number = os.open(Path(folder, "file"), os.O_RDWR | os.O_CREAT)
         yield number
         os.close(number)
