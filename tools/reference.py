@@ -29,18 +29,7 @@ from oftp2.layouts import COMMAND_OCTETS, LAYOUTS
 from oftp2.tables import IMPOSSIBLE, USER_ERROR, Input, State
 from oftp2.values import Level
 from oftp2d import config
-from oftp2d.admin import (
-    certificates,
-    credentials,
-    exchanges,
-    inbox,
-    overview,
-    partners,
-    renewals,
-    traces,
-    transfers,
-    trust,
-)
+from oftp2d.admin.server import PARTS
 from oftp2d.cli.app import cli
 from oftp2d.renewal.definitions import DemandsSection, Export, General, Hook, Store, TermsSection
 from oftp2d.renewal.interface import House
@@ -429,18 +418,7 @@ def interface() -> Iterator[str]:
         ' ``{"error": {"what": ..., "advice": ...}}``. Listings take ``limit`` (1 to 1000).\n'
     )
     routes = Routes()
-    for module in (
-        overview,
-        partners,
-        certificates,
-        trust,
-        exchanges,
-        renewals,
-        credentials,
-        transfers,
-        inbox,
-        traces,
-    ):
+    for module in PARTS:
         # The functions look at the desk only when a request comes.
         cast("ModuleType", module).add_routes(cast("Any", routes), cast("Any", None))
     yield table(

@@ -39,7 +39,7 @@ IDLE_SECONDS = 600
 """An idle connection is closed after so long; a large upload over a slow disk must not be idle."""
 
 
-_PARTS: Final = (
+PARTS: Final = (
     overview,
     partners,
     certificates,
@@ -52,6 +52,7 @@ _PARTS: Final = (
     traces,
     trust,
 )
+"""The modules with the routes: each adds its own."""
 
 
 class AdminSite(Site):
@@ -142,7 +143,7 @@ def _routes(desk: Desk) -> IResource:
     """Everything that can be asked of the desk."""
     app = Klein()
     answer_unrouted(app)
-    for part in _PARTS:
+    for part in PARTS:
         part.add_routes(app, desk)
     found: IResource = app.resource()
     return found

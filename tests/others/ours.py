@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
+import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from oftp2.cms.errors import SignatureError
 from oftp2.cms.package import Services, pack, unpack
+from oftp2.cms.receipts import signed_content, verify
 from oftp2.cms.suites import CipherSuite
+from oftp2.commands import Eerp, EndResponse
 from tests import pki
 from tests.oftp2.cms.layers import cut, run
 from tests.pki import Issued
@@ -25,6 +30,17 @@ SECURED = [Services(*flags) for flags in product([False, True], repeat=3)][1:]
 SIGNED, ENCRYPTED, ALL = Services(sign=True), Services(encrypt=True), Services(sign=True, compress=True, encrypt=True)
 PIECES = (1, 4096, 7)
 """Octets of the pieces in which files are read, over and over."""
+
+EERP = Eerp(
+    dataset="ORDERS",
+    date="20260203",
+    time="0405060001",
+    user="USER",
+    destination="O0013000001A",
+    originator="O0013000002B",
+    hash=bytes(range(64)),
+)
+"""With a hash as suite 06 has it."""
 
 
 def secure(
@@ -69,3 +85,14 @@ def open_(
     )
     content = run(unpacking.stages, cut(octets, PIECES))
     return content, sorted(each.fingerprint for each in unpacking.opened.signatures)
+
+
+def count(response: EndResponse, suite: CipherSuite) -> None:
+    """See that an end response that they have signed counts, and no other with its signature."""
+    found = verify(response, [OTHER.certificate, THEIRS.certificate], suite)
+    assert found.content == signed_content(response)
+    assert [each.fingerprint for each in found.signatures] == [THEIRS.fingerprint]
+    other = bytes(octet ^ 1 for octet in response.hash)
+    for changed in (replace(response, time="0405060002"), replace(response, hash=other)):
+        with pytest.raises(SignatureError, match="is over another"):
+            verify(changed, [THEIRS.certificate], suite)

@@ -8,12 +8,11 @@ import pytest
 
 from oftp2.cms.challenge import make_challenge, open_challenge
 from oftp2.cms.errors import DecryptionError, SignatureError
-from oftp2.cms.receipts import sign, signed_content, verify
+from oftp2.cms.receipts import sign, signed_content
 from oftp2.cms.suites import SUITES, CipherSuite
-from oftp2.commands import Eerp
 from tests import pki
 from tests.others.gpgsm import Gpgsm, RefusedError, fingerprint
-from tests.others.ours import CONTENT, ENCRYPTED, OTHER, OURS, SIGNED, THEIRS, open_, secure
+from tests.others.ours import CONTENT, EERP, ENCRYPTED, OTHER, OURS, SIGNED, THEIRS, count, open_, secure
 from tests.signatures import detached
 
 # It makes no signature by PSS, and has no SHA-3 to sign with.
@@ -66,17 +65,6 @@ def test_we_decrypt_what_it_encrypts(gpgsm: Gpgsm, suite: CipherSuite) -> None:
         open_(octets, ENCRYPTED, suite, owners=[THEIRS])
 
 
-EERP = Eerp(
-    dataset="ORDERS",
-    date="20260203",
-    time="0405060001",
-    user="USER",
-    destination="O0013000001A",
-    originator="O0013000002B",
-    hash=bytes(range(64)),
-)
-
-
 @pytest.mark.rfc("5.3.13")
 @pytest.mark.interop(4)
 def test_signed_end_responses_are_verified_both_ways(gpgsm: Gpgsm) -> None:
@@ -87,11 +75,7 @@ def test_signed_end_responses_are_verified_both_ways(gpgsm: Gpgsm) -> None:
     with pytest.raises(RefusedError, match="message digest attribute does not match"):
         gpgsm.verify(detached(ours), content=content + b"?")
     for attached in (True, False):
-        theirs = replace(EERP, signature=gpgsm.sign(content, THEIRS, suite, attached=attached))
-        found = verify(theirs, [THEIRS.certificate], suite)
-        assert (found.content, found.signatures[0].fingerprint) == (content, THEIRS.fingerprint)
-        with pytest.raises(SignatureError, match="is over another"):
-            verify(replace(theirs, time="0405060002"), [THEIRS.certificate], suite)
+        count(replace(EERP, signature=gpgsm.sign(content, THEIRS, suite, attached=attached)), suite)
 
 
 @pytest.mark.rfc("4.2.3", "5.3.17", "5.3.18")
