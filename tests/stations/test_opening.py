@@ -446,8 +446,10 @@ def test_what_the_disk_has_no_room_to_open_stays_received(house: House, peer: Pe
 def test_the_reserve_of_the_disk_is_left_alone_by_what_is_opened(house: House, peer: Peer) -> None:
     room = os.statvfs(house.folder)
     free = room.f_bavail * room.f_frsize
-    station = known_to(house.station(spool={"free_octets_reserved": max(free - 64 * MEBIBYTE, 0)}), peer)
-    raw = packed(bytes(512 * MEBIBYTE), Services(compress=True, sign=True))
+    # Far from both ends, for other tests fill and empty the same disk meanwhile.
+    station = known_to(house.station(spool={"free_octets_reserved": max(free - 192 * MEBIBYTE, 0)}), peer)
+    piece = noise(10_000) + bytes(MEBIBYTE - 10_000)
+    raw = packed(piece * 512, Services(compress=True, sign=True))
     with peer.call(station) as talk:
         assert isinstance(talk.send(offered(peer, station, raw, Services(compress=True, sign=True)), raw), c.Efpa)
         station.line("SECURED cannot be delivered now", "beyond its reserve")

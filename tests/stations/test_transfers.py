@@ -345,7 +345,7 @@ def test_a_permanent_refusal_fails_at_once_and_retry_sends_the_same_file_again(h
         talk.leave()
     failed = station.reaches(sent, TransferState.FAILED)
     assert (failed["reason"], failed["text"]) == ("SFNA 01", "what is that")
-    station.line("NOSUCHNAME failed", "transfer retry")
+    station.line("NOSUCHNAME failed", "oftp2d send --as")
     station.post(f"/v1/transfers/{sent}/retry")
     with peer.answer() as talk:
         again, content = talk.receive()
