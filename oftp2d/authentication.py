@@ -96,7 +96,9 @@ class Authentication:
             why = f" ({chosen.barred})" if chosen.barred else ""
             raise OperatorError(
                 f"the challenge of {partner.code} cannot be answered: {error}{why}",
-                "deliver it the certificate that is in use here: 'oftp2d exchange deliver'",
+                "most likely it holds an old certificate of ours, and no exchange reaches it while no session stands: send it"
+                " the one in use by other means ('oftp2d cert show --pem'), or say 'oftp2d cert activate' for the old one until"
+                " it has it",
             ) from None
 
     async def proven(self, partner: Partner) -> None:

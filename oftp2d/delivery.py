@@ -26,7 +26,7 @@ from oftp2d.local import LocalFileError, Text, ready_text
 from oftp2d.opening import Findings, UnopenedError, hash_received, is_secured, keys_for, open_received, services_of
 from oftp2d.pipeline import AbandonedError, Work
 from oftp2d.receipts import Receipts
-from oftp2d.spool import SpoolError, inbox_name, opened_name
+from oftp2d.spool import SpoolError, Staged, inbox_name, opened_name
 from oftp2d.turns import Turns
 
 
@@ -136,7 +136,7 @@ class Delivery:
         # Unsigned, an end response that was asked for signed would count for nothing, and could not be said again.
         signer = await self._receipts.signer(partner, transfer)
         try:
-            sha256, findings = await self._made_ready(partner, transfer, work)
+            made, findings = await self._made_ready(partner, transfer, work)
         except UnopenedError as error:
             nerp = NewReceipt(kind=ReceiptKind.NERP, reason=error.reason.value, text=error.told)
             nerp = await make(partner, transfer, nerp, error.findings.virtual_hash, signer=signer)
@@ -151,7 +151,7 @@ class Delivery:
             name,
             self._context.now(),
             receipt,
-            sha256=sha256,
+            made=None if made is None else (made.octets, made.sha256),
             **asdict(findings),
         )
         try:
@@ -166,11 +166,11 @@ class Delivery:
                 advice=fault.advice,
             )
 
-    async def _made_ready(self, partner: Partner, transfer: Transfer, work: Work) -> tuple[str | None, Findings]:
-        """Have it ready for the inbox; its SHA-256 there, where that is another one. Raises UnopenedError."""
+    async def _made_ready(self, partner: Partner, transfer: Transfer, work: Work) -> tuple[Staged | None, Findings]:
+        """Have it ready for the inbox; what was made of it, where it is not as it came. Raises UnopenedError."""
         workers, spool = self._context.workers, self._context.spool
         await workers.disk(spool.reclaim, transfer.spool_name, transfer.id)
-        source, sha256, findings = transfer.spool_name, None, Findings()
+        source, made, findings = transfer.spool_name, None, Findings()
         # As large as it says it will be.
         size = max(transfer.octets, (transfer.original_size or 0) * 1024)
         if is_secured(transfer):
@@ -178,7 +178,7 @@ class Delivery:
                 work.go_on()
                 keys = await workers.database(keys_for, self._context.certificates, partner, transfer)
                 opening = partial(open_received, spool, self._context.config, partner, transfer, keys=keys, work=work)
-                opened, findings = await workers.security(size, opening)
+                made, findings = await workers.security(size, opening)
             for withdrawn_at in filter(None, map(keys.withdrawn.get, findings.signers)):
                 self.log.info(
                     "{partner}: {file} is signed with a certificate that was withdrawn at {withdrawn} and counts, for it came"
@@ -189,7 +189,7 @@ class Delivery:
                     came=f"{transfer.updated_at:%Y-%m-%d %H:%M:%SZ}",
                     transfer=transfer.id,
                 )
-            source, sha256 = opened.name, opened.sha256
+            source = made.name
         elif transfer.signed_response:
             async with self._turns.turn(partner.id, size):
                 work.go_on()
@@ -198,7 +198,7 @@ class Delivery:
         text = Text.of(partner)
         if transfer.format != FileFormat.TEXT or text.same:
             await workers.disk(spool.make_ready, source, transfer.id)
-            return sha256, findings
+            return made, findings
         try:
             made = await workers.disk(ready_text, spool, source, transfer.id, text)
         except LocalFileError as error:
@@ -207,7 +207,7 @@ class Delivery:
                 hidden = undisclosed(services_of(transfer), named=True)
                 reason, told = hidden.reason, str(hidden)
             raise UnopenedError(reason, told, findings, error.what) from None
-        return made.sha256, findings
+        return made, findings
 
     def _place(self, transfer: Transfer, name: str) -> None:
         """Into the inbox with what the ledger knows there; behind that nobody needs the received file any more."""

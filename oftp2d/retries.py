@@ -11,6 +11,7 @@ Nothing here knows the ledger or a session.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -236,6 +237,13 @@ def advice(reason: str | None, transfer_id: str) -> str:
     if _RETRY in told:
         return told.replace(_RETRY, again)
     return f"{told} ('{again}')" if "retry" in told else told
+
+
+def again(reason: str | None, transfer_id: str) -> str:
+    """The command with which a file is sent again that is not tried any more."""
+    rule = rule_of(reason)
+    option = re.search(f"{_RETRY}( --[a-z-]+)", "" if rule is None else rule.advice)
+    return f"{_RETRY} {transfer_id}{option[1] if option else ''}"
 
 
 def advice_afterwards(reason: str | None, transfer_id: str) -> str:

@@ -20,6 +20,7 @@ from oftp2d.ledger import (
     Announcement,
     AuditEntry,
     CallPolicy,
+    Direction,
     ExchangeRecord,
     Forwarding,
     Partner,
@@ -30,6 +31,7 @@ from oftp2d.ledger import (
     Transfer,
     TransferState,
 )
+from oftp2d.retries import again
 from oftp2d.standing import Standing
 from oftp2d.trace import Order
 from oftp2d.tracefiles import Trace
@@ -92,7 +94,8 @@ def transfer(
         del document[inner]
     document["virtual_hash"] = None if record.virtual_hash is None else record.virtual_hash.hex()
     document["services"] = services(record)
-    document["octets_before"] = record.plain_octets
+    document["octets_before"] = record.plain_octets if record.direction is Direction.OUT else None
+    document["octets_inside"] = record.plain_octets if record.direction is Direction.IN else None
     document["raw_kept"] = record.raw_name is not None
     document["forwarded"] = None if forwarding is None else asdict(forwarding)
     document["partner"] = partner.code
@@ -121,7 +124,7 @@ def waits_for(record: Transfer, partner: Partner, now: datetime) -> str | None:
         case TransferState.SENT:
             return "the partner's receipt (EERP)"
         case TransferState.FAILED if record.forwarded_from is None:
-            return f"you: 'oftp2d transfer retry {record.id}' or 'oftp2d transfer cancel {record.id}'"
+            return f"you: '{again(record.reason, record.id)}' or 'oftp2d transfer cancel {record.id}'"
         case TransferState.INTERRUPTED:
             return "the partner to send it again"
     return None

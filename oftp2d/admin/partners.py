@@ -108,6 +108,21 @@ _ADVICE = {
 """What to do when a step of a connection test fails; a handshake that fails says so itself."""
 
 
+_AUTHENTICATION = (
+    "session authentication must be on at both sides, and each must hold the certificate that the other uses now: ask the"
+    " partner whether it still uses the one that 'oftp2d cert explain --partner {code} --for challenge' names, and import its"
+    " new one with 'oftp2d cert import FILE --partner {code}'; give it ours with 'oftp2d cert show --pem': no exchange of"
+    " certificates can do so while no session stands. Both sides must offer release level 5, too"
+)
+
+
+def _advice(step: str, partner: Partner) -> str | None:
+    """What to do about a test that failed in this step."""
+    if step == "level" and partner.authentication is Authentication.ON:
+        return _AUTHENTICATION.format(code=partner.code)
+    return _ADVICE.get(step)
+
+
 def add_routes(app: Klein, desk: Desk) -> None:
     """Add the routes of this module."""
     _add_reading(app, desk)
@@ -179,7 +194,7 @@ def _add_calling(app: Klein, desk: Desk) -> None:
         return {
             "ok": report.ok,
             "steps": [{"step": each.step, "ok": each.ok, "text": each.text} for each in report.steps],
-            "advice": None if report.ok or not report.steps else _ADVICE.get(report.steps[-1].step),
+            "advice": None if report.ok or not report.steps else _advice(report.steps[-1].step, partner),
         }
 
     @route(app, "POST", "/v1/partners/<path:code>/call")

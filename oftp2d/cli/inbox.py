@@ -44,7 +44,7 @@ def add_to(group: click.Group) -> None:
                 each.get("originator"),
                 each.get("destination"),
                 form(each),
-                size(int(each.get("octets") or 0)),
+                size(_octets(each)),
                 moment(each.get("ended_at")),
                 each.get("end_response"),
             ]
@@ -104,5 +104,11 @@ def _ignore(_octets: int) -> None:
     """Progress of a download that nobody watches."""
 
 
+def _octets(document: Mapping[str, Any]) -> int:
+    """How large the file in the inbox is, which is not as it came where it was opened or converted."""
+    inside = document.get("octets_inside")
+    return int(document.get("octets") or 0) if inside is None else int(inside)
+
+
 def _copied(document: Mapping[str, Any], target: Path) -> RenderableType:
-    return Text(f"{target}: {size(int(document.get('octets') or 0))}")
+    return Text(f"{target}: {size(_octets(document))}")

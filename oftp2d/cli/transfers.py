@@ -122,7 +122,8 @@ def add_to(group: click.Group) -> None:
         \b
         Out: securing (being signed, compressed or encrypted), queued, sending,
              sent (the partner has it), acknowledged (its EERP came);
-             refused (NERP or a refusal for good), failed (waits for you), cancelled.
+             refused (its NERP came), failed (the partner does not take it, or all tries
+             were in vain: waits for you), cancelled.
         In:  receiving, interrupted (goes on with the partner's next try), received,
              delivered (in the inbox, and the EERP is on its way), refused.
         """
@@ -322,8 +323,10 @@ def _services(document: Mapping[str, Any]) -> str:
     return f"{', '.join(done)}{suite}" if done else "nothing"
 
 
-def _size_before(document: Mapping[str, Any]) -> str:
-    """How large a file was that has become another by being secured; empty for any other."""
+def _size_inside(document: Mapping[str, Any]) -> str:
+    """How large a file is that was secured, or has come and was opened or converted; empty for any other."""
+    if isinstance(inside := document.get("octets_inside"), int):
+        return f"; {size(inside)} ({inside} octets) in the inbox"
     before = document.get("octets_before")
     secured = document.get("services") and document.get("state") != "securing"
     return f"; {size(before)} before it was secured" if secured and isinstance(before, int) else ""
@@ -375,7 +378,7 @@ def _details(document: Mapping[str, Any]) -> RenderableType:
             "file name": document.get("file_name"),
             "description": document.get("description"),
             "format": form(document),
-            "size": f"{size(octets)} ({octets} octets){_size_before(document)}",
+            "size": f"{size(octets)} ({octets} octets){_size_inside(document)}",
             **_moved(document),
             "SHA-256": document.get("sha256"),
             "done to it": _services(document),

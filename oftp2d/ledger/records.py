@@ -361,7 +361,7 @@ class Transfer:
     plain_name: str | None = None
     """Outgoing only: the file in the spool as it was before it was secured; None where nothing was to be done to it."""
     plain_octets: int | None = None
-    """Octets of that in the spool."""
+    """Octets of that in the spool; of an incoming file those in the inbox, where another was made of what came."""
     virtual_hash: bytes | None = None
     """Of the Virtual File as it travels, by the digest of the suite in ``cipher``."""
     signers: tuple[str, ...] = ()

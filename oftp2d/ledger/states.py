@@ -156,8 +156,10 @@ class IllegalMoveError(OperatorError):
     """A transfer was asked to move where ``MOVES`` has no way. Nothing was changed."""
 
     def __init__(self, transfer_id: str, here: TransferState, there: TransferState) -> None:
+        again = "the partner has confirmed it: what it is to get once more is sent with 'oftp2d send'"
         super().__init__(
-            f"transfer {transfer_id} is {here} and cannot become {there}", f"see 'oftp2d transfer show {transfer_id}'"
+            f"transfer {transfer_id} is {here} and cannot become {there}",
+            again if here is TransferState.ACKNOWLEDGED else f"see 'oftp2d transfer show {transfer_id}'",
         )
         self.transfer_id = transfer_id
         self.here = here

@@ -738,7 +738,7 @@ class Transfers:
         now: datetime,
         receipt: NewReceipt | None,
         *,
-        sha256: str | None = None,
+        made: tuple[int, str] | None = None,
         virtual_hash: bytes | None = None,
         signers: Sequence[str] = (),
         recipients: Sequence[str] = (),
@@ -746,12 +746,12 @@ class Transfers:
     ) -> Transfer:
         """A received file is in the inbox as ``spool_name`` (empty: not kept), and its EERP is owed.
 
-        ``sha256`` is given where it is another than that of the received file. The others tell of the file as it came:
-        its hash, who signed it, which certificate of ours opened it, and why these.
+        ``made``: octets and SHA-256 of the file there, where another was made of the received one. The others tell of the
+        file as it came: its hash, who signed it, which certificate of ours opened it, and why these.
         """
         values: dict[str, Any] = {"spool_name": spool_name, "ended_at": now}
-        if sha256 is not None:
-            values["sha256"] = sha256
+        if made is not None:
+            values["plain_octets"], values["sha256"] = made
         values.update(_opened(virtual_hash, signers, recipients, choice))
         with self._database.writing() as connection:
             transfer = _DELIVERED.apply(connection, transfer_id, now, **values)

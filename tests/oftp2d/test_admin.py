@@ -29,11 +29,12 @@ from oftp2d.admin.fields import dataset_name
 from oftp2d.admin.server import AdminServer
 from oftp2d.client import AdminClient, RefusedError
 from oftp2d.errors import OperatorError
-from oftp2d.ledger import Kind, NewOutgoing
+from oftp2d.ledger import Authentication, Kind, NewOutgoing
 from oftp2d.logs import LineObserver
 from oftp2d.metrics import Gauge
 from oftp2d.offers import Route
 from oftp2d.partners import least_level
+from oftp2d.probe import TestReport, TestStep
 from tests import pki
 from tests.oftp2d.desk import OURS, STARTED, THEIRS, Office, begin, deliver, open_office, refuse
 
@@ -311,6 +312,19 @@ async def test_a_test_and_a_call_go_to_the_dialler(office: Office) -> None:
     assert office.dialler.calls == [f"test {THEIRS}", THEIRS]
     await office.ask("patch", f"/v1/partners/{THEIRS}", {"host": ""})
     await refused(office, 409, "post", f"/v1/partners/{THEIRS}/call")
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_authentication_fails_the_advice_is_about_certificates(office: Office) -> None:
+    added = await partner(office)
+    steps = (TestStep(step="level", ok=False, text="ended by the peer, ESID 12"),)
+    office.dialler.report = TestReport(ok=False, steps=steps)
+    path = f"/v1/partners/{THEIRS}/test"
+    assert "'oftp2d partner show'" in (await office.ask("post", path))["advice"]
+    office.ledger.partners.change(added["id"], authentication=Authentication.ON)
+    advice = (await office.ask("post", path))["advice"]
+    assert f"'oftp2d cert explain --partner {THEIRS} --for challenge'" in advice
+    assert "exchange request" not in advice  # cannot reach it
 
 
 # --- transfers -----------------------------------------------------------------------------------------------
@@ -698,7 +712,8 @@ async def test_what_was_refused_for_its_security_goes_as_is_agreed_by_then(offic
     path, now, transfers = f"/v1/transfers/{sent['id']}", datetime.now(UTC), office.ledger.transfers
     transfers.claim_next(added["id"], "session", now, timedelta(minutes=1))
     transfers.failed(sent["id"], now, "SFNA 20", "signed ones only")
-    assert f"'oftp2d transfer retry {sent['id']} --as-agreed'" in (await office.ask("get", path))["summary"]
+    told = await office.ask("get", path)
+    assert all(f"'oftp2d transfer retry {sent['id']} --as-agreed'" in told[each] for each in ("summary", "waits_for"))
     await office.ask("patch", f"/v1/partners/{THEIRS}", {"sign_files": True, "compress_files": True})
     error = await refused(office, 409, "post", f"{path}/retry", {"as_agreed": True})
     assert "there is no certificate" in error.what

@@ -14,6 +14,7 @@ from oftp2d.retries import (
     Course,
     advice,
     advice_afterwards,
+    again,
     backoff,
     course,
     exhausted,
@@ -80,6 +81,20 @@ def test_people_are_told_what_it_means_and_what_to_do(reason: AnswerReason) -> N
     # What can be done again can be typed as it stands, and nothing else is to be.
     assert ("oftp2d transfer retry 0123" in told) is ("retry" in rule.advice)
     assert told.count("transfer retry") == told.count("transfer retry 0123")
+
+
+@pytest.mark.parametrize(
+    ("reason", "option"),
+    [
+        ("SFNA 15", " --as-agreed"),
+        ("SFNA 20", " --as-agreed"),
+        ("EFNA 13", " --new-stamp"),
+        ("SFNA 02", ""),
+        (None, ""),
+    ],
+)
+def test_a_file_is_sent_again_with_the_option_that_its_refusal_needs(reason: str | None, option: str) -> None:
+    assert again(reason, "0123") == f"oftp2d transfer retry 0123{option}"
 
 
 @pytest.mark.parametrize(("found", "known"), [(31, 21), (32, 23), (33, 22)])

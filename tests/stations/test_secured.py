@@ -105,6 +105,10 @@ def test_every_service_on_every_format_goes_both_ways_and_arrives_as_it_was(hous
                 assert each.signers == ((signer,) if "sign" in done else ())
                 assert each.recipients == ((recipient,) if "encrypt" in done else ())
                 assert ("taken" in each.choice or "tried" in each.choice) == bool(done - {"compress"})
+            # Its size in the inbox, which is not that of what travelled.
+            inside = transfer.octets if transfer.plain_octets is None else transfer.plain_octets
+            lengths = 2 * transfer.records if format_ == "V" and transfer.plain_octets is None else 0
+            assert inside + lengths == len(content), dataset
             # What people compare is what they gave and what they got, not the secured form of it.
             assert transfer.sha256 == hashlib.sha256(content).hexdigest()
             assert transfer.sha256 == other.sha256 or format_ == "T"  # whose line ends are those of each station

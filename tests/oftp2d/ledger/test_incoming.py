@@ -345,5 +345,5 @@ def test_the_records_of_a_file_are_kept(ledger: Ledger, partner: Partner, files:
     ledger.transfers.received_and_delivered(second.id, 500, SHA, "inbox2", now, receipt=EERP, records=8)
     assert [ledger.transfers.get(each.id).records for each in (first, second)] == [7, 8]
     # Delivered in another form it has another digest.
-    delivered = ledger.transfers.delivered(first.id, "inbox1", now, EERP, sha256="0" * 64)
+    delivered = ledger.transfers.delivered(first.id, "inbox1", now, EERP, made=(5, "0" * 64))
     assert delivered.sha256 == "0" * 64

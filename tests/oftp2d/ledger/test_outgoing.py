@@ -389,6 +389,16 @@ def test_cancelled_and_taken_up_again(ledger: Ledger, partner: Partner, files: A
     assert ledger.transfers.retry(queued.id, now).state is TransferState.QUEUED
 
 
+def test_what_was_confirmed_is_not_sent_again_and_the_way_to_is_named(
+    ledger: Ledger, partner: Partner, files: Any, now: datetime
+) -> None:
+    confirmed = sent(ledger, partner, files, now)
+    ledger.transfers.acknowledged(confirmed.key, now)
+    with pytest.raises(IllegalMoveError, match="is acknowledged and cannot become queued") as caught:
+        ledger.transfers.retry(confirmed.id, now)
+    assert "'oftp2d send'" in caught.value.advice
+
+
 def test_what_is_being_sent_cannot_be_cancelled(ledger: Ledger, claimed: Transfer, now: datetime) -> None:
     with pytest.raises(IllegalMoveError):
         ledger.transfers.cancel(claimed.id, now)

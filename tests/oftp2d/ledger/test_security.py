@@ -378,8 +378,9 @@ OPENED: dict[str, Any] = {"virtual_hash": b"hash", "signers": ["01" * 32], "reci
 
 def test_a_delivered_file_tells_how_it_was_opened(ledger: Ledger, received: Transfer, now: datetime) -> None:
     eerp = NewReceipt(kind=ReceiptKind.EERP)
-    delivered = ledger.transfers.delivered(received.id, "inbox1", now, eerp, sha256="ef" * 32, **OPENED)
+    delivered = ledger.transfers.delivered(received.id, "inbox1", now, eerp, made=(703, "ef" * 32), **OPENED)
     assert delivered == ledger.transfers.get(received.id)
+    assert (delivered.plain_octets, delivered.sha256) == (703, "ef" * 32)
     assert (delivered.virtual_hash, delivered.signers, delivered.recipients, delivered.choice) == (
         b"hash",
         ("01" * 32,),
