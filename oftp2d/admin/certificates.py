@@ -153,9 +153,11 @@ def _add_keeping(app: Klein, desk: Desk) -> None:
 
     @route(app, "POST", "/v1/certificates/<path:name>/deactivate")
     async def deactivate(request: HttpRequest, name: str) -> Document:
-        """Keep a certificate, and use it for nothing."""
+        """Keep a certificate, and use it for nothing. ``no_other_for``: the partners that have accepted no other of ours."""
         body(request).finish()
-        return await _switched(desk, name, active=False)
+        told = await _switched(desk, name, active=False)
+        left = await desk.workers.database(_left_alone, desk.ledger, str(told["fingerprint"]))
+        return {**told, "no_other_for": left}
 
     @route(app, "DELETE", "/v1/certificates/<path:name>")
     async def remove(request: HttpRequest, name: str) -> Document:
@@ -261,6 +263,14 @@ def _switch(desk: Desk, name: str, active: bool) -> StoredCertificate:  # noqa: 
         desk.ledger.certificates.set_active(entry.id, active=active)
     _audit(desk, _partner_in(desk.ledger, found), f"certificate {'' if active else 'de'}activated", found)
     return replace(found, active=active)
+
+
+def _left_alone(ledger: Ledger, fingerprint: str) -> list[str]:
+    """The partners that have accepted a certificate of ours, and none that is still used."""
+    used = {each.fingerprint for each in ledger.certificates.list(Holder.OWN) if each.active}
+    known = ledger.partners.codes()
+    accepted = ledger.certificates.confirmed_by(fingerprint)
+    return sorted(known[each] for each in accepted & known.keys() if not used & ledger.certificates.confirmed(each))
 
 
 def _remove(desk: Desk, name: str) -> Document:

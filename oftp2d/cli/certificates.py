@@ -232,6 +232,11 @@ def _add_keeping(cert: click.Group) -> None:
         with terminal.client() as client:
             document = client.post(path_of("certificates", certificate, "deactivate"))
         terminal.show(document, lambda: Text(f"{document.get('alias')} is not used any more"))
+        if left := document.get("no_other_for"):
+            terminal.hint(
+                f"! accepted no other of ours: {', '.join(left)}: what they encrypt for it is not opened, and session"
+                f" authentication with them fails; 'oftp2d cert activate {certificate}' until they have the next one"
+            )
 
     @command(cert, "activate")
     @click.argument("certificate", metavar="CERT")

@@ -622,6 +622,19 @@ async def test_a_certificate_is_switched_off_and_on_and_removed(office: Office) 
 
 
 @pytest_twisted.ensureDeferred
+async def test_who_has_accepted_no_other_certificate_is_named_when_it_is_switched_off(office: Office) -> None:
+    await add_partner(office)
+    for alias in ("old", "new"):
+        await good(office, "cert", "generate", "--alias", alias, "--bits", "2048")
+    await good(office, "cert", "confirm", THEIRS, "old")
+    code, _, err = await office.run("cert", "deactivate", "old")
+    assert (code, THEIRS in err, "'oftp2d cert activate old'" in err) == (Exit.DONE, True, True)
+    await good(office, "cert", "activate", "old")
+    await good(office, "cert", "confirm", THEIRS, "new")
+    assert (await good(office, "cert", "deactivate", "old"))["no_other_for"] == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_exchanges_from_the_command_line(office: Office) -> None:
     await add_partner(office)
     for name in ("deliver", "request", "recall"):
