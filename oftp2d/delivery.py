@@ -154,6 +154,14 @@ class Delivery:
             made=None if made is None else (made.octets, made.sha256),
             **asdict(findings),
         )
+        if is_secured(transfer):
+            self.log.info(
+                "{partner}: {file} is opened, signed by {signers}, transfer {transfer}",
+                partner=partner.code,
+                file=transfer.dataset,
+                signers=" and ".join(each[:16] for each in findings.signers) or "nobody",
+                transfer=transfer.id,
+            )
         try:
             await workers.disk(self._place, transfer, name)
         except SpoolError as fault:

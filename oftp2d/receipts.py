@@ -37,6 +37,7 @@ from oftp2d.ledger import (
     Transfer,
 )
 from oftp2d.opinions import Opinion, Weight, judge, suite_of
+from oftp2d.retries import OTHER_CONTENT
 
 SKEW: Final = timedelta(hours=1)
 """How far the clock of a partner may be ahead of ours before it is told."""
@@ -222,7 +223,6 @@ class Receipts:
         )
 
     def _of_other_content(self, partner: Partner, transfer: Transfer, judgement: Judgement) -> Judgement:
-        what = "what arrived at the partner is another content than was sent"
         advice = f"send it again, with 'oftp2d send' from the original, or with 'oftp2d transfer retry {transfer.id}'"
         self.log.error(
             "{partner}: the NERP for {file} is signed for another hash, transfer {transfer}: {what}, so it was damaged on"
@@ -230,10 +230,10 @@ class Receipts:
             partner=partner.code,
             file=transfer.dataset,
             transfer=transfer.id,
-            what=what,
+            what=OTHER_CONTENT,
             advice=advice,
         )
-        return replace(judgement, remark=f"{what}; {advice}")
+        return replace(judgement, remark=f"{OTHER_CONTENT}; {advice}")
 
     async def _evidence(self, response: EndResponse, signature: Signature) -> Judgement:
         signer = CertificateFacts.of(signature.certificate)
@@ -249,19 +249,24 @@ class Receipts:
     async def _not_accepted(
         self, partner: Partner, transfer: Transfer, response: EndResponse, opinion: Opinion
     ) -> None:
-        kind = kind_of(response).value
+        kind, text = kind_of(response).value, opinion.text
+        if isinstance(response, Nerp):
+            # Most likely it is so, and what is wrong with the file can be looked for.
+            text += (
+                f"; what it says is not proven: NERP {response.reason:02}, {response.text or response.reason.meaning}"
+            )
         advice = opinion.weight.value.format(partner=partner.code, transfer=transfer.id)
         # Of a certificate that is not here yet both are said.
         may_count = bool(response.signature) and opinion.weight in {Weight.UNVERIFIED, Weight.FALSE}
         held = as_came(response) if may_count else None
-        await self._context.workers.database(self._note, partner, transfer, kind, opinion.text, advice, held=held)
+        await self._context.workers.database(self._note, partner, transfer, kind, text, advice, held=held)
         self.log.error(
             "{partner}: the {kind} for {file} does not count, transfer {transfer}: {what}; {advice}",
             partner=partner.code,
             kind=kind,
             file=transfer.dataset,
             transfer=transfer.id,
-            what=opinion.text,
+            what=text,
             advice=advice,
         )
 

@@ -57,6 +57,9 @@ class Rule:
 LATER: Final = Course.AGAIN
 """After an SFNA with retry indicator Y, whatever the reason."""
 
+OTHER_CONTENT: Final = "what arrived at the partner is another content than was sent"
+"""What a refusal proves that the partner has signed for another hash; what to do about that is told with it."""
+
 _RETRY: Final = "oftp2d transfer retry"
 
 _SECURITY = (
@@ -246,8 +249,10 @@ def again(reason: str | None, transfer_id: str) -> str:
     return f"{_RETRY} {transfer_id}{option[1] if option else ''}"
 
 
-def advice_afterwards(reason: str | None, transfer_id: str) -> str:
-    """What to do about a file that the partner took, and then refused with a NERP."""
+def advice_afterwards(reason: str | None, text: str | None, transfer_id: str) -> str:
+    """What to do about a file that the partner took, and then refused with a NERP; empty where ``text`` says it."""
+    if OTHER_CONTENT in (text or ""):
+        return ""
     return advice(_AFTERWARDS.get(reason or ""), transfer_id)
 
 

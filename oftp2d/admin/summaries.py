@@ -84,7 +84,7 @@ def _outgoing(record: Transfer, code: str, waits_for: str | None) -> str:
         TransferState.ACKNOWLEDGED: (f"delivered: the receipt (EERP) of {code} came {_moment(record.ended_at)}", ""),
         TransferState.REFUSED: (
             f"{code} took it and refused it afterwards, {record.reason}: {record.text}",
-            advice_afterwards(record.reason, record.id),
+            advice_afterwards(record.reason, record.text, record.id),
         ),
         TransferState.CANCELLED: ("an operator cancelled it", f"{again} sends it all the same"),
         TransferState.FAILED: (_failed(record, code), advice(record.reason, record.id)),

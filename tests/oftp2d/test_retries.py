@@ -99,7 +99,7 @@ def test_a_file_is_sent_again_with_the_option_that_its_refusal_needs(reason: str
 
 @pytest.mark.parametrize(("found", "known"), [(31, 21), (32, 23), (33, 22)])
 def test_what_came_of_opening_a_file_has_the_advice_of_the_same_answer_before_it(found: int, known: int) -> None:
-    assert advice_afterwards(f"NERP {found}", "0123") == advice(f"SFNA {known}", "0123")
+    assert advice_afterwards(f"NERP {found}", "no", "0123") == advice(f"SFNA {known}", "0123")
 
 
 @pytest.mark.parametrize("reason", [None, "", "NERP 13", "ESID 04", "SFNA", "SFNA 77", "SFNA x"])

@@ -329,6 +329,11 @@ def test_a_signed_refusal_of_what_was_never_sent_is_a_refusal_and_says_so(house:
     assert told.startswith(
         "no such article; what arrived at the partner is another content than was sent; send it again"
     )
+    assert station.transfer(queued["DAMAGED"])["summary"].count("transfer retry") == 1
+    unproven = "; what it says is not proven: NERP 34, no such article; "
+    assert unproven in station.line("the NERP for EXCHANGED does not count")
+    assert unproven in str(station.transfer(queued["UNSIGNED"])["text"])
+    assert "not proven" not in str(station.transfer(queued["EERP"])["text"])
     # It is evidence, of what arrived.
     assert look(station, queued["DAMAGED"]).ok
     assert look(station, queued["DAMAGED"], b"the content of DAMAGEDx").ok

@@ -138,6 +138,7 @@ def test_in_a_roll_over_both_certificates_sign_until_the_partner_is_known_to_hav
     assert sent.signers == (new.fingerprint, old.fingerprint)
     assert "taken too, the partner may not have the newer one yet" in sent.choice
     assert second.arrived("BOTH")[0].signers == (old.fingerprint,)
+    second.line(f"BOTH is opened, signed by {old.fingerprint[:16]}, transfer")
     with first.ledger() as ledger:
         ledger.certificates.confirm(sent.partner_id, old.fingerprint, datetime.now(UTC), "EERP")
     first.reaches(first.send(second.code, CONTENT, "ONE"), S.ACKNOWLEDGED)
