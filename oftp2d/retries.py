@@ -11,7 +11,6 @@ Nothing here knows the ledger or a session.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -52,6 +51,8 @@ class Rule:
     """What has happened, for people: the end of "the partner did not take it: ..."."""
     advice: str
     """What to do, for people, once the file is not tried any more."""
+    option: str = ""
+    """With which option it is sent again then, or goes the same way as before."""
 
 
 LATER: Final = Course.AGAIN
@@ -61,10 +62,12 @@ OTHER_CONTENT: Final = "what arrived at the partner is another content than was 
 """What a refusal proves that the partner has signed for another hash; what to do about that is told with it."""
 
 _RETRY: Final = "oftp2d transfer retry"
+_AS_AGREED: Final = " --as-agreed"
+_NEW_STAMP: Final = " --new-stamp"
 
-_SECURITY = (
+_SECURITY: Final = (
     "agree with the partner on the security of files ('oftp2d partner change'), and send it as is agreed then, with"
-    f" '{_RETRY} --as-agreed'"
+    f" '{_RETRY}{_AS_AGREED}'"
 )
 
 RULES: Final[Mapping[AnswerReason, Rule]] = {
@@ -128,7 +131,8 @@ RULES: Final[Mapping[AnswerReason, Rule]] = {
         rejected=Course.HOLD,
         had=Course.DELIVERED,
         means="the partner says that it has had this file, though it was never sent to its end",
-        advice=f"ask whether it has it: if so, cancel the file, else send it with '{_RETRY} --new-stamp'",
+        advice=f"ask whether it has it: if so, cancel the file, else send it with '{_RETRY}{_NEW_STAMP}'",
+        option=_NEW_STAMP,
     ),
     AnswerReason.DIRECTION_REFUSED: Rule(
         final=Course.HOLD,
@@ -137,22 +141,46 @@ RULES: Final[Mapping[AnswerReason, Rule]] = {
         advice="ask the partner to, and retry the file when it does",
     ),
     AnswerReason.CIPHER_SUITE_NOT_SUPPORTED: Rule(
-        final=Course.HOLD, rejected=Course.HOLD, means="the partner can't do its cipher suite", advice=_SECURITY
+        final=Course.HOLD,
+        rejected=Course.HOLD,
+        means="the partner can't do its cipher suite",
+        advice=_SECURITY,
+        option=_AS_AGREED,
     ),
     AnswerReason.ENCRYPTED_NOT_ALLOWED: Rule(
-        final=Course.HOLD, rejected=Course.HOLD, means="the partner takes no encrypted files", advice=_SECURITY
+        final=Course.HOLD,
+        rejected=Course.HOLD,
+        means="the partner takes no encrypted files",
+        advice=_SECURITY,
+        option=_AS_AGREED,
     ),
     AnswerReason.UNENCRYPTED_NOT_ALLOWED: Rule(
-        final=Course.HOLD, rejected=Course.HOLD, means="the partner takes encrypted files only", advice=_SECURITY
+        final=Course.HOLD,
+        rejected=Course.HOLD,
+        means="the partner takes encrypted files only",
+        advice=_SECURITY,
+        option=_AS_AGREED,
     ),
     AnswerReason.COMPRESSION_NOT_ALLOWED: Rule(
-        final=Course.HOLD, rejected=Course.HOLD, means="the partner takes no compressed files", advice=_SECURITY
+        final=Course.HOLD,
+        rejected=Course.HOLD,
+        means="the partner takes no compressed files",
+        advice=_SECURITY,
+        option=_AS_AGREED,
     ),
     AnswerReason.SIGNED_NOT_ALLOWED: Rule(
-        final=Course.HOLD, rejected=Course.HOLD, means="the partner takes no signed files", advice=_SECURITY
+        final=Course.HOLD,
+        rejected=Course.HOLD,
+        means="the partner takes no signed files",
+        advice=_SECURITY,
+        option=_AS_AGREED,
     ),
     AnswerReason.UNSIGNED_NOT_ALLOWED: Rule(
-        final=Course.HOLD, rejected=Course.HOLD, means="the partner takes signed files only", advice=_SECURITY
+        final=Course.HOLD,
+        rejected=Course.HOLD,
+        means="the partner takes signed files only",
+        advice=_SECURITY,
+        option=_AS_AGREED,
     ),
     AnswerReason.INVALID_SIGNATURE: Rule(
         final=Course.HOLD,
@@ -165,7 +193,8 @@ RULES: Final[Mapping[AnswerReason, Rule]] = {
         rejected=Course.HOLD,
         means="the partner has not got the key that it was encrypted for",
         advice="request the partner's certificate ('oftp2d exchange request'), then have the file encrypted for it with"
-        f" '{_RETRY} --new-stamp'",
+        f" '{_RETRY}{_NEW_STAMP}'",
+        option=_NEW_STAMP,
     ),
     AnswerReason.DECOMPRESSION_FAILED: Rule(
         final=Course.GIVE_UP,
@@ -245,8 +274,7 @@ def advice(reason: str | None, transfer_id: str) -> str:
 def again(reason: str | None, transfer_id: str) -> str:
     """The command with which a file is sent again that is not tried any more."""
     rule = rule_of(reason)
-    option = re.search(f"{_RETRY}( --[a-z-]+)", "" if rule is None else rule.advice)
-    return f"{_RETRY} {transfer_id}{option[1] if option else ''}"
+    return f"{_RETRY} {transfer_id}{rule.option if rule else ''}"
 
 
 def advice_afterwards(reason: str | None, text: str | None, transfer_id: str) -> str:

@@ -81,6 +81,8 @@ def test_people_are_told_what_it_means_and_what_to_do(reason: AnswerReason) -> N
     # What can be done again can be typed as it stands, and nothing else is to be.
     assert ("oftp2d transfer retry 0123" in told) is ("retry" in rule.advice)
     assert told.count("transfer retry") == told.count("transfer retry 0123")
+    assert f"transfer retry 0123{rule.option}'" in told or not rule.option
+    assert rule.option or " --" not in told.partition("transfer retry")[2]
 
 
 @pytest.mark.parametrize(
